@@ -1,0 +1,37 @@
+"""Public keys as they are published: by `kid`, with their use. Private keys never cross a process border."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class KeyUse(Enum):
+    MEDIA = "media"
+    """Verifies tokens in media URLs; the private part stays in the playback service."""
+    DIGESTS = "digests"
+    """Verifies block digest lists; the private part stays in the control plane."""
+    MEMBER = "member"
+    """Verifies members' access tokens; the private part stays in the auth service."""
+
+
+class PublicKey(msgspec.Struct, frozen=True):
+    """A JWK (RFC 7517) of an EC P-256 or Ed25519 public key as a JSON object in text form."""
+
+    kid: str
+    use: KeyUse
+    alg: str
+    jwk: dict[str, str]
+    not_after: float | None = None
+
+
+class KeySet(msgspec.Struct, frozen=True):
+    """All public keys somebody needs, with a number that grows with every change."""
+
+    number: int
+    keys: tuple[PublicKey, ...]
+    revoked_sessions: tuple[str, ...] = ()
+
+    def of(self, use: KeyUse) -> dict[str, PublicKey]:
+        return {key.kid: key for key in self.keys if key.use is use}

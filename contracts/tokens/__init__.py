@@ -1,0 +1,1 @@
+"""Signed media tokens (DESIGN §3.4)."""
