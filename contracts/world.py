@@ -1,0 +1,140 @@
+"""The change stream from control plane to steering, and what a ranking is asked and answered (DESIGN §5)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from contracts.places import Appliance, Site
+from contracts.reports import Holding
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How an appliance is. `suspect` when its heartbeat stream broke or four beats were missed."""
+
+    appliance_id: str
+    score: float
+    suspect: bool
+    serving: bool
+    load: float
+    reasons: tuple[str, ...] = ()
+
+
+class Holdings(msgspec.Struct, frozen=True):
+    """Changes of what one appliance holds. `full` replaces everything known of it."""
+
+    appliance_id: str
+    full: bool
+    held: tuple[Holding, ...] = ()
+    dropped: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    """Keys its plan pins; only with `full`."""
+
+
+class FallbackOrigin(msgspec.Struct, frozen=True):
+    name: str
+    player_url: str
+    mtls_url: str
+
+
+class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of `GET /v1/changes` (NDJSON, mutual TLS). Exactly one of the fields after `number` is set.
+
+    The stream opens with a snapshot (sites, appliances, health, holdings, origins), then `snapshot_complete`, then
+    changes as they happen, and an empty `tick` every second so that a broken stream shows within a few seconds.
+    """
+
+    number: int
+    site: Site | None = None
+    site_gone: str | None = None
+    appliance: Appliance | None = None
+    appliance_gone: str | None = None
+    health: Health | None = None
+    holdings: Holdings | None = None
+    origin: FallbackOrigin | None = None
+    snapshot_complete: bool = False
+    tick: bool = False
+
+
+class RankRequest(msgspec.Struct, frozen=True):
+    """`POST /v1/rank`. One ranking per key; keys with one `group` (a rendition and its playlist) get one ranking."""
+
+    client: str
+    """The client's IP address."""
+    files: tuple[RankFile, ...]
+    count: int = 3
+    scheme: str = "http"
+
+
+class RankFile(msgspec.Struct, frozen=True):
+    key: str
+    group: str
+
+
+class Why(Enum):
+    """Why a candidate stands where it stands, or was left out (log word = value)."""
+
+    HOLDS = "holds-the-file"
+    PLANNED = "planned-to-hold-the-file"
+    RENDEZVOUS = "rendezvous-rank"
+    OTHER_SITE = "another-site"
+    ORIGIN = "origin-as-last-resort"
+    SUSPECT_LAST = "suspect-but-better-than-nothing"
+    NOT_LIVE = "not-live"
+    SUSPECT = "suspect"
+    NOT_SERVING = "not-serving"
+    UNHEALTHY = "unhealthy"
+    OVERLOADED = "overloaded"
+    ADDRESS_FAMILY = "not-reachable-in-this-address-family"
+    SCHEME = "no-address-for-this-scheme"
+    NO_PREFIX = "no-prefix-covers-the-client"
+    ENOUGH = "enough-better-ones"
+    SAME_FAILURE_DOMAIN = "same-failure-domain-as-a-better-one"
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One place to fetch from, best first. `appliance_id` is empty for an origin."""
+
+    appliance_id: str
+    site_id: str
+    url: str
+    why: Why
+
+
+class GroupRanking(msgspec.Struct, frozen=True):
+    group: str
+    choices: tuple[Choice, ...]
+    """Never empty; the origin is always the last."""
+
+
+class Ranking(msgspec.Struct, frozen=True):
+    world_number: int
+    prefix: str
+    """The longest announced prefix that covers the client, or empty."""
+    site_id: str
+    groups: tuple[GroupRanking, ...]
+
+
+class CandidateFacts(msgspec.Struct, frozen=True):
+    appliance_id: str
+    site_id: str
+    position: int | None
+    """0 first; None when left out."""
+    why: Why
+    matched_prefix: str
+    holds: bool
+    planned: bool
+    score: float
+    load: float
+    suspect: bool
+    weight: float
+    sentence: str
+
+
+class RankExplanation(msgspec.Struct, frozen=True):
+    """`POST /v1/explain`: the ranking of each group and every candidate's facts."""
+
+    ranking: Ranking
+    candidates: dict[str, tuple[CandidateFacts, ...]]
+    """By group."""
