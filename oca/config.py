@@ -1,0 +1,82 @@
+"""Settings of an appliance: checked by the supervisor (and `lowtide oca`), handed to workers and keeper as JSON.
+
+Plain frozen dataclasses: `chassis.config` checks them with all problems at once, msgspec decodes them in the children.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+from typing_extensions import Doc
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to accept connections on."""
+
+    host: Annotated[str, Doc("IP address to bind; an IPv6 address without brackets")] = "127.0.0.1"
+    port: Annotated[int, Ge(0), Le(65535), Doc("TCP port; 0 takes any free one")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    path: Annotated[str, Doc("Folder of this disk, on its own filesystem in production")]
+    quota_bytes: Annotated[int, Ge(1 << 20), Doc("Space that extents may take on this disk, in bytes")]
+    weight: Annotated[float, Gt(0), Doc("Share of extents relative to the other disks")] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    disks: Annotated[tuple[Disk, ...], Doc("The disks of this appliance")]
+    extent_bytes: Annotated[
+        int, Ge(256 * 1024), Doc("Length of an extent file in bytes, a multiple of 262144; fixed when a disk is made")
+    ] = 32 * 1024 * 1024
+    index_map_bytes: Annotated[
+        int, Ge(1 << 20), Doc("Size of each disk's index map, a memory budget of about 600 B per expected extent")
+    ] = 64 * 1024 * 1024
+    cache_share: Annotated[
+        float, Ge(0), Le(1), Doc("Share of the quota kept for what no plan pinned (pull-through cache)")
+    ] = 0.15
+    policy: Annotated[str, Doc("Eviction policy of the unpinned part: lru, sieve or s3fifo")] = "lru"
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    workers: Annotated[int, Ge(1), Le(256), Doc("Worker processes, one per core")] = 2
+    media: Annotated[Listen, Doc("Where players connect")] = field(default_factory=Listen)
+    peers: Annotated[Listen, Doc("Where other appliances connect, by mutual TLS")] = field(default_factory=Listen)
+    hosts: Annotated[
+        tuple[str, ...], Doc("Host names (with port) of the delivery service; empty accepts the listening address")
+    ] = ()
+    cors_origins: Annotated[tuple[str, ...], Doc("Origins of pages that may play from here; * for all")] = ("*",)
+    max_connections: Annotated[int, Ge(1), Doc("Connections one worker holds at most")] = 20_000
+    header_timeout_s: Annotated[float, Gt(0), Doc("Time a client has to send a request's header")] = 10.0
+    idle_timeout_s: Annotated[float, Gt(0), Doc("Time an idle connection is kept")] = 75.0
+    send_timeout_s: Annotated[
+        float, Gt(0), Doc("Time without any acknowledged byte after which a client is dropped")
+    ] = 60.0
+    first_byte_s: Annotated[float, Gt(0), Doc("How long a miss waits for its first block")] = 3.0
+    stall_s: Annotated[float, Gt(0), Doc("How long a miss waits for each further block")] = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    url: Annotated[str, Doc("Base URL of the control plane's mutual-TLS listener")]
+    code_file: Annotated[str, Doc("File with the one-time enrolment code; read when there is no certificate yet")] = ""
+    report_s: Annotated[float, Gt(0), Doc("Time between reports")] = 5.0
+    heartbeat_s: Annotated[float, Gt(0), Doc("Time between heartbeats")] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Appliance:
+    """The whole configuration of `lowtide oca run`."""
+
+    state_dir: Annotated[str, Doc("Folder of certificate, keys, plan and spooled reports")]
+    store: Annotated[Store, Doc("Disks and cache")]
+    control_plane: Annotated[ControlPlane, Doc("Who plans for this appliance")]
+    serving: Annotated[Serving, Doc("Listening and limits")] = field(default_factory=Serving)
+    status: Annotated[Listen, Doc("Health, readiness and metrics")] = field(default_factory=Listen)
+    log_level: Annotated[str, Doc("debug, info, warning or error")] = "info"
+    cache_only: Annotated[bool, Doc("Ignore plans: keep only what is pulled through (for comparisons)")] = False
