@@ -134,8 +134,8 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
 ToKeeper = Hello | Want | Cancel | Served
 ToWorker = Welcome | Head | Ready | Done | Failed | Reload
 
-_to_keeper = msgspec.msgpack.Decoder(ToKeeper)
-_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _encoder = msgspec.msgpack.Encoder()
 
 
