@@ -101,3 +101,25 @@ class Home(msgspec.Struct, frozen=True):
 
     rows: tuple[Row, ...]
     degraded: tuple[str, ...] = ()
+
+
+class DemoNetwork(msgspec.Struct, frozen=True):
+    """A network that a browser on one machine may pretend to be in: what the picker shows, and an address inside it."""
+
+    name: str
+    address: str
+
+
+class ViewerConfig(msgspec.Struct, frozen=True):
+    """`GET /config.json` on playback's listener: where the viewer page finds the services (public base URLs).
+
+    `demo_networks` is empty unless playback's `allow_demo_network` is on.
+    """
+
+    auth_url: str
+    catalog_url: str
+    recommendation_url: str
+    playback_url: str
+    demo_networks: tuple[DemoNetwork, ...] = ()
+    regions: tuple[str, ...] = ()
+    """ISO 3166 codes that the sign-up form offers."""
