@@ -1,0 +1,140 @@
+"""Fetches byte ranges from ranked addresses, going on from the next one when one fails, also in the middle of a body.
+
+A location that failed is tried last for `PENALTY_S`. Every attempt is kept as a fact for the report.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from contracts.urls import split_token
+from player.presentation import Address
+
+PENALTY_S = 10.0
+CONNECT_S = 1.0
+READ_S = 8.0
+
+
+class Ended(Enum):
+    """How an attempt ended (log word = value)."""
+
+    COMPLETE = "complete"
+    SHORT = "short-body"
+    STATUS = "refused-by-status"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    BROKEN = "connection-broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request: where, what was asked, what came. `host` is host:port."""
+
+    at_s: float
+    host: str
+    path: str
+    first: int
+    last: int
+    status: int
+    got_bytes: int
+    took_s: float
+    ended: Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    data: bytes
+    took_s: float
+    host: str
+
+
+class NothingAnswered(Exception):
+    """Every address failed for one range."""
+
+    def __init__(self, message: str, statuses: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.statuses = statuses
+
+
+class TokenRefusedByServer(Exception):
+    """The media token is not accepted any more: a fresh manifest is needed."""
+
+
+class RangeFetcher:
+    """One player's downloads. `source_address` binds the client side, so that a network can be acted.
+
+    `now` gives monotonic seconds. Close with `aclose`.
+    """
+
+    def __init__(self, source_address: str | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
+        transport = httpx.AsyncHTTPTransport(local_address=source_address, retries=0)
+        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
+        self._penalised: dict[str, float] = {}
+        self.attempts: list[Attempt] = []
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def fetch(self, addresses: tuple[Address, ...], first: int, last: int, cmcd: str = "") -> Fetched:
+        """Bytes first..last (inclusive). Raises NothingAnswered or TokenRefusedByServer; cancellation drops the request."""
+        started, body, statuses = self._now(), bytearray(), []
+        for address in self._in_order(addresses):
+            attempt = await self._attempt(address, first + len(body), last, cmcd, body)
+            statuses.append(attempt.status)
+            if attempt.ended is Ended.COMPLETE:
+                return Fetched(bytes(body), self._now() - started, attempt.host)
+            if attempt.status == 403:
+                raise TokenRefusedByServer(f"{attempt.host} answered 403")
+            self._penalised[address.url] = self._now() + PENALTY_S
+        raise NothingAnswered(
+            f"bytes {first}-{last}: none of {len(addresses)} addresses gave them all", tuple(statuses)
+        )
+
+    def _in_order(self, addresses: tuple[Address, ...]) -> list[Address]:
+        now = self._now()
+        return sorted(addresses, key=lambda address: self._penalised.get(address.url, 0.0) > now)
+
+    async def _attempt(self, address: Address, first: int, last: int, cmcd: str, body: bytearray) -> Attempt:
+        url = f"{address.url}?CMCD={quote(cmcd, safe='')}" if cmcd else address.url
+        began, before, status = self._now(), len(body), 0
+        want = last - first + 1
+        try:
+            async with self._client.stream("GET", url, headers={"Range": f"bytes={first}-{last}"}) as response:
+                status = response.status_code
+                if status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {first}-{last}/"):
+                    async for piece in response.aiter_raw():
+                        body += piece
+                    ended = Ended.COMPLETE if len(body) - before == want else Ended.SHORT
+                else:
+                    ended = Ended.STATUS
+        except httpx.ConnectError:
+            ended = Ended.UNREACHABLE
+        except httpx.TimeoutException:
+            ended = Ended.TIMEOUT
+        except httpx.TransportError:
+            ended = Ended.BROKEN
+        if len(body) - before > want:
+            del body[before:]
+            ended = Ended.SHORT
+        parts = urlsplit(address.url)
+        attempt = Attempt(
+            began,
+            parts.netloc,
+            split_token(parts.path)[1],
+            first,
+            last,
+            status,
+            len(body) - before,
+            self._now() - began,
+            ended,
+        )
+        self.attempts.append(attempt)
+        return attempt
