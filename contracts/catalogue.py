@@ -126,6 +126,7 @@ class TitleSummary(msgspec.Struct, frozen=True):
     synopsis: str = ""
     maturity: str = "all"
     poster_path: str = ""
+    cast: tuple[str, ...] = ()
 
 
 class TitleList(msgspec.Struct, frozen=True):
