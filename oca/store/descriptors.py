@@ -1,0 +1,170 @@
+"""A worker's open extent files: opened once, shared by its connections, closed soon after the keeper unlinked them.
+
+Laws: an extent's length is checked when it is opened, so that nobody promises bytes a file does not have; a descriptor in use is never
+closed; a dead id that is still in use stands in the worker's line of the board until its last user lets go. Files are opened
+with `POSIX_FADV_RANDOM`: only the disk's thread pool reads ahead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections import Counter, OrderedDict
+from enum import Enum
+
+from oca.store.board import FLUSH, Board, WorkerLine
+from oca.store.extents import extent_name
+
+
+class NotOpened(Enum):
+    """Why an extent could not be opened; each is a miss. The value is the log word."""
+
+    GONE = "gone"
+    """Evicted between look-up and open."""
+    WRONG_LENGTH = "wrong-length"
+    TOO_MANY_FILES = "too-many-files"
+    DISK_ERROR = "disk-error"
+
+
+class Descriptor:
+    """An open extent file. `fd` is valid from `acquire` to `release`. `clean_epoch`: judged clean up to that purge epoch."""
+
+    __slots__ = ("_dead", "clean_epoch", "disk", "extent_id", "fd", "length", "users")
+
+    def __init__(self, fd: int, disk: int, extent_id: int, length: int) -> None:
+        self.fd = fd
+        self.disk = disk
+        self.extent_id = extent_id
+        self.length = length
+        self.users = 1
+        self.clean_epoch = 0
+        self._dead: int | None = None
+
+    def fileno(self) -> int:
+        """For transports that take a file."""
+        return self.fd
+
+
+class DescriptorCache:
+    """Bounded by `limit` idle and busy files together; while more than that are busy, it is exceeded."""
+
+    def __init__(self, disk_paths: list[str], board: Board, line: WorkerLine, limit: int) -> None:
+        self._paths = disk_paths
+        self._board = board
+        self._line = line
+        self._limit = limit
+        self._open: OrderedDict[int, Descriptor] = OrderedDict()
+        self._dying: set[Descriptor] = set()
+        self._waiting: Counter[int] = Counter()
+        self.not_opened: Counter[NotOpened] = Counter()
+        self.opened = 0
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._dying)
+
+    @property
+    def dying(self) -> int:
+        """Descriptors of unlinked extents that are still in use."""
+        return len(self._dying)
+
+    def acquire(self, disk: int, extent_id: int, length: int) -> Descriptor | None:
+        """The open file of an extent, counted as used until `release`; None when it cannot be had: treat as a miss."""
+        name = disk << 56 | extent_id
+        held = self._open.get(name)
+        if held is not None and held.length == length:
+            held.users += 1
+            self._open.move_to_end(name)
+            return held
+        return self._open_file(name, disk, extent_id, length)
+
+    def _open_file(self, name: int, disk: int, extent_id: int, length: int) -> Descriptor | None:
+        try:
+            fd = os.open(f"{self._paths[disk]}/{extent_name(extent_id)}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self.not_opened[_why(error)] += 1
+            return None
+        if name in self._open or os.fstat(fd).st_size != length:
+            os.close(fd)
+            self.not_opened[NotOpened.WRONG_LENGTH] += 1
+            return None
+        with contextlib.suppress(OSError):  # advice only; tmpfs and FUSE may not take it
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        self.opened += 1
+        held = self._open[name] = Descriptor(fd, disk, extent_id, length)
+        if len(self._open) > self._limit:
+            self._close_oldest_idle()
+        return held
+
+    def release(self, held: Descriptor) -> None:
+        """One user less; the last user of a dead extent closes it."""
+        held.users -= 1
+        if held.users:
+            return
+        if held._dead is not None:
+            self._dying.discard(held)
+            os.close(held.fd)
+            self._let_go(held._dead)
+        elif len(self._open) > self._limit:
+            self._close_oldest_idle()
+
+    def _close_oldest_idle(self) -> None:
+        for name, held in self._open.items():
+            if held.users == 0:
+                del self._open[name]
+                os.close(held.fd)
+                return
+
+    def poll(self) -> int:
+        """Close what the keeper published as dead, report what is still in use; how many ids were taken from the ring.
+
+        Call at least every 500 ms: unlinked space counts as used until every worker has polled.
+        """
+        start = sequence = self._line.position
+        head = self._board.head
+        while sequence < head:
+            entry = self._board.dead(sequence)
+            if entry is None or not self._bury(sequence, entry.disk, entry.extent_id):
+                break
+            sequence += 1
+        if sequence != start:
+            self._line.position = sequence
+        return sequence - start
+
+    def _bury(self, sequence: int, disk: int, extent_id: int) -> bool:
+        """Take one dead id (or a whole disk) out of the cache. False: no cell was free to name it, try again later."""
+        if extent_id == FLUSH:
+            names = [name for name, held in self._open.items() if held.disk == disk]
+        else:
+            names = [name for name in (disk << 56 | extent_id,) if name in self._open]
+        busy = [held for held in map(self._open.__getitem__, names) if held.users]
+        if busy and not self._line.hold(sequence):
+            return False
+        for name in names:
+            held = self._open.pop(name)
+            if not held.users:
+                os.close(held.fd)
+        for held in busy:
+            held._dead = sequence
+            self._dying.add(held)
+            self._waiting[sequence] += 1
+        return True
+
+    def _let_go(self, sequence: int) -> None:
+        self._waiting[sequence] -= 1
+        if not self._waiting[sequence]:
+            del self._waiting[sequence]
+            self._line.let_go(sequence)
+
+    def close(self) -> None:
+        """Close every idle file. Those in use belong to their users until they let go."""
+        for name in [name for name, held in self._open.items() if not held.users]:
+            os.close(self._open.pop(name).fd)
+
+
+def _why(error: OSError) -> NotOpened:
+    if error.errno == errno.ENOENT:
+        return NotOpened.GONE
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return NotOpened.TOO_MANY_FILES
+    return NotOpened.DISK_ERROR

@@ -1,0 +1,171 @@
+"""A disk: a folder on its own filesystem that carries its index and its extents, and nothing of any other disk.
+
+Layout (final)::
+
+    lowtide-disk.json     format, uuid, extent_bytes, block_bytes, map_bytes: fixed when the disk is made
+    lock                  flock of the keeper that writes
+    index/data.mdb        LMDB (0.9 format), extended to the whole map size with real blocks behind it
+    index/lock.mdb
+    extents/XX/ID         extent files, `extents.extent_name`
+
+A folder with a newer format, another extent length or another block size is refused in words and not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+from annotated_types import Ge, Gt, Le
+from typing_extensions import Doc
+
+from contracts.digests import BLOCK_BYTES
+from oca.store.errors import DiskBusy, FormatTooNew, NotADisk
+from oca.store.index import create_index
+from oca.store.placement import Place
+
+FORMAT = 1
+DESCRIPTION = "lowtide-disk.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSettings:
+    path: Annotated[str, Doc("Folder of this disk, on its own filesystem in production")]
+    quota_bytes: Annotated[int, Ge(1 << 20), Doc("Space that extents may take on this disk, in bytes")]
+    weight: Annotated[float, Gt(0), Doc("Share of extents relative to the other disks")] = 1.0
+    draining: Annotated[bool, Doc("Take no new extents; serve those that are there")] = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    disks: Annotated[tuple[DiskSettings, ...], Doc("The disks, in a fixed order: their position is their number")]
+    extent_bytes: Annotated[
+        int, Ge(BLOCK_BYTES), Doc("Length of an extent file in bytes, a multiple of 262144; fixed when a disk is made")
+    ] = 32 * 1024 * 1024
+    index_map_bytes: Annotated[
+        int, Ge(1 << 20), Doc("Size of each disk's index map, a memory budget of about 600 B per expected extent")
+    ] = 64 * 1024 * 1024
+    cache_share: Annotated[
+        float, Ge(0), Le(1), Doc("Share of the quota that plans may not pin (pull-through cache)")
+    ] = 0.15
+    policy: Annotated[str, Doc("Eviction policy of the unpinned part: lru, sieve or s3fifo")] = "lru"
+    settled: Annotated[bool, Doc("False while disks are added or drained: look-up then tries the two best ranks")] = (
+        True
+    )
+    batch_blocks: Annotated[int, Ge(1), Doc("Written blocks after which a batch is made durable")] = 64
+    batch_age_s: Annotated[float, Gt(0), Doc("Age at which a batch is made durable, seconds")] = 1.0
+    descriptors: Annotated[int, Ge(16), Doc("Extent files one worker keeps open at most while they are idle")] = 1024
+
+
+class DiskDescription(msgspec.Struct, frozen=True):
+    """The content of `lowtide-disk.json`."""
+
+    format: int
+    uuid: str
+    extent_bytes: int
+    block_bytes: int
+    map_bytes: int
+
+    @property
+    def salt(self) -> int:
+        """64 bits for placement."""
+        return uuid.UUID(self.uuid).int & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def expected_marks(quota_bytes: int, extent_bytes: int) -> int:
+    """Marks worth having for a disk: four extents per full-length one (files end in shorter extents), at least 4096."""
+    return max(4096, 4 * quota_bytes // extent_bytes)
+
+
+def place_of(number: int, settings: DiskSettings, description: DiskDescription) -> Place:
+    return Place(number, description.salt, settings.weight, not settings.draining)
+
+
+def read_description(path: str) -> DiskDescription:
+    """The description of an existing disk. Raises NotADisk or FormatTooNew; never touches anything."""
+    try:
+        with open(os.path.join(path, DESCRIPTION), "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise NotADisk(f"{path} is not a prepared disk: {error.strerror or error} ({DESCRIPTION})") from error
+    try:
+        found = msgspec.json.decode(text, type=_FormatOnly).format
+    except msgspec.MsgspecError as error:
+        raise NotADisk(f"{path}/{DESCRIPTION} cannot be read: {error}") from error
+    if found > FORMAT:
+        raise FormatTooNew(path, found, FORMAT)
+    try:
+        description = msgspec.json.decode(text, type=DiskDescription)
+    except msgspec.MsgspecError as error:
+        raise NotADisk(f"{path}/{DESCRIPTION} cannot be read: {error}") from error
+    if description.block_bytes != BLOCK_BYTES:
+        raise NotADisk(f"{path} has blocks of {description.block_bytes} bytes, this version {BLOCK_BYTES}")
+    return description
+
+
+class _FormatOnly(msgspec.Struct):
+    format: int
+
+
+def prepare_disk(settings: DiskSettings, store: StoreSettings) -> DiskDescription:
+    """Create the disk where there is none, else check that it fits the settings.
+
+    Idempotent; a creation that was interrupted is started over (the description is written last). Raises NotADisk,
+    FormatTooNew, or OSError from the filesystem (ENOSPC: the index map does not fit).
+    """
+    path = settings.path
+    if os.path.exists(os.path.join(path, DESCRIPTION)):
+        return _checked(path, store)
+    if store.extent_bytes % BLOCK_BYTES:
+        raise NotADisk(f"extent_bytes {store.extent_bytes} is not a multiple of {BLOCK_BYTES}")
+    os.makedirs(os.path.join(path, "index"), exist_ok=True)
+    for folder in range(256):
+        os.makedirs(os.path.join(path, "extents", f"{folder:02x}"), exist_ok=True)
+    create_index(os.path.join(path, "index"), store.index_map_bytes)
+    description = DiskDescription(FORMAT, str(uuid.uuid4()), store.extent_bytes, BLOCK_BYTES, store.index_map_bytes)
+    _write_description(path, description)
+    return description
+
+
+def _checked(path: str, store: StoreSettings) -> DiskDescription:
+    description = read_description(path)
+    if description.extent_bytes != store.extent_bytes:
+        raise NotADisk(
+            f"{path} was made with extent_bytes {description.extent_bytes}, the settings say {store.extent_bytes}: "
+            "set it back or empty the folder"
+        )
+    return description
+
+
+def _write_description(path: str, description: DiskDescription) -> None:
+    temporary = os.path.join(path, DESCRIPTION + ".new")
+    with open(temporary, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(description), indent=2) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, os.path.join(path, DESCRIPTION))
+    for folder in (os.path.join(path, "extents"), os.path.join(path, "index"), path):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def lock_disk(path: str) -> int:
+    """Take the keeper's exclusive lock; the descriptor holds it. Raises DiskBusy, or OSError from the filesystem."""
+    fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise DiskBusy(path) from error
+    with contextlib.suppress(OSError):  # the pid is a courtesy to operators
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd

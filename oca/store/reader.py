@@ -1,0 +1,187 @@
+"""What a worker does with the store: look up, open, mark, judge. Never writes a disk, never waits for one.
+
+A look-up costs one LMDB read transaction per disk asked (one disk when settled, the two best ranks while disks are added or
+drained) and never raises: what cannot be read is a miss. A disk is served from when its index was closed cleanly
+or a keeper has recovered it (`DiskState.READY`), and never while it is FAILED.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from enum import Enum
+
+import lmdb
+
+from oca.store.board import Board, DiskState
+from oca.store.descriptors import Descriptor, DescriptorCache, NotOpened
+from oca.store.disks import DiskDescription, StoreSettings, place_of, read_description
+from oca.store.errors import NotADisk
+from oca.store.extents import ExtentRecord, index_key, unpack_record
+from oca.store.index import META_CLEAN, IndexReader, Table
+from oca.store.marks import Marks
+from oca.store.placement import Place, ranked
+from oca.store.purge import PurgeMode, PurgeRules, unpack_rule
+
+
+class LookupFailure(Enum):
+    """Why a disk could not be asked; the look-up is a miss. The value is the log word."""
+
+    READERS_FULL = "readers-full"
+    INDEX_ERROR = "index-error"
+    UNKNOWN_FORMAT = "unknown-format"
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStatistics:
+    open_files: int
+    dying_files: int
+    files_opened: int
+    not_opened: dict[NotOpened, int]
+    lookup_failures: dict[LookupFailure, int]
+
+
+class _DiskReader:
+    """One disk as a worker sees it."""
+
+    __slots__ = ("clean", "description", "index", "marks", "number")
+
+    def __init__(self, number: int, description: DiskDescription, index: IndexReader, marks: Marks) -> None:
+        self.number = number
+        self.description = description
+        self.index = index
+        self.marks = marks
+        self.clean = index.number(META_CLEAN) == 1
+
+
+class StoreReader:
+    """One per process, opened after exec and never across a fork."""
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        board: Board,
+        slot: int,
+        disks: dict[int, _DiskReader],
+        unavailable: dict[int, str],
+    ) -> None:
+        self._board = board
+        self._disks = disks
+        self.unavailable = unavailable
+        """Disks that could not be opened, by number, and why: their share is misses."""
+        self._states = board.states()
+        self._extent_bytes = settings.extent_bytes
+        self._line = board.line(slot)
+        self._line.attach(os.getpid(), board.head)
+        self._places: list[Place] = [
+            place_of(number, settings.disks[number], disk.description) for number, disk in disks.items()
+        ]
+        self._only = next(iter(disks.values())) if len(settings.disks) == 1 else None
+        self._ranks = 1 if settings.settled else 2
+        self._rules = PurgeRules()
+        self._failures: Counter[LookupFailure] = Counter()
+        self.descriptors = DescriptorCache(
+            [disk.path for disk in settings.disks], board, self._line, settings.descriptors
+        )
+        self._load_rules()
+
+    @classmethod
+    def open(cls, settings: StoreSettings, board: Board, slot: int) -> StoreReader:
+        """Open every disk's index and take the worker's slot.
+
+        A disk that cannot be opened is left out; raises its NotADisk, FormatTooNew or lmdb.Error only when none is left.
+        """
+        disks: dict[int, _DiskReader] = {}
+        failures: dict[int, NotADisk | lmdb.Error] = {}
+        for number, disk in enumerate(settings.disks):
+            try:
+                description = read_description(disk.path)
+                index = IndexReader.open(os.path.join(disk.path, "index"), description.map_bytes)
+            except (NotADisk, lmdb.Error) as error:
+                failures[number] = error
+                continue
+            disks[number] = _DiskReader(number, description, index, Marks(board.marks(number)))
+        if not disks:
+            raise failures[0]
+        return cls(settings, board, slot, disks, {number: str(error) for number, error in failures.items()})
+
+    def lookup(self, hashed: bytes, extent_number: int) -> ExtentRecord | None:
+        """What the index says of an extent, or None (absent, disk not served from, disk unreadable)."""
+        if self._only is not None:
+            return self._ask(self._only, hashed, extent_number)
+        tries = self._ranks
+        for number in ranked(self._places, hashed, extent_number):
+            if self._states[number] == DiskState.FAILED:
+                continue
+            record = self._ask(self._disks[number], hashed, extent_number)
+            tries -= 1
+            if record is not None or not tries:
+                return record
+        return None
+
+    def _ask(self, disk: _DiskReader, hashed: bytes, extent_number: int) -> ExtentRecord | None:
+        state = self._states[disk.number]
+        if state != DiskState.READY and (state == DiskState.FAILED or not disk.clean):
+            return None
+        try:
+            value = disk.index.get_extent(index_key(hashed, extent_number))
+        except lmdb.ReadersFullError:
+            self._failures[LookupFailure.READERS_FULL] += 1
+            return None
+        except lmdb.Error:
+            self._failures[LookupFailure.INDEX_ERROR] += 1
+            return None
+        if value is None:
+            return None
+        record = unpack_record(value, disk.number, extent_number, self._extent_bytes)
+        if record is None:
+            self._failures[LookupFailure.UNKNOWN_FORMAT] += 1
+        return record
+
+    def touch(self, record: ExtentRecord, epoch: int) -> None:
+        """Mark the extent as used in the coarse epoch (any counter of seconds or more; its low 16 bits are kept)."""
+        self._disks[record.disk].marks.touch(record.slot, record.extent_id, epoch)
+
+    def touch_extent(self, disk: int, slot: int, extent_id: int, epoch: int) -> None:
+        """The same for an announced extent that has no record yet."""
+        self._disks[disk].marks.touch(slot, extent_id, epoch)
+
+    def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
+        """Whether a purge forbids serving this record. `held` remembers that it was judged clean."""
+        newest = self._rules.newest
+        if record.stored_epoch >= newest or (held is not None and held.clean_epoch >= newest):
+            return None
+        verdict = self._rules.judge(key, record.stored_epoch)
+        if verdict is None and held is not None:
+            held.clean_epoch = newest
+        return verdict
+
+    def poll(self) -> None:
+        """Every 250 ms: close what died, load new purge rules, publish what was seen."""
+        self.descriptors.poll()
+        if self._board.purge_epoch != self._line.epoch:
+            self._load_rules()
+
+    def _load_rules(self) -> None:
+        epoch = self._board.purge_epoch
+        rules = [
+            unpack_rule(int.from_bytes(number, "big"), value)
+            for disk in self._disks.values()
+            for number, value in disk.index.items(Table.PURGE)
+        ]
+        self._rules = PurgeRules(rules)
+        self._line.epoch = epoch
+
+    def statistics(self) -> ReaderStatistics:
+        cache = self.descriptors
+        return ReaderStatistics(
+            len(cache), cache.dying, cache.opened, dict(cache.not_opened), dict(self._failures)
+        )
+
+    def close(self) -> None:
+        """Give up the slot and close all that is idle."""
+        self.descriptors.close()
+        self._line.clear()
+        for disk in self._disks.values():
+            disk.index.close()
