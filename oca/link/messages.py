@@ -10,7 +10,7 @@ Laws:
 - Everything a worker announced from `Ready` it may keep until the index shows it: announcements may run ahead of the index.
 - When the keeper goes, the connection breaks: the worker reconnects and re-asks the remainder under the same version until
   its own deadline, then ends as 504 (no header sent yet) or an aborted connection.
-- `Reload` tells workers that a file in the state folder changed (keys, state); they re-read it.
+- `Reload` tells workers that a file in the state folder changed (keys, state, certificate); they re-read it.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ class ReloadWhat(Enum):
     KEYS = "keys"
     STATE = "state"
     PURGE = "purge"
+    TLS = "tls"
+    """The box was enrolled, or its certificate renewed: `tls/` in the state folder changed."""
 
 
 class Reload(msgspec.Struct, frozen=True, tag="reload"):

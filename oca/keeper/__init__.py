@@ -1,0 +1,25 @@
+"""The keeper: the only writer of an appliance (DESIGN §3.1). It fetches, fills, evicts, reports and takes orders.
+
+How it is started (by the supervisor, with `exec`, or by a test)::
+
+    python -m oca.keeper --settings-fd N --board-fd N [--ready-fd N]
+
+`--settings-fd`: a memfd (or file) with `chassis.config.encode(oca.config.Appliance)`; `--board-fd`: the store's board;
+`--ready-fd`: gets one line `ready\\n` when the disks are open and the link accepts workers, then it is closed. Enrolment goes on
+behind it: a box without a certificate answers misses with a clear failure. SIGTERM and SIGINT stop it with the disks clean
+(exit 0). Exit 2: settings or disks that somebody has to look at (the log says which). It also stops when its parent dies.
+
+What it reads and writes in `state_dir` (all written whole and renamed, so that a reader sees the old or the new):
+
+| path | what |
+|---|---|
+| `run/keeper.sock` | the link (`oca.link.messages`); a worker connects by `oca.link.server.socket_address(state_dir)` |
+| `run/listening.json` | written by the supervisor before it starts children: `oca.keeper.state.Listening` |
+| `run/keeper.metrics` | Prometheus text, every second; the supervisor appends it to its own |
+| `run/keeper.json` | `oca.keeper.state.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
+| `tls/cert.pem`, `tls/key.pem`, `tls/ca.pem` | from enrolment; workers load them at start and on `Reload(TLS)` |
+| `keys.json` | `contracts.keys.KeySet`; workers load it at start and on `Reload(KEYS)` |
+| `desired.json` | `oca.keeper.state.Desired`; workers load it at start and on `Reload(STATE)` |
+| `plan.json`, `fill.json` | the plan and what it has cost so far |
+| `upstreams.json`, `digests/`, `spool.json` | parents for misses, signed digest lists, reports not yet taken |
+"""
