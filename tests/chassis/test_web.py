@@ -1,0 +1,240 @@
+"""Typed routes over a real socket: what a client sees for right and wrong requests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from chassis.auth import SecretGuard
+from chassis.errors import ProblemError, Retry, ServiceError, Source
+from chassis.health import Health
+from chassis.metrics import Metrics
+from chassis.routes import Answer, Call, Routes
+from chassis.service import Listener, Service, Tcp
+from chassis.web import Cors, build_app
+from contracts.problems import Problem, ProblemCode
+
+
+class Site(msgspec.Struct, frozen=True):
+    id: str
+    boxes: int = 1
+
+
+class SiteQuery(msgspec.Struct, frozen=True):
+    region: str = ""
+    limit: int = 10
+    tag: tuple[str, ...] = ()
+
+
+class SiteList(msgspec.Struct, frozen=True):
+    sites: tuple[Site, ...]
+    asked: SiteQuery
+
+
+class Sites:
+    async def put(self, call: Call[Site]) -> Answer[Site]:
+        if call.path["site_id"] != call.body.id:
+            raise ProblemError(ProblemCode.UNPROCESSABLE, "the address names another site")
+        return Answer(call.body, 201, {"Location": f"/v1/sites/{call.body.id}"})
+
+    async def list(self, call: Call[None, SiteQuery]) -> SiteList:
+        return SiteList((Site("a"),), call.query)
+
+    async def delete(self, call: Call[None]) -> None:
+        raise RuntimeError("a bug with a secret inside")
+
+    async def upstream(self, call: Call[None]) -> Site:
+        raise ServiceError("far away: 10.0.0.1", source=Source.UPSTREAM, retry=Retry.YES, status=502)
+
+
+async def half(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "100"})
+    await response.prepare(request)
+    await response.write(b"x" * 10)
+    raise RuntimeError("broke in the middle")
+
+
+@asynccontextmanager
+async def serving(cors: Cors | None = None) -> AsyncIterator[aiohttp.ClientSession]:
+    metrics = Metrics("test", process=False)
+    api = Sites()
+    routes = Routes("Test")
+    routes.put("/v1/sites/{site_id}", api.put, summary="Put", max_body_bytes=200)
+    routes.get("/v1/sites", api.list, summary="List")
+    routes.delete("/v1/sites/{site_id}", api.delete, summary="Delete", guard=SecretGuard("s3cret"))
+    routes.get("/v1/upstream", api.upstream, summary="Upstream")
+    routes.raw("GET", "/v1/half", half, summary="Half a body")
+
+    async def compose(service: Service) -> None:
+        app = build_app(routes, metrics=metrics, health=Health("test"), cors=cors)
+        service.listen(Listener("http", app, Tcp("127.0.0.1", 0)))
+
+    async with Service("test", compose, grace_s=1).running() as urls:
+        async with aiohttp.ClientSession(urls["http"]) as session:
+            yield session
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with serving() as session:
+        yield session
+
+
+async def problem_of(response: aiohttp.ClientResponse) -> Problem:
+    assert response.content_type == "application/problem+json"
+    return msgspec.json.decode(await response.read(), type=Problem)
+
+
+async def test_a_right_request_gets_the_typed_answer_with_status_and_headers(client: aiohttp.ClientSession) -> None:
+    async with client.put("/v1/sites/lon", json={"id": "lon", "boxes": 2}) as response:
+        assert response.status == 201
+        assert response.headers["Location"] == "/v1/sites/lon"
+        assert await response.json() == {"id": "lon", "boxes": 2}
+
+
+async def test_query_parameters_are_typed_and_repeated_ones_make_a_tuple(client: aiohttp.ClientSession) -> None:
+    async with client.get("/v1/sites?region=DE&limit=3&tag=a&tag=b") as response:
+        assert (await response.json())["asked"] == {"region": "DE", "limit": 3, "tag": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("query", "said"), [("limit=many", "at `limit`"), ("region=a&region=b", "region is given 2 times")]
+)
+async def test_a_wrong_query_is_a_400_that_names_the_parameter(
+    client: aiohttp.ClientSession, query: str, said: str
+) -> None:
+    async with client.get(f"/v1/sites?{query}") as response:
+        problem = await problem_of(response)
+    assert (response.status, ProblemCode.from_type(problem.type)) == (400, ProblemCode.BAD_QUERY)
+    assert said in problem.detail
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "code"),
+    [
+        (b"{", "application/json", ProblemCode.BAD_JSON),
+        (b'{"id": 7}', "application/json", ProblemCode.BAD_JSON),
+        (b"", "application/json", ProblemCode.BAD_JSON),
+        (b'{"id": "\xff"}', "application/json", ProblemCode.BAD_JSON),
+        (b"id=lon", "application/x-www-form-urlencoded", ProblemCode.UNSUPPORTED_TYPE),
+        (b'{"id": "' + b"x" * 300 + b'"}', "application/json", ProblemCode.TOO_LARGE),
+        (b'{"id": "ber"}', "application/json; charset=utf-8", ProblemCode.UNPROCESSABLE),
+    ],
+)
+async def test_each_wrong_body_has_its_own_problem(
+    client: aiohttp.ClientSession, body: bytes, content_type: str, code: ProblemCode
+) -> None:
+    async with client.put("/v1/sites/lon", data=body, headers={"Content-Type": content_type}) as response:
+        problem = await problem_of(response)
+    assert (response.status, problem.type) == (code.status, code.type_uri)
+    assert problem.request_id == response.headers["X-Request-Id"]
+
+
+async def test_a_chunked_body_over_the_limit_is_refused_too(client: aiohttp.ClientSession) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(10):
+            yield b"x" * 100
+
+    async with client.put("/v1/sites/lon", data=chunks(), headers={"Content-Type": "application/json"}) as response:
+        assert response.status == 413
+
+
+async def test_an_unexpected_error_is_a_500_without_its_words_and_is_counted(client: aiohttp.ClientSession) -> None:
+    async with client.delete("/v1/sites/lon", headers={"Authorization": "Bearer s3cret"}) as response:
+        text = await response.text()
+    assert response.status == 500
+    assert "secret" not in text
+    assert "Traceback" not in text
+    async with client.get("/metrics") as response:
+        exposition = await response.text()
+    assert 'lowtide_unhandled_errors_total{route="/v1/sites/{site_id}"} 1.0' in exposition
+    assert 'route="/v1/sites/{site_id}",status="500"} 1.0' in exposition
+
+
+async def test_a_guard_runs_before_the_handler_and_challenges(client: aiohttp.ClientSession) -> None:
+    async with client.delete("/v1/sites/lon") as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    async with client.delete("/v1/sites/lon", headers={"Authorization": "Bearer wrong"}) as response:
+        assert response.status == 401
+
+
+async def test_a_failed_upstream_is_a_502_that_tells_no_inner_address(client: aiohttp.ClientSession) -> None:
+    async with client.get("/v1/upstream") as response:
+        problem = await problem_of(response)
+    assert problem.type == ProblemCode.UPSTREAM_FAILED.type_uri
+    assert "10.0.0.1" not in problem.detail
+
+
+async def test_unknown_addresses_and_methods_are_problems(client: aiohttp.ClientSession) -> None:
+    async with client.get("/nowhere") as response:
+        assert (await problem_of(response)).type == ProblemCode.NOT_FOUND.type_uri
+    async with client.patch("/v1/sites") as response:
+        assert (await problem_of(response)).type == ProblemCode.METHOD_NOT_ALLOWED.type_uri
+        assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD"}
+
+
+async def test_a_stream_that_breaks_is_never_taken_for_a_whole_answer(client: aiohttp.ClientSession) -> None:
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async with client.get("/v1/half") as response:
+            await response.read()
+
+
+async def test_head_answers_like_get_without_a_body(client: aiohttp.ClientSession) -> None:
+    async with client.head("/v1/sites") as response:
+        assert response.status == 200
+        assert int(response.headers["Content-Length"]) > 0
+        assert await response.read() == b""
+
+
+async def test_a_given_request_id_is_kept_and_a_malformed_one_replaced(client: aiohttp.ClientSession) -> None:
+    async with client.get("/v1/sites", headers={"X-Request-Id": "abc-1"}) as response:
+        assert response.headers["X-Request-Id"] == "abc-1"
+    async with client.get("/v1/sites", headers={"X-Request-Id": "a b {}"}) as response:
+        assert response.headers["X-Request-Id"] != "a b {}"
+
+
+async def test_without_cors_no_page_elsewhere_is_allowed(client: aiohttp.ClientSession) -> None:
+    async with client.get("/v1/sites", headers={"Origin": "https://evil.example"}) as response:
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_preflights_are_cached_for_a_day_and_errors_carry_cors_headers() -> None:
+    async with serving(Cors(origins=("https://tv.example",))) as client:
+        head = {"Origin": "https://tv.example", "Access-Control-Request-Method": "DELETE"}
+        async with client.options("/v1/sites/lon", headers=head) as response:
+            assert response.status == 204
+            assert response.headers["Access-Control-Max-Age"] == "86400"
+            assert "DELETE" in response.headers["Access-Control-Allow-Methods"]
+            assert response.headers["Access-Control-Allow-Origin"] == "https://tv.example"
+        async with client.get("/nowhere", headers={"Origin": "https://tv.example"}) as response:
+            assert response.status == 404
+            assert response.headers["Access-Control-Allow-Origin"] == "https://tv.example"
+            assert response.headers["Vary"] == "Origin"
+        async with client.get("/v1/sites", headers={"Origin": "https://evil.example"}) as response:
+            assert "Access-Control-Allow-Origin" not in response.headers
+
+
+async def test_openapi_names_every_route_with_types_and_guards(client: aiohttp.ClientSession) -> None:
+    async with client.get("/openapi.json") as response:
+        document = await response.json()
+    put = document["paths"]["/v1/sites/{site_id}"]["put"]
+    assert document["openapi"].startswith("3.1")
+    assert put["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Site"}
+    assert put["parameters"][0]["name"] == "site_id"
+    assert {item["name"] for item in document["paths"]["/v1/sites"]["get"]["parameters"]} == {"region", "limit", "tag"}
+    assert document["paths"]["/v1/sites/{site_id}"]["delete"]["security"] == [{"operator": []}]
+    assert document["components"]["securitySchemes"] == {"operator": {"type": "http", "scheme": "bearer"}}
+    assert "Problem" in document["components"]["schemas"]
+
+
+async def test_health_and_readiness_answer_on_every_listener_with_operations(client: aiohttp.ClientSession) -> None:
+    async with client.get("/healthz") as response:
+        assert await response.json() == {"service": "test", "status": "alive"}
+    async with client.get("/readyz") as response:
+        assert (response.status, await response.json()) == (200, {"ready": True, "checks": {}})
