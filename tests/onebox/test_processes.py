@@ -1,0 +1,73 @@
+"""Starting, watching and stopping real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from onebox.processes import ProcessSpec, Running, StartFailed
+from onebox.restarts import LONGEST_PAUSE_S, STEADY_S, Restarts
+
+SERVE = """
+import os, sys, time
+fd = int(sys.argv[sys.argv.index("--ready-fd") + 1])
+os.write(fd, b'{"listening": {"http": "http://127.0.0.1:1"}}\\n'); os.close(fd)
+time.sleep(60)
+"""
+
+
+def spec(tmp_path: Path, code: str) -> ProcessSpec:
+    return ProcessSpec("child", (sys.executable, "-c", code), tmp_path / "child.log", ready_s=10)
+
+
+async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_child_is_ready_when_it_says_so_and_stops_when_told(tmp_path: Path) -> None:
+    child = Running(spec(tmp_path, SERVE))
+    await child.start()
+    assert child.listening == {"http": "http://127.0.0.1:1"}
+    await child.stop()
+    assert not child.alive
+
+
+async def test_a_child_that_ends_before_it_serves_fails_with_the_end_of_its_log(tmp_path: Path) -> None:
+    child = Running(spec(tmp_path, "import sys; sys.exit('the disk is on fire')"))
+    with pytest.raises(StartFailed, match="the disk is on fire"):
+        await child.start()
+
+
+async def test_a_killed_child_is_started_again_and_a_held_one_only_when_let_go(tmp_path: Path) -> None:
+    child = Running(spec(tmp_path, SERVE))
+    await child.start()
+    first = child.pid
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: child.starts == 2 and child.alive)
+    assert child.pid != first
+    child.hold()
+    child.kill_group()
+    await until(lambda: not child.alive)
+    await asyncio.sleep(0.3)
+    assert child.starts == 2
+    child.release()
+    await until(lambda: child.starts == 3 and child.alive)
+    await child.stop()
+
+
+def test_pauses_grow_while_a_process_dies_young_and_start_over_after_a_steady_run() -> None:
+    state, pauses = Restarts(), []
+    for _ in range(9):
+        state, pause = state.after_death(1.0)
+        pauses.append(pause)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == LONGEST_PAUSE_S
+    assert state.after_death(STEADY_S) == (Restarts(0), 0.0)
