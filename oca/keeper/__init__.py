@@ -13,7 +13,7 @@ What it reads and writes in `state_dir` (all written whole and renamed, so that 
 
 | path | what |
 |---|---|
-| `run/keeper.sock` | the link (`oca.link.messages`); a worker connects by `oca.link.server.socket_address(state_dir)` |
+| `run/keeper.sock` | the link (`oca.link.messages`); a worker connects by `oca.link.server.connect(state_dir)` |
 | `run/listening.json` | written by the supervisor before it starts children: `oca.keeper.state.Listening` |
 | `run/keeper.metrics` | Prometheus text, every second; the supervisor appends it to its own |
 | `run/keeper.json` | `oca.keeper.state.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
