@@ -1,0 +1,34 @@
+"""Files in the state folder that keeper, workers and supervisor share (table in `oca.keeper`).
+
+Writers write whole and rename, so that a reader sees the old or the new. A reader takes fields it does not know for nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from contracts.places import ApplianceState
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """`run/listening.json`, by the supervisor before it starts children: base URLs without a trailing slash."""
+
+    media: str
+    peers: str
+    status: str
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """`desired.json`, by the keeper: what the control plane wants this box to be, and since when (seconds since the epoch)."""
+
+    state: ApplianceState = ApplianceState.LIVE
+    since: float = 0.0
+
+
+class KeeperStatus(msgspec.Struct, frozen=True):
+    """`run/keeper.json`, by the keeper every second. The supervisor's `/readyz` reads `ready` and `sentence`; more may stand there."""
+
+    pid: int = 0
+    ready: bool = False
+    sentence: str = ""
+    written_at: float = 0.0
