@@ -69,6 +69,8 @@ class AccessClaims(msgspec.Struct, frozen=True):
     region: str
     profiles: tuple[str, ...]
     """Profile ids of the account: a service checks that a profile id belongs to the caller."""
+    session: str = ""
+    """The log-in that the token comes from: what `DELETE /v1/sessions` ends."""
 
 
 class ProfileSettings(msgspec.Struct, frozen=True):
