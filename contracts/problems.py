@@ -45,16 +45,21 @@ class ProblemCode(Enum):
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not allowed here")
     CONFLICT = ("conflict", 409, "The state of the resource does not allow this")
     LENGTH_REQUIRED = ("length-required", 411, "The body's length must be announced")
+    PRECONDITION_FAILED = ("precondition-failed", 412, "A condition of the request does not hold")
     TOO_LARGE = ("too-large", 413, "The body is larger than this address takes")
+    URI_TOO_LONG = ("uri-too-long", 414, "The request's address is too long")
     UNSUPPORTED_TYPE = ("unsupported-type", 415, "The body's media type is not taken here")
     RANGE_NOT_SATISFIABLE = ("range-not-satisfiable", 416, "The range lies outside the representation")
     MISDIRECTED = ("misdirected", 421, "This host name is not served here")
     UNPROCESSABLE = ("unprocessable", 422, "The values contradict each other or the state of the record")
     TOO_MANY_REQUESTS = ("too-many-requests", 429, "Too many requests")
+    HEADER_TOO_LARGE = ("header-too-large", 431, "The request's header is too large")
     INTERNAL = ("internal", 500, "The service failed; the request id names the log entry")
     UPSTREAM_FAILED = ("upstream-failed", 502, "A service behind this one answered with an error")
     UNAVAILABLE = ("unavailable", 503, "The service cannot answer now")
     UPSTREAM_TIMEOUT = ("upstream-timeout", 504, "A service behind this one did not answer in time")
+    NOT_HELD = ("not-held", 504, "Only stored bytes were asked for, and they are not held here")
+    LOOP_DETECTED = ("loop-detected", 508, "The request has passed here before")
 
     def __init__(self, code: str, status: int, title: str) -> None:
         self.code = code
