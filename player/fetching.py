@@ -72,8 +72,14 @@ class RangeFetcher:
     `now` gives monotonic seconds. Close with `aclose`.
     """
 
-    def __init__(self, source_address: str | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        source_address: str | None = None,
+        now: Callable[[], float] = time.monotonic,
+        on_host: Callable[[str], None] | None = None,
+    ) -> None:
         self._now = now
+        self._on_host = on_host or (lambda _host: None)
         timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
         transport = httpx.AsyncHTTPTransport(local_address=source_address, retries=0)
         self._client = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
@@ -90,6 +96,7 @@ class RangeFetcher:
             attempt = await self._attempt(address, first + len(body), last, cmcd, body)
             statuses.append(attempt.status)
             if attempt.ended is Ended.COMPLETE:
+                self._on_host(attempt.host)
                 return Fetched(bytes(body), self._now() - started, attempt.host)
             if attempt.status == 403:
                 raise TokenRefusedByServer(f"{attempt.host} answered 403")

@@ -91,10 +91,16 @@ class Member:
     async def beat(self, heartbeat_url: str, beat: PlayBeat) -> BeatAnswer:
         return await self._send("POST", heartbeat_url, BeatAnswer, beat)
 
+    async def leave(self, answer: PlayAnswer) -> None:
+        """Ends a session (`DELETE` its address)."""
+        response = await self._client.delete(answer.heartbeat_url.rpartition("/")[0])
+        if response.status_code >= 400:
+            raise Refused(problem_of(response))
+
     async def manifest(self, url: str) -> str:
         response = await self._client.get(url)
         if response.status_code != 200:
-            raise Refused(_problem(response))
+            raise Refused(problem_of(response))
         return response.text
 
     def _keep(self, tokens: Tokens) -> None:
@@ -107,11 +113,11 @@ class Member:
         content = None if body is None else msgspec.json.encode(body)
         response = await self._client.request(method, url, content=content, headers=headers)
         if response.status_code >= 400:
-            raise Refused(_problem(response))
+            raise Refused(problem_of(response))
         return msgspec.json.decode(response.content, type=answer)
 
 
-def _problem(response: httpx.Response) -> Problem:
+def problem_of(response: httpx.Response) -> Problem:
     try:
         return msgspec.json.decode(response.content, type=Problem)
     except msgspec.MsgspecError:

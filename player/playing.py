@@ -35,6 +35,7 @@ class PlayReport:
 
     title: str = ""
     startup_s: float = 0.0
+    started_at_position_s: float = 0.0
     position_s: float = 0.0
     stalls: int = 0
     stalled_s: float = 0.0
@@ -78,7 +79,7 @@ class Playback:
         self._throughput = Throughput()
         self._indexes: dict[str, tuple[SegmentRange, ...]] = {}
         self.timeline = Timeline(wishes.start_s, wishes.rate)
-        self.report = PlayReport(title=wishes.title)
+        self.report = PlayReport(title=wishes.title, started_at_position_s=wishes.start_s)
 
     async def run(self) -> PlayReport:
         try:

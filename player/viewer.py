@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -25,16 +26,18 @@ async def watch(
     rate: float = 1.0,
     until_s: float | None = None,
     resume: bool = True,
+    on_host: Callable[[str], None] | None = None,
 ) -> PlayReport:
     """Plays a title as `profile_id` and reports. Raises Refused when the play itself is refused, WrongBytes for a wrong
     byte; when cancelled, the session is ended.
 
-    `rate`: media seconds per second; `until_s`: media position to leave at; `resume`: go on where the profile was.
+    `rate`: media seconds per second; `until_s`: media position to leave at; `resume`: go on where the profile was;
+    `on_host` is told the host of every range that came.
     """
     pressed_at = time.monotonic()
     answer = await member.play(title_id, profile_id, device_id)
     verifier = Verifier(await member.digests(title_id))
-    fetcher = RangeFetcher(source_address)
+    fetcher = RangeFetcher(source_address, on_host=on_host)
     wishes = Wishes(answer.position_s if resume else 0.0, until_s, rate, answer.session_id, title_id)
     playback = Playback(lambda: member.manifest(answer.dash_url), fetcher, verifier, wishes, pressed_at=pressed_at)
     beating = asyncio.create_task(_beat(member, answer, playback))
