@@ -14,12 +14,12 @@ What it reads and writes in `state_dir` (all written whole and renamed, so that 
 | path | what |
 |---|---|
 | `run/keeper.sock` | the link (`oca.link.messages`); a worker connects by `oca.link.server.connect(state_dir)` |
-| `run/listening.json` | written by the supervisor before it starts children: `oca.keeper.state.Listening` |
+| `run/listening.json` | written by the supervisor before it starts children: `oca.link.files.Listening` |
 | `run/keeper.metrics` | Prometheus text, every second; the supervisor appends it to its own |
-| `run/keeper.json` | `oca.keeper.state.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
+| `run/keeper.json` | `oca.link.files.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
 | `tls/cert.pem`, `tls/key.pem`, `tls/ca.pem` | from enrolment; workers load them at start and on `Reload(TLS)` |
 | `keys.json` | `contracts.keys.KeySet`; workers load it at start and on `Reload(KEYS)` |
-| `desired.json` | `oca.keeper.state.Desired`; workers load it at start and on `Reload(STATE)` |
+| `desired.json` | `oca.link.files.Desired`; workers load it at start and on `Reload(STATE)` |
 | `plan.json`, `fill.json` | the plan and what it has cost so far |
 | `upstreams.json`, `digests/`, `spool.json` | parents for misses, signed digest lists, reports not yet taken |
 """

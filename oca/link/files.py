@@ -16,6 +16,8 @@ class Listening(msgspec.Struct, frozen=True):
     media: str
     peers: str
     status: str
+    index_locked: tuple[bool, ...] = ()
+    """Per disk: whether the supervisor could lock the index in memory."""
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -32,3 +34,16 @@ class KeeperStatus(msgspec.Struct, frozen=True):
     ready: bool = False
     sentence: str = ""
     written_at: float = 0.0
+    enrolled: bool = False
+    connected: bool = False
+    """The heartbeat stream to the control plane is open."""
+    appliance_id: str = ""
+    state: str = ""
+    plan_number: int = 0
+    keys_number: int = 0
+    orders: dict[str, int] = {}
+    """Orders of the plan by state (`contracts.reports.FillState` values)."""
+    score: float = 0.0
+    reasons: tuple[str, ...] = ()
+    held_files: int = 0
+    held_bytes: int = 0

@@ -1,7 +1,7 @@
 """The keeper's end of the link: a Unix stream socket, one connection per worker (laws in `oca.link.messages`).
 
-Reading stops while a worker does not take its answers: `Link.send` never waits, so that one slow worker delays nobody, and a
-worker whose answers pile up beyond `MAX_UNSENT_BYTES` is cut off; it reconnects and asks for the remainder.
+`Link.send` never waits, so that one slow worker delays nobody; a worker whose answers pile up beyond `MAX_UNSENT_BYTES` is
+cut off, reconnects and asks for the remainder.
 """
 
 from __future__ import annotations

@@ -1,0 +1,195 @@
+"""Digest lists: the wall that no wrong byte passes. A list is used only when the control plane signed it.
+
+Lists come from `GET /v1/digests`, are verified with the digest keys of the key set (JWS, ES256, by `kid`), and kept as they
+were signed in `state_dir/digests/`, so that a restart, or a control plane that is away, costs no miss; a list from the disk is
+verified again. In memory and on disk the least recently used go first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError
+
+from chassis.clock import Clock
+from chassis.errors import ServiceError
+from chassis.logs import get_logger
+from contracts.digests import DIGEST_BYTES, FileDigests, SignedDigests, block_count
+from contracts.keys import KeySet, KeyUse, PublicKey
+from contracts.tokens.jwt import public_key
+from oca.keeper.connection import ControlPlane
+from oca.keeper.errors import BadDigestList, FetchFailed, NotConnected
+from oca.keeper.state import write_atomically
+from oca.link.messages import FetchFailure
+
+ALGORITHM = "ES256"
+MEMORY_BYTES = 64 << 20
+DISK_BYTES = 512 << 20
+PRUNE_EVERY = 256
+UNKNOWN_FOR_S = 3.0
+MAX_UNKNOWN = 10_000
+
+
+def verified(signed: SignedDigests, key: str, keys: Mapping[str, PublicKey]) -> FileDigests:
+    """The list of `key`, signed by one of `keys` (by kid). Raises BadDigestList."""
+    try:
+        header = jws.extract_compact(signed.jws.encode()).headers()
+    except (JoseError, ValueError) as error:
+        raise BadDigestList(f"the digest list of {key} is no JWS") from error
+    known = keys.get(str(header.get("kid", "")))
+    if known is None or known.alg != ALGORITHM or header.get("alg") != ALGORITHM:
+        raise BadDigestList(f"the digest list of {key} is signed with an unknown key ({header.get('kid')!r})")
+    try:
+        payload = jws.deserialize_compact(signed.jws, public_key(known), algorithms=[ALGORITHM]).payload
+        found = msgspec.json.decode(payload, type=FileDigests)
+    except (JoseError, ValueError, msgspec.MsgspecError) as error:
+        raise BadDigestList(f"the digest list of {key} does not verify: {error}") from error
+    if found.key != key:
+        raise BadDigestList(f"the digest list is of {found.key}, not of {key}")
+    if len(found.blocks) != block_count(found.size_bytes) * DIGEST_BYTES or len(found.blake3) != 2 * DIGEST_BYTES:
+        raise BadDigestList(f"the digest list of {key} does not fit its size of {found.size_bytes} bytes")
+    return found
+
+
+class DigestLibrary:
+    """One answer per key for any number of askers."""
+
+    def __init__(
+        self,
+        control_plane: ControlPlane,
+        folder: Path,
+        keys: Callable[[], KeySet],
+        refresh_keys: Callable[[], object],
+        clock: Clock,
+    ) -> None:
+        """`keys` gives the keys at hand; `refresh_keys()` is told that a list names a key that is not among them."""
+        self._control_plane = control_plane
+        self._folder = folder
+        self._keys = keys
+        self._refresh_keys = refresh_keys
+        self._clock = clock
+        self._lists: OrderedDict[str, FileDigests] = OrderedDict()
+        self._memory_bytes = 0
+        self._asking: dict[str, asyncio.Task[FileDigests]] = {}
+        self._unknown: dict[str, float] = {}
+        self._written = 0
+        self._log = get_logger("oca.keeper.digests")
+
+    async def get(self, key: str, version: bytes = b"") -> FileDigests:
+        """The list of `key`, of exactly `version` where one is named. Raises FetchFailed: NOT_FOUND, NO_DIGESTS, VERSION_CHANGED."""
+        found = self._lists.get(key)
+        if found is not None and (not version or found.version == version):
+            self._lists.move_to_end(key)
+            return found
+        if self._unknown.get(key, 0.0) > self._clock.monotonic_s():
+            raise FetchFailed(FetchFailure.NOT_FOUND, f"{key} is not published")
+        found = await self._joined(key, version)
+        if version and found.version != version:
+            raise FetchFailed(FetchFailure.VERSION_CHANGED, f"{key} has version {found.blake3}, not {version.hex()}")
+        return found
+
+    def forget(self, key: str) -> None:
+        """The next asker gets a fresh list: every source sent other bytes than this one names."""
+        found = self._lists.pop(key, None)
+        if found is not None:
+            self._memory_bytes -= len(found.blocks)
+        self._path(key).unlink(missing_ok=True)
+
+    async def close(self) -> None:
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _joined(self, key: str, version: bytes) -> FileDigests:
+        task = self._asking.get(key)
+        if task is None:
+            task = asyncio.create_task(self._find(key, version))
+            self._asking[key] = task
+            task.add_done_callback(lambda done: self._answered(key, done))
+        return await asyncio.shield(task)
+
+    def _answered(self, key: str, task: asyncio.Task[FileDigests]) -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            task.exception()
+
+    async def _find(self, key: str, version: bytes) -> FileDigests:
+        kept = self._from_disk(key)
+        if kept is not None and (not version or kept.version == version):
+            return self._remember(key, kept)
+        try:
+            signed = await self._control_plane.digests(key)
+        except (ServiceError, NotConnected) as error:
+            raise FetchFailed(FetchFailure.NO_DIGESTS, f"no digest list of {key}: {error}") from error
+        if signed is None:
+            self._note_unknown(key)
+            raise FetchFailed(FetchFailure.NOT_FOUND, f"{key} is not published")
+        try:
+            found = verified(signed, key, self._keys().of(KeyUse.DIGESTS))
+        except BadDigestList as error:
+            self._refresh_keys()
+            self._log.error("digest-list-refused", key=key, detail=str(error))
+            raise FetchFailed(FetchFailure.NO_DIGESTS, str(error)) from error
+        await asyncio.to_thread(self._to_disk, key, signed)
+        return self._remember(key, found)
+
+    def _remember(self, key: str, found: FileDigests) -> FileDigests:
+        before = self._lists.pop(key, None)
+        self._memory_bytes += len(found.blocks) - (len(before.blocks) if before else 0)
+        self._lists[key] = found
+        while self._memory_bytes > MEMORY_BYTES and len(self._lists) > 1:
+            _, oldest = self._lists.popitem(last=False)
+            self._memory_bytes -= len(oldest.blocks)
+        return found
+
+    def _note_unknown(self, key: str) -> None:
+        now = self._clock.monotonic_s()
+        if len(self._unknown) >= MAX_UNKNOWN:
+            self._unknown = {name: until for name, until in self._unknown.items() if until > now}
+        if len(self._unknown) < MAX_UNKNOWN:
+            self._unknown[key] = now + UNKNOWN_FOR_S
+
+    def _path(self, key: str) -> Path:
+        name = blake2b(key.encode(), digest_size=16).hexdigest()
+        return self._folder / name[:2] / f"{name}.json"
+
+    def _from_disk(self, key: str) -> FileDigests | None:
+        path = self._path(key)
+        try:
+            signed = msgspec.json.decode(path.read_bytes(), type=SignedDigests)
+            found = verified(signed, key, self._keys().of(KeyUse.DIGESTS))
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, BadDigestList) as error:
+            self._log.info("kept-digest-list-unusable", key=key, detail=str(error))
+            return None
+        return found
+
+    def _to_disk(self, key: str, signed: SignedDigests) -> None:
+        try:
+            write_atomically(self._path(key), msgspec.json.encode(signed), durable=False)
+            self._written += 1
+            if self._written % PRUNE_EVERY == 0:
+                self._prune()
+        except OSError as error:
+            self._log.warning("digest-list-not-kept", key=key, detail=str(error))
+
+    def _prune(self) -> None:
+        kept = sorted(
+            ((path.stat(), path) for path in self._folder.glob("*/*.json")), key=lambda item: item[0].st_mtime
+        )
+        total = sum(stat.st_size for stat, _ in kept)
+        for stat, path in kept:
+            if total <= DISK_BYTES:
+                return
+            path.unlink(missing_ok=True)
+            total -= stat.st_size
