@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from contracts.digests import BLOCK_BYTES
 from oca.store import blocks
 from oca.store.extents import DIGEST, PINNED, ExtentRecord, extent_length, key_hash
 
@@ -59,8 +60,16 @@ class HeldExtent:
         self.gone = False
 
     @property
+    def block_count(self) -> int:
+        return blocks.count_blocks(self.length)
+
+    @property
     def present(self) -> int:
         return self.bits | self.pending
+
+    @property
+    def complete(self) -> bool:
+        return self.present == blocks.full(self.block_count)
 
     @property
     def busy(self) -> bool:
@@ -145,8 +154,8 @@ class HeldFile:
 def present_bytes(extent: HeldExtent) -> int:
     """Bytes of the extent's present blocks; the last block may be shorter."""
     last = blocks.count_blocks(extent.length) - 1
-    short = blocks.BLOCK_BYTES - blocks.block_length(extent.length, last)
-    return extent.present.bit_count() * blocks.BLOCK_BYTES - (short if extent.present >> last & 1 else 0)
+    short = BLOCK_BYTES - blocks.block_length(extent.length, last)
+    return extent.present.bit_count() * BLOCK_BYTES - (short if extent.present >> last & 1 else 0)
 
 
 def pack_object(held: HeldObject) -> bytes:

@@ -53,6 +53,11 @@ class Marks:
         if slot < self._size:
             self._words[slot] = (extent_id & _ID_MASK) << 24
 
+    def adopt(self, slot: int, extent_id: int) -> None:
+        """A restarted keeper: keep what is counted for this extent, else start anew."""
+        if slot < self._size and self._words[slot] >> 24 != extent_id & _ID_MASK:
+            self.assign(slot, extent_id)
+
     def collect(self) -> list[Mark]:
         """Keeper: all marks with a count, set back to zero counts."""
         found: list[Mark] = []

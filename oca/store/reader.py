@@ -175,9 +175,7 @@ class StoreReader:
 
     def statistics(self) -> ReaderStatistics:
         cache = self.descriptors
-        return ReaderStatistics(
-            len(cache), cache.dying, cache.opened, dict(cache.not_opened), dict(self._failures)
-        )
+        return ReaderStatistics(len(cache), cache.dying, cache.opened, dict(cache.not_opened), dict(self._failures))
 
     def close(self) -> None:
         """Give up the slot and close all that is idle."""

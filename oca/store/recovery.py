@@ -1,0 +1,157 @@
+"""What a keeper does with a disk before it writes: read the index, verify what an unclean stop leaves in doubt, collect strays.
+
+After a clean stop the disk is served from at once and read in meanwhile. After an unclean one (the clean mark is missing), the blocks of the
+last batches are read and compared with their checksums first (`recent`); a bad one costs its extent a move. Files
+that the index does not know are unlinked, records without their file are deleted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oca.store.checksums import check_in_row, check_of_data, row_key
+from oca.store.disk_writer import DiskWriter, Gone
+from oca.store.errors import NoSpace
+from oca.store.extents import split_index_key, unpack_record
+from oca.store.holdings import HeldExtent, unpack_object
+from oca.store.index import Changes, Table
+from oca.store.marks import NO_SLOT
+from oca.store.recent import unpack_recent
+from oca.store.space import allocated
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What was found, for the log: `strangers` are names below `extents/` that are none of ours and were left alone."""
+
+    clean: bool
+    extents: int
+    unreadable_records: int = 0
+    verified_blocks: int = 0
+    bad_blocks: int = 0
+    orphans: int = 0
+    missing: int = 0
+    strangers: int = 0
+
+
+def load(writer: DiskWriter, extent_bytes: int) -> int:
+    """Read the index into the writer's tables; how many records could not be read (they are deleted from it)."""
+    for page in writer.index.scan(Table.OBJECTS):
+        for _, value in page:
+            held = unpack_object(value)
+            if held is not None:
+                writer.holdings.add_object(held)
+    unreadable: list[bytes] = []
+    for page in writer.index.scan(Table.EXTENTS):
+        unreadable += [packed for packed, value in page if not _load_extent(writer, packed, value, extent_bytes)]
+    changes = Changes()
+    for packed in unreadable:
+        changes.delete(Table.EXTENTS, packed)
+    for hashed, held in list(writer.holdings.objects.items()):
+        if not held.extents:
+            del writer.holdings.objects[hashed]
+            changes.delete(Table.OBJECTS, hashed)
+    if changes.items:
+        writer.index.commit(changes)
+    _teach_policy(writer)
+    return len(unreadable)
+
+
+def _load_extent(writer: DiskWriter, packed: bytes, value: bytes, extent_bytes: int) -> bool:
+    hashed, number = split_index_key(packed)
+    owner = writer.holdings.objects.get(hashed)
+    record = unpack_record(value, writer.number, number, extent_bytes)
+    if owner is None or record is None or (record.version, record.file_size) != (owner.version, owner.file_size):
+        return False
+    extent = writer.holdings.load_extent(owner, record)
+    if writer.slots.claim(extent.slot, extent.extent_id):
+        writer.marks.adopt(extent.slot, extent.extent_id)
+    else:
+        extent.slot = NO_SLOT
+    writer.space.add(allocated(extent.length), owner.plan is not None)
+    return True
+
+
+def _teach_policy(writer: DiskWriter) -> None:
+    """Oldest first: before the first marks are collected, age is all that is known."""
+    for extent in sorted(writer.holdings.extents.values(), key=lambda extent: (extent.stored_at, extent.extent_id)):
+        if extent.object.plan is None:
+            writer.policy.on_insert(extent.extent_id, allocated(extent.length))
+
+
+def verify_recent(writer: DiskWriter) -> tuple[int, int]:
+    """Read what the last batches made durable; (blocks read, bad ones). An extent with a bad block is replaced by its good ones.
+
+    Raises DiskFailed.
+    """
+    doubtful: dict[int, int] = {}
+    rows = writer.index.items(Table.RECENT)
+    for _, value in rows:
+        for entry in unpack_recent(value):
+            doubtful[entry.extent_id] = doubtful.get(entry.extent_id, 0) | entry.bits
+    read = bad = 0
+    for extent_id, bits in doubtful.items():
+        extent = writer.holdings.extents.get(extent_id)
+        if extent is not None:
+            found = bad_bits(writer, extent, bits & extent.bits)
+            read += (bits & extent.bits).bit_count()
+            bad += found.bit_count()
+            quarantine(writer, extent, found)
+    return read, bad
+
+
+def bad_bits(writer: DiskWriter, extent: HeldExtent, bits: int) -> int:
+    """Which of these durable blocks do not have their checksum. Those without a known checksum count as bad."""
+    row = writer.index.get(Table.CHECKSUMS, row_key(extent.extent_id))
+    bad = 0
+    block = 0
+    while bits >> block:
+        if bits >> block & 1 and not _is_good(writer, extent, block, check_in_row(row, block)):
+            bad |= 1 << block
+        block += 1
+    return bad
+
+
+def _is_good(writer: DiskWriter, extent: HeldExtent, block: int, check: bytes | None) -> bool:
+    return check is not None and check_of_data(writer.read_block(extent, block)) == check
+
+
+def quarantine(writer: DiskWriter, extent: HeldExtent, bad: int) -> HeldExtent | None:
+    """Take bad blocks out of service: the good ones move to a new extent, or all goes where there is no room for that."""
+    if not bad:
+        return extent
+    try:
+        return writer.replace(extent, extent.bits & ~bad)
+    except NoSpace:
+        writer.remove([extent], Gone.QUARANTINED)
+        return None
+
+
+def collect_strays(writer: DiskWriter, first_id: int) -> tuple[int, int, int]:
+    """(orphans unlinked, records without their file deleted, strangers left alone). Ids from `first_id` on are spared."""
+    found: dict[int, int] = {}
+    strangers = 0
+    for folder in range(256):
+        for name, size in writer.syscalls.list_folder(f"{writer.path}/extents/{folder:02x}"):
+            extent_id = _id_of(name, folder)
+            if extent_id is None:
+                strangers += 1
+            else:
+                found[extent_id] = size
+    missing = [extent for extent in writer.holdings.extents.values() if found.get(extent.extent_id) != extent.length]
+    missing = [extent for extent in missing if extent.extent_id < first_id]
+    writer.remove(missing, Gone.MISSING)
+    orphans = [i for i in found if i < first_id and i not in writer.holdings.extents]
+    lost = {extent.extent_id for extent in missing}
+    for extent_id in orphans:
+        if extent_id not in lost:
+            writer.collect_orphan(extent_id, allocated(found[extent_id]))
+    return len([i for i in orphans if i not in lost]), len(missing), strangers
+
+
+def _id_of(name: str, folder: int) -> int | None:
+    try:
+        extent_id = int(name, 16)
+    except ValueError:
+        return None
+    return extent_id if len(name) == 16 and name == f"{extent_id:016x}" and extent_id & 0xFF == folder else None

@@ -1,0 +1,115 @@
+"""S3-FIFO (Yang et al., SOSP 2023): a small queue that sifts, a main queue that keeps, a ghost queue that remembers.
+
+New keys enter the small queue (a tenth of the capacity), or the main queue when the ghost remembers them, or while nothing was ever
+evicted and the small queue is full. From the small queue those hit twice or more move to main, others are evicted and
+remembered (as many bytes as nine tenths of the capacity). Main is a clock with a two-bit counter.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+_SMALL_SHARE = 0.1
+_PROMOTE_AT = 2
+_MAX_HITS = 3
+
+
+class _Queue(Generic[K]):
+    """First in, first out, with sizes and hit counts."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity_bytes = capacity_bytes
+        self.used_bytes = 0
+        self.entries: OrderedDict[K, tuple[int, int]] = OrderedDict()
+
+    def push(self, key: K, size: int, hits: int) -> None:
+        self.entries[key] = (size, hits)
+        self.used_bytes += size
+
+    def pop_oldest(self) -> tuple[K, int, int]:
+        key, (size, hits) = self.entries.popitem(last=False)
+        self.used_bytes -= size
+        return key, size, hits
+
+    def discard(self, key: K) -> bool:
+        entry = self.entries.pop(key, None)
+        if entry is None:
+            return False
+        self.used_bytes -= entry[0]
+        return True
+
+    def hit(self, key: K, count: int) -> bool:
+        entry = self.entries.get(key)
+        if entry is None:
+            return False
+        self.entries[key] = (entry[0], min(entry[1] + count, _MAX_HITS))
+        return True
+
+
+class S3Fifo(Generic[K]):
+    def __init__(self, capacity_bytes: int) -> None:
+        small = int(capacity_bytes * _SMALL_SHARE)
+        self._small = _Queue[K](small)
+        self._main = _Queue[K](capacity_bytes - small)
+        self._ghost = _Queue[K](capacity_bytes - small)
+        self._has_evicted = False
+
+    @property
+    def used_bytes(self) -> int:
+        return self._small.used_bytes + self._main.used_bytes
+
+    def __len__(self) -> int:
+        return len(self._small.entries) + len(self._main.entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._small.entries or key in self._main.entries
+
+    def on_insert(self, key: K, size: int) -> None:
+        if key in self:
+            self.remove(key)
+        remembered = self._ghost.discard(key)
+        filling = not self._has_evicted and self._small.used_bytes >= self._small.capacity_bytes
+        (self._main if remembered or filling else self._small).push(key, size, 0)
+
+    def on_access(self, key: K, count: int = 1) -> None:
+        if not self._small.hit(key, count):
+            self._main.hit(key, count)
+
+    def remove(self, key: K) -> None:
+        if not self._small.discard(key) and not self._main.discard(key):
+            self._ghost.discard(key)
+
+    def victims(self, need_bytes: int) -> list[K]:
+        chosen: list[K] = []
+        freed = 0
+        while freed < need_bytes and len(self):
+            key, size = self._evict_one()
+            freed += size
+            chosen.append(key)
+        return chosen
+
+    def _evict_one(self) -> tuple[K, int]:
+        self._has_evicted = True
+        if self._main.used_bytes <= self._main.capacity_bytes:
+            while self._small.entries:
+                key, size, hits = self._small.pop_oldest()
+                if hits < _PROMOTE_AT:
+                    self._remember(key, size)
+                    return key, size
+                self._main.push(key, size, 0)
+        while True:
+            key, size, hits = self._main.pop_oldest()
+            if not hits:
+                return key, size
+            self._main.push(key, size, hits - 1)
+
+    def _remember(self, key: K, size: int) -> None:
+        if size > self._ghost.capacity_bytes:
+            return
+        while self._ghost.used_bytes + size > self._ghost.capacity_bytes:
+            self._ghost.pop_oldest()
+        self._ghost.push(key, size, 0)
