@@ -41,6 +41,12 @@ class PlannerSettings:
         Ge(0.0),
         Doc("seconds an order waits for a nearer source, beyond that source's own expected end, before the next one"),
     ] = 30.0
+    window_share: Annotated[
+        float,
+        Gt(0.0),
+        Le(1.0),
+        Doc("share of what the window's rate could carry that is planned; the rest is room for repeats"),
+    ] = 0.9
     tiers_per_order: Annotated[int, Ge(0), Doc("most tier sources named per order")] = 2
     history_days: Annotated[int, Ge(1), Le(366), Doc("days of traffic the forecast looks back over")] = 28
     new_for_days: Annotated[

@@ -1,11 +1,27 @@
-"""Tonight's plan: snapshot in, plan out, and nothing else happens (DESIGN §4)."""
+"""Tonight's plan: snapshot in, plan out, and nothing else happens (DESIGN §4).
+
+The way: traffic → popularity → forecast (`demand`) → placement per manifest cluster → what each appliance lacks
+(`schedule`) → whom it may ask (`sources`) → orders, pins, explanations.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import msgspec
 
-from contracts.plans import AppliancePlan, PlacementExplanation, PlanSummary
+from contracts.places import ApplianceState
+from contracts.plans import AppliancePlan, Order, PlacementExplanation, PlanSummary, RankedSource
+from fill_planner import schedule
+from fill_planner.clusters import GIVING, Cluster, Group, clusters_of, groups_of, present_bytes, units_of
 from fill_planner.config import PlannerSettings
+from fill_planner.demand import SiteDemand, site_demands
+from fill_planner.explaining import sentence
+from fill_planner.placement import Copy, Placement, place
+from fill_planner.schedule import Task, WindowShare
 from fill_planner.snapshot import (
     CatalogueFile,
     HourlySeries,
@@ -14,6 +30,7 @@ from fill_planner.snapshot import (
     PlanningSnapshot,
     SiteWindow,
 )
+from fill_planner.sources import Asker, Map, Place, master, rank_sources
 
 __all__ = [
     "CatalogueFile",
@@ -28,6 +45,8 @@ __all__ = [
 ]
 
 DEFAULTS = PlannerSettings()
+Sources = dict[tuple[str, str], tuple[RankedSource, ...]]
+"""By appliance and group."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -38,6 +57,282 @@ class Plan(msgspec.Struct, frozen=True):
     explanations: tuple[PlacementExplanation, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """What placement decided for one cluster."""
+
+    cluster: Cluster
+    demand: SiteDemand
+    placements: tuple[Placement, ...]
+
+
 def make_plan(snapshot: PlanningSnapshot, settings: PlannerSettings = DEFAULTS) -> Plan:
-    """The plan for the next window of every site. Pure and deterministic: the same snapshot gives the same plan."""
-    raise NotImplementedError("the first floor: only the types stand")
+    """The plan for the next window of every site. Pure and deterministic: the same snapshot gives the same plan.
+
+    Appliances that are enrolling, in burn-in or live are filled; draining, drained and maintained ones keep their pins
+    and get no orders; retired ones get no plan. An appliance of a site that the snapshot does not name raises ValueError.
+    """
+    sites = {site.site.id: site for site in snapshot.sites}
+    if homeless := sorted(a.appliance.id for a in snapshot.appliances if a.appliance.site_id not in sites):
+        raise ValueError(f"appliances of sites that are not in the snapshot: {', '.join(homeless)}")
+    groups = groups_of(snapshot.files)
+    group_of = {snapshot.files[row].key: group.name for group in groups for row in group.rows}
+    size_of = {file.key: file.size_bytes for file in snapshot.files}
+    present = {a.appliance.id: present_bytes(a, group_of, size_of) for a in snapshot.appliances}
+    demands = site_demands(snapshot.sites, snapshot.files, snapshot.now, settings)
+    clusters = clusters_of(snapshot.appliances, present, group_of)
+    placed = [
+        _Placed(c, demands[c.site_id], _place(snapshot, groups, c, clusters, sites[c.site_id], demands, settings))
+        for c in clusters
+    ]
+    tasks, shares = _scheduled(snapshot, placed)
+    sources = _sources(snapshot, placed, groups, present, tasks, shares, settings)
+    by_name = {group.name: group for group in groups}
+    copies = _copies_by_box(placed)
+    plans = tuple(
+        _appliance_plan(snapshot, entry, by_name, copies.get(box_id), tasks.get(box_id, []), shares[box_id], sources)
+        for box_id, entry in sorted({a.appliance.id: a for a in snapshot.appliances}.items())
+        if entry.appliance.state is not ApplianceState.RETIRED
+    )
+    explanations = tuple(e for item in placed for e in _explanations(snapshot, by_name, item, sources, settings))
+    return Plan(_summary(snapshot, plans, explanations), plans, explanations)
+
+
+def _place(
+    snapshot: PlanningSnapshot,
+    groups: Sequence[Group],
+    cluster: Cluster,
+    clusters: Sequence[Cluster],
+    site: PlanningSite,
+    demands: Mapping[str, SiteDemand],
+    settings: PlannerSettings,
+) -> tuple[Placement, ...]:
+    """Placement of one cluster, with its part (by disk) of what its site may fetch."""
+    demand = demands[cluster.site_id]
+    space_of_site = sum(box.space_bytes for c in clusters if c.site_id == cluster.site_id for box in c.boxes)
+    part = sum(box.space_bytes for box in cluster.boxes) / (space_of_site or 1)
+    budget = int(schedule.fill_budget(site.window, snapshot.now, settings) * part)
+    return place(units_of(snapshot, groups, cluster, site, demand), cluster.boxes, budget, demand.peak_share, settings)
+
+
+def _scheduled(
+    snapshot: PlanningSnapshot, placed: Sequence[_Placed]
+) -> tuple[dict[str, list[Task]], dict[str, WindowShare]]:
+    """(each appliance's fills in sequence, each appliance's share of its site's window)."""
+    urls = {a.appliance.id: _giving_url(a) for a in snapshot.appliances}
+    site_places: dict[tuple[str, str], list[Place]] = defaultdict(list)
+    wanted: list[tuple[str, str, Copy]] = []
+    for item in placed:
+        for placement in item.placements:
+            for copy in placement.copies:
+                place_ = Place(copy.box_id, item.cluster.site_id, urls[copy.box_id], copy.missing_bytes == 0)
+                site_places[(item.cluster.site_id, placement.unit.group)].append(place_)
+                if copy.missing_bytes:
+                    wanted.append((item.cluster.site_id, placement.unit.group, copy))
+    tasks: dict[str, list[Task]] = defaultdict(list)
+    for site_id, group, copy in wanted:
+        leader = master(group, site_places[(site_id, group)])
+        follows = leader is not None and leader != copy.box_id
+        tasks[copy.box_id].append(Task(copy.box_id, group, copy.missing_bytes, copy.value, follows))
+    shares: dict[str, WindowShare] = {}
+    for site in snapshot.sites:
+        ordered = {
+            a.appliance.id: sum(task.missing_bytes for task in tasks.get(a.appliance.id, ()))
+            for a in snapshot.appliances
+            if a.appliance.site_id == site.site.id and a.appliance.state is not ApplianceState.RETIRED
+        }
+        shares |= schedule.split(site.window, snapshot.now, ordered)
+    return {box: schedule.sequence(its) for box, its in tasks.items()}, shares
+
+
+def _sources(
+    snapshot: PlanningSnapshot,
+    placed: Sequence[_Placed],
+    groups: Sequence[Group],
+    present: Mapping[str, Mapping[str, int]],
+    tasks: Mapping[str, Sequence[Task]],
+    shares: Mapping[str, WindowShare],
+    settings: PlannerSettings,
+) -> Sources:
+    """The ranked sources of every task."""
+    over = Map({s.site.id: s.site for s in snapshot.sites}, snapshot.origin_name, snapshot.origin_url, settings)
+    places = _places(snapshot, groups, present, tasks, shares)
+    sources: Sources = {}
+    site_of = {box.id: item.cluster.site_id for item in placed for box in item.cluster.boxes}
+    for box_id, its in tasks.items():
+        asker = Asker(box_id, site_of[box_id], shares[box_id].opens_at, shares[box_id].closes_at)
+        for task in its:
+            sources[(box_id, task.group)] = rank_sources(task.group, asker, places[task.group], over)
+    return sources
+
+
+def _places(
+    snapshot: PlanningSnapshot,
+    groups: Sequence[Group],
+    present: Mapping[str, Mapping[str, int]],
+    tasks: Mapping[str, Sequence[Task]],
+    shares: Mapping[str, WindowShare],
+) -> dict[str, list[Place]]:
+    """Who holds whole, or fetches, each group that somebody fetches."""
+    size_of = {group.name: group.size_bytes for group in groups}
+    places: dict[str, list[Place]] = {task.group: [] for its in tasks.values() for task in its}
+    for entry in snapshot.appliances:
+        box, url = entry.appliance, _giving_url(entry)
+        for group, held in present[box.id].items():
+            if group in places and held >= size_of[group] > 0:
+                places[group].append(Place(box.id, box.site_id, url, whole=True))
+        if its := tasks.get(box.id):
+            ends_s = schedule.ends_s(its, shares[box.id].rate_bps)
+            for task in its:
+                whole_at = shares[box.id].opens_at + ends_s[task.group]
+                places[task.group].append(Place(box.id, box.site_id, url, whole=False, whole_at=whole_at))
+    return places
+
+
+def _giving_url(entry: PlanningAppliance) -> str:
+    """Where others may fetch from it, or empty."""
+    gives = entry.appliance.state in GIVING and not entry.suspect
+    return entry.appliance.peer_url if gives else ""
+
+
+def _copies_by_box(placed: Sequence[_Placed]) -> dict[str, dict[str, tuple[_Placed, Copy]]]:
+    """Appliance → group → where it was decided and how; every appliance that may be filled is there."""
+    copies: dict[str, dict[str, tuple[_Placed, Copy]]] = {b.id: {} for item in placed for b in item.cluster.boxes}
+    for item in placed:
+        for placement in item.placements:
+            for copy in placement.copies:
+                copies[copy.box_id][placement.unit.group] = (item, copy)
+    return copies
+
+
+def _appliance_plan(
+    snapshot: PlanningSnapshot,
+    entry: PlanningAppliance,
+    groups: Mapping[str, Group],
+    copies: Mapping[str, tuple[_Placed, Copy]] | None,
+    tasks: Sequence[Task],
+    share: WindowShare,
+    sources: Sources,
+) -> AppliancePlan:
+    """`copies` is None for an appliance that is not filled now: it keeps what it was told to keep."""
+    box_id = entry.appliance.id
+    if copies is None:
+        known = {file.key for file in snapshot.files}
+        pins = tuple(key for key in entry.pins if key in known)
+    else:
+        pins = tuple(snapshot.files[row].key for group in copies for row in groups[group].rows)
+    orders: list[Order] = []
+    for task in tasks:
+        item, copy = (copies or {})[task.group]
+        orders += _orders(snapshot, entry, groups[task.group], item, copy, len(orders), sources[(box_id, task.group)])
+    return AppliancePlan(
+        number=snapshot.number,
+        appliance_id=box_id,
+        created_at=snapshot.now,
+        window_opens_at=share.opens_at,
+        window_closes_at=share.closes_at,
+        rate_bps=share.rate_bps,
+        volume_bytes=share.volume_bytes,
+        pins=pins,
+        orders=tuple(orders),
+    )
+
+
+def _orders(
+    snapshot: PlanningSnapshot,
+    entry: PlanningAppliance,
+    group: Group,
+    item: _Placed,
+    copy: Copy,
+    priority: int,
+    sources: tuple[RankedSource, ...],
+) -> list[Order]:
+    """The orders for the files of a group that are not whole yet; the smallest first, so that playlists never trail."""
+    orders: list[Order] = []
+    for row in sorted(group.rows, key=lambda r: (snapshot.files[r].size_bytes, snapshot.files[r].key)):
+        file = snapshot.files[row]
+        missing = file.size_bytes - min(file.size_bytes, entry.held.get(file.key, 0))
+        if missing == 0 and file.key in entry.held:
+            continue
+        forecast_bytes = float(item.demand.expected_bytes[row]) * item.cluster.demand_share
+        orders.append(
+            Order(
+                id=order_id(entry.appliance.id, file),
+                key=file.key,
+                size_bytes=file.size_bytes,
+                version=file.version,
+                priority=priority + len(orders),
+                sources=sources,
+                reason=copy.reason,
+                forecast_bytes=forecast_bytes,
+                value=forecast_bytes / max(1, missing),
+            )
+        )
+    return orders
+
+
+def order_id(appliance_id: str, file: CatalogueFile) -> str:
+    """The same fetch has the same id in every plan: appliance, key and version."""
+    return hashlib.blake2b(f"{appliance_id}\0{file.key}\0{file.version}".encode(), digest_size=12).hexdigest()
+
+
+def _explanations(
+    snapshot: PlanningSnapshot,
+    groups: Mapping[str, Group],
+    item: _Placed,
+    sources: Sources,
+    settings: PlannerSettings,
+) -> list[PlacementExplanation]:
+    """One per file, the groups with the highest value first."""
+    found: list[PlacementExplanation] = []
+    for placement in item.placements:
+        group = placement.unit.group
+        asked = [sources[(copy.box_id, group)] for copy in placement.copies if (copy.box_id, group) in sources]
+        for row in groups[group].rows:
+            file = snapshot.files[row]
+            rank = len(found) + 1
+            forecast_bytes = float(item.demand.expected_bytes[row]) * item.cluster.demand_share
+            model = item.demand.models[row]
+            found.append(
+                PlacementExplanation(
+                    key=file.key,
+                    site_id=item.cluster.site_id,
+                    manifest_cluster=item.cluster.name,
+                    size_bytes=file.size_bytes,
+                    forecast_bytes=forecast_bytes,
+                    forecast_model=model,
+                    value=placement.unit.density,
+                    rank=rank,
+                    files=len(snapshot.files),
+                    copies=len(placement.copies),
+                    appliances=tuple(copy.box_id for copy in placement.copies),
+                    # The one that asks farthest is the fill master's: it says where the bytes come from.
+                    sources=min(asked, key=len) if asked else (),
+                    reason=placement.reason,
+                    sentence=sentence(placement, rank, len(snapshot.files), forecast_bytes, model, settings),
+                )
+            )
+    return found
+
+
+def _summary(
+    snapshot: PlanningSnapshot, plans: Sequence[AppliancePlan], explanations: Sequence[PlacementExplanation]
+) -> PlanSummary:
+    held = {a.appliance.id: a.held for a in snapshot.appliances}
+    expected = sum(e.forecast_bytes for e in explanations)
+    inside = sum(e.forecast_bytes for e in explanations if e.copies)
+    placed_files = sum(1 for e in explanations if e.copies)
+    return PlanSummary(
+        number=snapshot.number,
+        created_at=snapshot.now,
+        appliances=len(plans),
+        orders=sum(len(plan.orders) for plan in plans),
+        bytes_to_fill=sum(
+            max(0, order.size_bytes - held[plan.appliance_id].get(order.key, 0))
+            for plan in plans
+            for order in plan.orders
+        ),
+        placed_files=placed_files,
+        unplaced_files=len(explanations) - placed_files,
+        expected_inside_share=inside / expected if expected > 0 else 0.0,
+    )
