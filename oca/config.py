@@ -70,6 +70,19 @@ class ControlPlane:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetching:
+    """How the keeper asks peers, tiers and the origin."""
+
+    connect_s: Annotated[float, Gt(0), Doc("Time to connect to a source before the next one is asked")] = 1.0
+    first_byte_s: Annotated[float, Gt(0), Doc("Time a source has to begin its answer")] = 2.0
+    stall_s: Annotated[float, Gt(0), Doc("Silence between bytes after which a source is given up")] = 5.0
+    client_fetches: Annotated[int, Ge(1), Doc("Fetches for clients at once per source")] = 16
+    fill_fetches: Annotated[int, Ge(1), Doc("Fetches for fill orders at once per source")] = 4
+    prefetches: Annotated[int, Ge(0), Doc("Prefetch hints followed at once; 0 follows none")] = 2
+    fill_orders: Annotated[int, Ge(1), Doc("Fill orders worked on at once")] = 3
+
+
+@dataclass(frozen=True, slots=True)
 class Appliance:
     """The whole configuration of `lowtide oca run`."""
 
@@ -77,6 +90,7 @@ class Appliance:
     store: Annotated[Store, Doc("Disks and cache")]
     control_plane: Annotated[ControlPlane, Doc("Who plans for this appliance")]
     serving: Annotated[Serving, Doc("Listening and limits")] = field(default_factory=Serving)
+    fetching: Annotated[Fetching, Doc("Asking peers, tiers and the origin")] = field(default_factory=Fetching)
     status: Annotated[Listen, Doc("Health, readiness and metrics")] = field(default_factory=Listen)
     log_level: Annotated[str, Doc("debug, info, warning or error")] = "info"
     cache_only: Annotated[bool, Doc("Ignore plans: keep only what is pulled through (for comparisons)")] = False
