@@ -1,0 +1,63 @@
+# The commands of a newcomer and of CI. Everything runs in .venv, which is made from constraints.txt when it is missing or old.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+.PHONY: help install demo up test check test-system bench docs format clean distclean
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## make .venv and install everything
+
+demo: $(STAMP) ## play the whole story with real processes; CHECK=1 asserts it and ends
+	@$(BIN)/lowtide demo $(if $(CHECK),--check)
+
+up: $(STAMP) ## run the whole system for as long as you like, with its state in .lowtide/
+	@$(BIN)/lowtide up
+
+test: $(STAMP) ## run the tests that need nothing of the distribution; ARGS='…' go to pytest
+	@$(BIN)/pytest -m 'not system' $(ARGS)
+
+check: $(STAMP) ## format, lint, types, house rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/house
+
+test-system: $(STAMP) ## play the viewer page in headless Chromium (parts: sudo scripts/system-parts)
+	@scripts/system-parts --check
+	@$(BIN)/pytest -m system $(ARGS)
+
+bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60
+	@$(BIN)/locust -f benchmarks/locustfile.py --headless --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
+
+docs: $(STAMP) ## write the pages that are made from the code: docs/settings.md, docs/metrics.md
+	@$(BIN)/python scripts/pages.py
+
+format: $(STAMP) ## mend format and what lint can mend
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean: ## remove what tools and the demo left; .venv and .lowtide/ stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	rm -rf $(VENV)
+
+$(STAMP): setup.cfg constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/pip || { echo "making $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV) || \
+		{ echo "the venv module is missing (Debian, Ubuntu: apt-get install python3-venv)" >&2; rm -rf $(VENV); exit 1; }; }
+	@echo "installing into $(VENV), some minutes the first time"
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install -c constraints.txt -e '.[dev]' 2>&1 | tee $(VENV)/install.log | \
+		awk '/^Collecting/ && ++n % 10 == 0 {printf "  %d packages found\n", n; fflush()} /^Installing collected/ {print "  installing them"; fflush()}' || \
+		{ echo "installation failed; the last lines of $(VENV)/install.log:" >&2; tail -n 15 $(VENV)/install.log >&2; exit 1; }
+	@touch $(STAMP)
