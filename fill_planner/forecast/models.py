@@ -15,6 +15,7 @@ import numpy as np
 from fill_planner.popularity import Floats, Ints
 
 WEEK = 7
+LEAST_SHAPE = 0.05
 
 
 class Model(Protocol):
@@ -75,8 +76,8 @@ class WeekdaySmoothed:
         days = views.shape[1]
         recent = views[:, -2 * WEEK :].sum(axis=0).reshape(2, WEEK).mean(axis=0)
         mean = recent.mean()
-        # A weekday without any traffic would divide by nothing: it says nothing about the shape.
-        shape = np.where(recent > 0, recent / mean, 1.0) if mean > 0 else np.ones(WEEK)
+        # A weekday with next to no traffic (an outage) would blow up whatever is divided by it.
+        shape = np.maximum(LEAST_SHAPE, recent / mean) if mean > 0 else np.ones(WEEK)
         # `shape[0]` is the weekday of the day to forecast, which is a whole number of weeks after column 0 of `recent`.
         factor = np.array([shape[(day - days) % WEEK] for day in range(days)])
         level = Smoothed(self.alpha).next_day(views / factor, start)

@@ -1,0 +1,78 @@
+"""`lowtide fill-planner`: plans and their reasons from a snapshot in a JSON file, without a running control plane."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from contracts.plans import PlacementExplanation
+from fill_planner.explaining import words_of_bytes
+from fill_planner.plan import Plan, PlanningSnapshot, make_plan
+
+app = typer.Typer(help="Plan fills offline, from a snapshot in a JSON file.", no_args_is_help=True)
+SnapshotFile = Annotated[Path, typer.Argument(help="a planning snapshot as JSON (fill_planner.plan.PlanningSnapshot)")]
+
+
+@app.command()
+def plan(
+    snapshot: SnapshotFile,
+    out: Annotated[Path | None, typer.Option(help="write the whole plan as JSON to this file")] = None,
+) -> None:
+    """Make the plan: what each appliance is to hold and fetch."""
+    found = _plan(snapshot)
+    if out is not None:
+        out.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    table = Table(title=f"plan {found.summary.number}")
+    for heading in ("appliance", "pins", "orders", "to fetch", "rate"):
+        table.add_column(heading, justify="left" if heading == "appliance" else "right")
+    for its in found.appliances:
+        ordered = sum(order.size_bytes for order in its.orders)
+        rate = f"{its.rate_bps / 1e6:.0f} Mb/s"
+        table.add_row(its.appliance_id, str(len(its.pins)), str(len(its.orders)), words_of_bytes(ordered), rate)
+    Console(file=sys.stdout).print(table)
+    summary = found.summary
+    typer.echo(
+        f"{summary.placed_files} files placed, {summary.unplaced_files} not, {words_of_bytes(summary.bytes_to_fill)} to fetch; "
+        f"{summary.expected_inside_share:.1%} of tomorrow's bytes are expected from inside."
+    )
+
+
+@app.command()
+def explain(
+    snapshot: SnapshotFile,
+    key: Annotated[str, typer.Option(help="cache key, or the end of one (title/tier/file)")] = "",
+    site: Annotated[str, typer.Option(help="only this site")] = "",
+) -> None:
+    """Say for each file why it is where it is, or why it is nowhere."""
+    found = [e for e in _plan(snapshot).explanations if e.key.endswith(key) and site in ("", e.site_id)]
+    if not found:
+        typer.echo(f"no file of the snapshot ends with {key!r}" + (f" at site {site!r}" if site else ""), err=True)
+        raise typer.Exit(1)
+    for one in found:
+        typer.echo(_words(one))
+
+
+def _words(one: PlacementExplanation) -> str:
+    sources = " → ".join(
+        f"{s.kind.value} {s.name}" + (f" after {s.after_s:g} s" if s.after_s else "") for s in one.sources
+    )
+    return f"{one.site_id}/{one.manifest_cluster} {one.key} [{one.reason.value}] {one.sentence}" + (
+        f" Sources: {sources}." if sources else ""
+    )
+
+
+def _plan(path: Path) -> Plan:
+    """The plan of a snapshot file; on a bad one, words on stderr and exit code 2."""
+    try:
+        return make_plan(msgspec.json.decode(path.read_bytes(), type=PlanningSnapshot))
+    except OSError as error:
+        typer.echo(f"{path}: cannot be read: {error.strerror}", err=True)
+    except (msgspec.DecodeError, ValueError) as error:
+        typer.echo(f"{path}: is not a planning snapshot: {error}", err=True)
+    raise typer.Exit(2)
