@@ -134,6 +134,20 @@ class TitleList(msgspec.Struct, frozen=True):
     next_page: str = ""
 
 
+class FileSummary(msgspec.Struct, frozen=True):
+    path: str
+    kind: FileKind
+    tier: str
+    group: str
+    size_bytes: int
+    blake3: str
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        return cache_key(MEDIA_SERVICE, self.path)
+
+
 class TitleDetails(msgspec.Struct, frozen=True):
     """What playback and the title page need: everything but the digests."""
 
@@ -143,12 +157,6 @@ class TitleDetails(msgspec.Struct, frozen=True):
     files: tuple[FileSummary, ...]
     poster_path: str = ""
 
-
-class FileSummary(msgspec.Struct, frozen=True):
-    path: str
-    kind: FileKind
-    tier: str
-    group: str
-    size_bytes: int
-    blake3: str
-    sha256: str
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
