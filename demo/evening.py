@@ -64,7 +64,6 @@ async def evening(
     """Plays all visits; after `kill_after_s` calls `kill` with the hosts that plays are using, busiest first."""
     facts = EveningFacts()
     began = time.monotonic()
-    running: dict[int, asyncio.Task[None]] = {}
     in_use: dict[int, Callable[[], Sequence[str]]] = {}
 
     async def visit_once(visit: Visit) -> None:
@@ -97,7 +96,7 @@ async def evening(
 
     async with asyncio.TaskGroup() as group:
         for visit in visits:
-            running[visit.number] = group.create_task(visit_once(visit))
+            group.create_task(visit_once(visit))
         group.create_task(pull_the_plug())
     return facts
 

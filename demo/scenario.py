@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contracts.catalogue import FileKind, PublishedFile, Title
+from contracts.catalogue import FileKind, FileSummary, TitleDetails
 from contracts.reports import FileTraffic
 from demo.footage import SourceTitle
 
@@ -83,7 +83,7 @@ def evening(visits: int, length_s: float, seed: int) -> list[Visit]:
 
 
 def past_week(
-    titles: Sequence[Title], network: Network, now: float, seed: int, plays_per_day: float = 400.0
+    titles: Sequence[TitleDetails], network: Network, now: float, seed: int, plays_per_day: float = 400.0
 ) -> list[FileTraffic]:
     """A week of hourly traffic per file up to `now`, as another system would have counted it."""
     rng = random.Random(f"{seed}/{network.site_id}")
@@ -101,7 +101,7 @@ def past_week(
     return rows
 
 
-def file_weights(title: Title) -> list[tuple[PublishedFile, float]]:
+def file_weights(title: TitleDetails) -> list[tuple[FileSummary, float]]:
     """How often each file of a title is read whole in one play."""
     video = sorted((r for r in title.renditions if r.kind is FileKind.VIDEO), key=lambda r: r.bandwidth_bps)
     by_path = {r.path: RUNG_SHARES.get(rung, 0.0) for rung, r in enumerate(video)}

@@ -1,0 +1,58 @@
+"""`lowtide up`: the whole system on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from chassis.config import load
+from chassis.errors import ConfigError
+from chassis.logs import configure
+from onebox.app import OneBox
+from onebox.processes import StartFailed
+from onebox.topology import Topology
+
+app = typer.Typer(help="Run the whole system on this machine.", add_completion=False)
+
+
+@app.callback(invoke_without_command=True)
+def up(
+    config: Annotated[Path | None, typer.Option(help="YAML with the topology.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder that holds everything; survives a restart.")] = None,
+) -> None:
+    """Control plane, steering, origin, companions and three appliances at two sites, with their state in one folder."""
+    overrides = {"state_dir": str(state)} if state else {}
+    try:
+        topology = load(Topology, config, env_prefix="LOWTIDE_UP_", environ=os.environ, overrides=overrides)
+    except ConfigError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    raise typer.Exit(asyncio.run(_run(topology)))
+
+
+async def _run(topology: Topology) -> int:
+    console = Console()
+    configure("up", topology.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    box = OneBox(topology)
+    try:
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("starting", total=1.0)
+            await box.start(lambda what, share: progress.update(task, description=what, completed=share))
+        console.print(f"viewer page    {box.viewer_url}\noperator page  {box.operator_url}\nCtrl-C stops everything.")
+        await stop.wait()
+    except StartFailed as error:
+        console.print(f"[red]could not start[/red]: {error}")
+        return 1
+    finally:
+        await box.stop()
+    return 0

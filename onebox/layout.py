@@ -1,0 +1,242 @@
+"""The configuration and the command of every process, from a topology and its ports. Pure.
+
+The dictionaries are the YAML files of the services: their own configuration classes check them when they start.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from onebox.topology import ApplianceSpec, Topology
+
+Settings = dict[str, object]
+COMPANIONS = ("auth", "catalog", "recommendation", "playback")
+SERVICE_PORTS = {
+    "control-plane.http": 0,
+    "control-plane.mtls": 1,
+    "steering.http": 2,
+    "origin.http": 3,
+    "origin.mtls": 4,
+    "playback.http": 6,
+    "auth.http": 7,
+    "catalog.http": 8,
+    "recommendation.http": 9,
+}
+"""Listener → distance from the base port."""
+WORKER_PORTS = 10
+APPLIANCE_PORTS = {"media": 30, "peers": 31, "status": 32}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to start: `arguments` behind `lowtide`, the file its settings go to, and the settings."""
+
+    name: str
+    arguments: tuple[str, ...]
+    config_file: Path
+    settings: Settings
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return (sys.executable, "-m", "lowtide", *self.arguments, "--config", str(self.config_file))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Folders, addresses and commands of one topology."""
+
+    topology: Topology
+    root: Path
+    ports: Mapping[str, int]
+
+    def url(self, listener: str) -> str:
+        """Base URL of a listener such as `origin.http`."""
+        scheme = "https" if listener.endswith((".mtls", ".peers")) else "http"
+        return f"{scheme}://{self.topology.host}:{self.ports[listener]}"
+
+    def code_file(self, name: str) -> Path:
+        return self.root / "codes" / f"{name}.code"
+
+    def folder(self, name: str) -> Path:
+        return self.root / name
+
+    @property
+    def operator_token(self) -> Path:
+        return self.folder("control-plane") / "operator.token"
+
+    @property
+    def catalog_secret(self) -> Path:
+        return self.folder("catalog") / "publisher.secret"
+
+    def services(self) -> list[Command]:
+        """In the order of starting; appliances come after them."""
+        origin = self._origin()
+        workers = [
+            self._command(f"origin-worker-{number}", ("origin", "worker"), self._origin(number))
+            for number in range(self.topology.origin_workers)
+        ]
+        return [
+            self._command("control-plane", ("control-plane", "run"), self._control_plane()),
+            self._command("auth", ("companions", "run", "auth"), {"auth": self._auth()}),
+            self._command("catalog", ("companions", "run", "catalog"), {"catalog": self._catalog()}),
+            self._command("steering", ("steering", "run"), self._steering()),
+            self._command("origin", ("origin", "run"), origin),
+            *workers,
+            self._command("playback", ("companions", "run", "playback"), {"playback": self._playback()}),
+            self._command(
+                "recommendation", ("companions", "run", "recommendation"), {"recommendation": self._recommendation()}
+            ),
+        ]
+
+    def appliance(self, spec: ApplianceSpec) -> Command:
+        folder = self.folder("oca") / spec.id
+        listen = {name: {"host": spec.address, "port": self.ports[f"{spec.id}.{name}"]} for name in APPLIANCE_PORTS}
+        settings: Settings = {
+            "state_dir": str(folder / "state"),
+            "store": {
+                "disks": [{"path": str(folder / "disk"), "quota_bytes": spec.disk_bytes}],
+                "extent_bytes": spec.extent_bytes,
+                "index_map_bytes": spec.index_map_bytes,
+                "cache_share": spec.cache_share,
+            },
+            "control_plane": {
+                "url": self.url("control-plane.mtls"),
+                "code_file": str(self.code_file(spec.id)),
+                "report_s": spec.report_s,
+            },
+            "serving": {"workers": spec.workers, "media": listen["media"], "peers": listen["peers"]},
+            "status": listen["status"],
+            "log_level": self.topology.log_level,
+            "cache_only": spec.cache_only,
+        }
+        return self._command(spec.id, ("oca", "run"), settings)
+
+    def _command(self, name: str, arguments: tuple[str, ...], settings: Settings) -> Command:
+        return Command(name, arguments, self.root / "config" / f"{name}.yaml", settings)
+
+    def _listen(self, listener: str) -> Settings:
+        return {"host": self.topology.host, "port": self.ports[listener]}
+
+    def _control_plane(self) -> Settings:
+        return {
+            "state_dir": str(self.folder("control-plane")),
+            "http": self._listen("control-plane.http"),
+            "mtls": {**self._listen("control-plane.mtls"), "names": [self.topology.host, "localhost"]},
+            "log_level": self.topology.log_level,
+        }
+
+    def _steering(self) -> Settings:
+        return {
+            "state_dir": str(self.folder("steering")),
+            "http": self._listen("steering.http"),
+            "control_plane": {
+                "url": self.url("control-plane.mtls"),
+                "code_file": str(self.code_file("steering")),
+            },
+            "log_level": self.topology.log_level,
+        }
+
+    def _origin(self, worker: int | None = None) -> Settings:
+        encode: Settings = {}
+        if self.topology.ladder:
+            encode["rungs"] = [_rung(text, self.topology.preset) for text in self.topology.ladder]
+        port = 0 if worker is None else self.ports[f"origin-worker-{worker}.http"]
+        return {
+            "state_dir": str(self.folder("origin")),
+            "operator_token_file": str(self.operator_token),
+            "http": self._listen("origin.http"),
+            "mtls": self._listen("origin.mtls"),
+            "control_plane": {"url": self.url("control-plane.mtls")},
+            "catalog": {"url": self.url("catalog.http"), "secret_file": str(self.catalog_secret)},
+            "enrolment": {
+                "code_file": str(self.code_file("origin")),
+                "addresses": [self.topology.host, "localhost"],
+            },
+            "encode": encode,
+            "worker": {"http": {"host": self.topology.host, "port": port}},
+            "log_level": self.topology.log_level,
+        }
+
+    def _auth(self) -> Settings:
+        folder = self.folder("auth")
+        return {
+            "database": str(folder / "auth.sqlite"),
+            "key_file": str(folder / "access.key"),
+            "http": self._listen("auth.http"),
+        }
+
+    def _catalog(self) -> Settings:
+        return {
+            "database": str(self.folder("catalog") / "catalog.sqlite"),
+            "secret_file": str(self.catalog_secret),
+            "http": self._listen("catalog.http"),
+        }
+
+    def _recommendation(self) -> Settings:
+        return {
+            "auth_url": self.url("auth.http"),
+            "catalog_url": self.url("catalog.http"),
+            "playback_url": self.url("playback.http"),
+            "http": self._listen("recommendation.http"),
+        }
+
+    def _playback(self) -> Settings:
+        folder = self.folder("playback")
+        networks = [
+            {"name": f"{site.name} ({site.isp})", "address": _inside(site.prefixes[0])}
+            for site in self.topology.sites
+            if site.prefixes
+        ]
+        return {
+            "database": str(folder / "playback.sqlite"),
+            "key_file": str(folder / "media.key"),
+            "auth_url": self.url("auth.http"),
+            "catalog_url": self.url("catalog.http"),
+            "steering_url": self.url("steering.http"),
+            "origin_url": self.url("origin.http"),
+            "http": self._listen("playback.http"),
+            "public": {
+                "playback_url": self.url("playback.http"),
+                "auth_url": self.url("auth.http"),
+                "catalog_url": self.url("catalog.http"),
+                "recommendation_url": self.url("recommendation.http"),
+                "regions": sorted({site.region for site in self.topology.sites}),
+            },
+            "control_plane": {
+                "url": self.url("control-plane.mtls"),
+                "code_file": str(self.code_file("playback")),
+                "folder": str(folder / "enrolment"),
+            },
+            "log": {"file": str(folder / "playback.log")},
+            "demo": {"allow_demo_network": self.topology.allow_demo_network, "networks": networks},
+        }
+
+
+def wanted_ports(topology: Topology) -> dict[str, tuple[str, int]]:
+    """Listener → (address, wished port; 0 for any)."""
+
+    def wish(distance: int) -> int:
+        return topology.base_port + distance if topology.base_port else 0
+
+    found = {name: (topology.host, wish(distance)) for name, distance in SERVICE_PORTS.items()}
+    for number in range(topology.origin_workers):
+        found[f"origin-worker-{number}.http"] = (topology.host, wish(WORKER_PORTS + number))
+    for spec in topology.appliances:
+        found |= {f"{spec.id}.{name}": (spec.address, wish(distance)) for name, distance in APPLIANCE_PORTS.items()}
+    return found
+
+
+def _rung(text: str, preset: str) -> Settings:
+    """`480@1100` → a rung of 480 lines at 1100 kbit/s."""
+    height, _at, kbps = text.partition("@")
+    rung: Settings = {"height": int(height), "bitrate_bps": int(kbps) * 1000, "max_rate_bps": int(kbps) * 1300}
+    return rung | ({"preset": preset} if preset else {})
+
+
+def _inside(cidr: str) -> str:
+    """An address inside an IPv4 network of at least 16 bits of hosts: its 50th host in the tenth /24."""
+    network = cidr.partition("/")[0].split(".")
+    return ".".join([*network[:2], "9", "50"])
