@@ -321,6 +321,8 @@ class DiskWriter:
             if extent.gone:
                 raise ExtentGone(f"extent {extent.extent_id:x} left while it was written")
             if not extent.present >> block & 1:
+                if extent.fd < 0:
+                    extent.fd = self.syscalls.open(self.path_of(extent.extent_id))
                 self.syscalls.write(extent.fd, memoryview(data), block * BLOCK_BYTES)
                 extent.digests[block] = checksums.check_of(digest)
                 extent.pending |= 1 << block
@@ -563,13 +565,14 @@ class DiskWriter:
                 return None
             extent_id = self._new_id()
             fd = self._allocate_file(extent_id, extent.length)
+            slot = self.slots.take(extent_id)
             try:
-                checks = self._copy_blocks(extent, fd, good_bits)
-            except (OSError, StoreError):
+                return self._swap(extent, extent_id, slot, fd, self._copy_blocks(extent, fd, good_bits))
+            except (OSError, StoreError, lmdb.Error):
+                self.slots.give_back(slot)
                 self.syscalls.close(fd)
                 self.syscalls.unlink(self.path_of(extent_id))
                 raise
-            return self._swap(extent, extent_id, fd, checks)
 
     def _copy_blocks(self, source: HeldExtent, target_fd: int, bits: int) -> dict[int, bytes]:
         checks: dict[int, bytes] = {}
@@ -579,10 +582,9 @@ class DiskWriter:
             checks[block] = checksums.check_of_data(data)
         return checks
 
-    def _swap(self, old: HeldExtent, extent_id: int, fd: int, checks: dict[int, bytes]) -> HeldExtent:
+    def _swap(self, old: HeldExtent, extent_id: int, slot: int, fd: int, checks: dict[int, bytes]) -> HeldExtent:
         """The copy takes the old extent's place in one commit; then the old file goes."""
         owner, size = old.object, allocated(old.length)
-        slot = self.slots.take(extent_id)
         self.marks.assign(slot, extent_id)
         new = HeldExtent(owner, extent_id, old.number, old.length, slot, old.stored_epoch, old.stored_at)
         new.fd, new.digests = fd, checks
@@ -676,6 +678,9 @@ class DiskWriter:
             changes.number(META_NEXT_ID, self._next_id)
             changes.number(META_CLEAN, 1)
             self.index.commit(changes)
+            for extent in self.holdings.extents.values():
+                extent.users = 0
+                self._close_idle(extent)
 
     # -- marks -----------------------------------------------------------------------------------------------------
 

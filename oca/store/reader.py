@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -45,13 +46,16 @@ class ReaderStatistics:
 class _DiskReader:
     """One disk as a worker sees it."""
 
-    __slots__ = ("clean", "description", "index", "marks", "number")
+    __slots__ = ("borrowed", "clean", "description", "index", "marks", "number")
 
-    def __init__(self, number: int, description: DiskDescription, index: IndexReader, marks: Marks) -> None:
+    def __init__(
+        self, number: int, description: DiskDescription, index: IndexReader, marks: Marks, borrowed: bool
+    ) -> None:
         self.number = number
         self.description = description
         self.index = index
         self.marks = marks
+        self.borrowed = borrowed
         self.clean = index.number(META_CLEAN) == 1
 
 
@@ -87,9 +91,12 @@ class StoreReader:
         self._load_rules()
 
     @classmethod
-    def open(cls, settings: StoreSettings, board: Board, slot: int) -> StoreReader:
+    def open(
+        cls, settings: StoreSettings, board: Board, slot: int, shared: Mapping[int, IndexReader] | None = None
+    ) -> StoreReader:
         """Open every disk's index and take the worker's slot.
 
+        `shared` are indexes by disk number that this process has open already (LMDB allows one opening per process); they stay open.
         A disk that cannot be opened is left out; raises its NotADisk, FormatTooNew or lmdb.Error only when none is left.
         """
         disks: dict[int, _DiskReader] = {}
@@ -97,11 +104,13 @@ class StoreReader:
         for number, disk in enumerate(settings.disks):
             try:
                 description = read_description(disk.path)
-                index = IndexReader.open(os.path.join(disk.path, "index"), description.map_bytes)
+                borrowed = shared.get(number) if shared else None
+                folder = os.path.join(disk.path, "index")
+                index = borrowed or IndexReader.open(folder, description.map_bytes)
             except (NotADisk, lmdb.Error) as error:
                 failures[number] = error
                 continue
-            disks[number] = _DiskReader(number, description, index, Marks(board.marks(number)))
+            disks[number] = _DiskReader(number, description, index, Marks(board.marks(number)), borrowed is not None)
         if not disks:
             raise failures[0]
         return cls(settings, board, slot, disks, {number: str(error) for number, error in failures.items()})
@@ -182,4 +191,5 @@ class StoreReader:
         self.descriptors.close()
         self._line.clear()
         for disk in self._disks.values():
-            disk.index.close()
+            if not disk.borrowed:
+                disk.index.close()

@@ -17,7 +17,7 @@ from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
 from oca.store.disk_writer import DiskWriter, Gone, WriterParts
 from oca.store.disks import DiskDescription, StoreSettings, lock_disk, place_of, prepare_disk
-from oca.store.errors import DiskFailed, NotADisk
+from oca.store.errors import DiskBusy, DiskFailed, NoSpace, NotADisk
 from oca.store.extents import ExtentRecord, key_hash
 from oca.store.holdings import HeldFile, HeldObject, present_bytes
 from oca.store.index import (
@@ -114,6 +114,9 @@ class StoreWriter:
                 descriptions[number] = prepare_disk(disk, settings)
                 locks[number] = lock_disk(disk.path)
                 index = IndexWriter.open(os.path.join(disk.path, "index"), descriptions[number].map_bytes)
+            except DiskBusy:
+                _let_go(disks, locks)
+                raise
             except (NotADisk, OSError, lmdb.Error) as error:
                 failures[number] = error
                 descriptions.pop(number, None)
@@ -122,6 +125,7 @@ class StoreWriter:
             parts = WriterParts(number, settings, index, board, dead, calls, now)
             disks[number] = DiskWriter(parts)
         if not disks:
+            _let_go(disks, locks)
             raise failures[0]
         reasons = {number: str(error) for number, error in failures.items()}
         store = cls(settings, board, dead, disks, descriptions, locks, reasons, now)
@@ -134,7 +138,7 @@ class StoreWriter:
                 self.disks[number].space.dead_bytes += size
         self._load_rules()
         for disk in self.disks.values():
-            with contextlib.suppress(DiskFailed):  # it is out, its state says so; the others go on
+            with contextlib.suppress(DiskFailed, NoSpace):  # its state and statistics say so; the others go on
                 self.recovered[disk.number] = self._recover(disk)
 
     def _recover(self, disk: DiskWriter) -> Recovery:
@@ -331,12 +335,17 @@ class StoreWriter:
     def close(self) -> None:
         """Commit what is written, leave the clean mark, let go of the locks. A failed disk gets no mark."""
         for disk in self.disks.values():
-            with contextlib.suppress(DiskFailed):  # it stays marked unclean, which is the truth
+            with contextlib.suppress(DiskFailed, NoSpace):  # it stays marked unclean, which is the truth
                 disk.finish()
-            disk.index.close()
-        for lock in self._locks.values():
-            os.close(lock)
-        self._locks.clear()
+        _let_go(self.disks, self._locks)
+
+
+def _let_go(disks: dict[int, DiskWriter], locks: dict[int, int]) -> None:
+    for disk in disks.values():
+        disk.index.close()
+    for lock in locks.values():
+        os.close(lock)
+    locks.clear()
 
 
 def _as_file(parts: list[HeldObject]) -> HeldFile:

@@ -1,0 +1,343 @@
+"""Reusable parts for tests of and above the store: small stores, files with digests, system calls that fail, forget or end the process.
+
+lab = StoreLab(tmp_path)                # one disk of 8 MiB, extents of 1 MiB, a board for two workers, a virtual clock
+writer = lab.open_writer()
+file = make_file("vod|/media/t/hd/v.mp4", 3 * MIB + 100)
+lab.store(writer, file)                 # every block, committed
+reader = lab.open_reader()
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contracts.digests import BLOCK_BYTES, DigestBuilder, FileDigests
+from oca.store.blocks import block_length, count_blocks
+from oca.store.board import Board, BoardShape
+from oca.store.disk_writer import Announcement, DiskWriter
+from oca.store.disks import DiskSettings, StoreSettings
+from oca.store.errors import NoSpace, NoSpaceReason
+from oca.store.extents import ExtentSpec, extent_count, key_hash
+from oca.store.holdings import HeldExtent
+from oca.store.reader import StoreReader
+from oca.store.syscalls import RealSyscalls, Syscalls
+from oca.store.writer import StoreWriter
+
+MIB = 1 << 20
+HEADER = b"Content-Type: video/mp4\r\nCache-Control: public, immutable\r\n"
+
+
+@dataclass(frozen=True)
+class MadeFile:
+    """A file with its bytes and published digests."""
+
+    key: str
+    data: bytes
+    digests: FileDigests
+
+    @property
+    def version(self) -> bytes:
+        return self.digests.version
+
+    def spec(self, extent_number: int, plan: str | None = None) -> ExtentSpec:
+        return ExtentSpec(self.key, self.version, len(self.data), extent_number, HEADER, plan)
+
+    def block(self, extent_number: int, block: int, extent_bytes: int) -> tuple[bytes, bytes]:
+        """(bytes, digest) of a block counted inside its extent."""
+        number = extent_number * (extent_bytes // BLOCK_BYTES) + block
+        return self.data[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES], self.digests.block(number)
+
+
+def make_file(key: str, size: int, seed: int = 0) -> MadeFile:
+    """A file of random bytes; the same arguments give the same bytes."""
+    data = random.Random(f"{key}:{size}:{seed}").randbytes(size)
+    builder = DigestBuilder(key, "video/mp4")
+    builder.update(data)
+    return MadeFile(key, data, builder.finish())
+
+
+class Clock:
+    """Virtual seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class StoreLab:
+    """A store below `root` that can be opened, crashed and opened again."""
+
+    root: Path
+    disks: int = 1
+    quota_bytes: int = 8 * MIB
+    extent_bytes: int = MIB
+    index_map_bytes: int = 4 * MIB
+    cache_share: float = 0.25
+    policy: str = "lru"
+    settled: bool = True
+    draining: frozenset[int] = frozenset()
+    workers: int = 2
+    marks_per_disk: int = 256
+    syscalls: Syscalls | None = None
+    clock: Clock = field(default_factory=Clock)
+    board: Board = field(init=False)
+    writer: StoreWriter | None = None
+    """The writer that is open in this process: LMDB is opened once per process, so that readers here share it."""
+
+    def __post_init__(self) -> None:
+        self.board = self.new_board()
+
+    def new_board(self) -> Board:
+        """A fresh board, as after a restart of the whole appliance."""
+        return Board.create(BoardShape(self.workers, self.disks, self.marks_per_disk))
+
+    def disk_path(self, number: int = 0) -> Path:
+        return self.root / f"disk{number}"
+
+    @property
+    def settings(self) -> StoreSettings:
+        disks = tuple(
+            DiskSettings(str(self.disk_path(n)), self.quota_bytes, draining=n in self.draining)
+            for n in range(self.disks)
+        )
+        return StoreSettings(
+            disks, self.extent_bytes, self.index_map_bytes, self.cache_share, self.policy, self.settled
+        )
+
+    def open_writer(self, syscalls: Syscalls | None = None) -> StoreWriter:
+        self.writer = StoreWriter.open(self.settings, self.board, self.clock, syscalls or self.syscalls)
+        return self.writer
+
+    def open_reader(self, slot: int = 0) -> StoreReader:
+        shared = None
+        if self.writer is not None and self.writer._locks:
+            shared = {number: disk.index for number, disk in self.writer.disks.items()}
+        return StoreReader.open(self.settings, self.board, slot, shared)
+
+    def write(
+        self, writer: StoreWriter, file: MadeFile, extent_number: int, blocks: list[int], plan: str | None = None
+    ) -> list[Announcement]:
+        """Write some blocks of one extent, uncommitted."""
+        disk = self.place(writer, file, extent_number)
+        extent = disk.open_extent(file.spec(extent_number, plan))
+        try:
+            return [
+                disk.write_block(extent, block, *file.block(extent_number, block, self.extent_bytes))
+                for block in blocks
+            ]
+        finally:
+            disk.close_extent(extent)
+
+    def store(self, writer: StoreWriter, file: MadeFile, plan: str | None = None) -> None:
+        """Store the whole file and commit it."""
+        for number in range(extent_count(len(file.data), self.extent_bytes)):
+            length = min(self.extent_bytes, len(file.data) - number * self.extent_bytes)
+            self.write(writer, file, number, list(range(count_blocks(length))), plan)
+        self.commit(writer)
+
+    @staticmethod
+    def commit(writer: StoreWriter) -> int:
+        return sum(disk.commit_batch() for disk in writer.disks.values() if disk.failure is None)
+
+    @staticmethod
+    def place(writer: StoreWriter, file: MadeFile, extent_number: int) -> DiskWriter:
+        disk = writer.place(key_hash(file.key), extent_number)
+        assert disk is not None
+        return disk
+
+    def extent_files(self, number: int = 0) -> dict[str, int]:
+        """Name → size of every file below a disk's `extents`."""
+        return {path.name: path.stat().st_size for path in (self.disk_path(number) / "extents").glob("*/*")}
+
+    @staticmethod
+    def crash(writer: StoreWriter) -> None:
+        """Let go as a killed process would: no commit, no clean mark."""
+        for disk in writer.disks.values():
+            for extent in disk.holdings.extents.values():
+                if extent.fd >= 0:
+                    disk.syscalls.close(extent.fd)
+            disk.index.close()
+        for lock in writer._locks.values():
+            os.close(lock)
+        writer._locks.clear()
+
+
+def read_extent(reader: StoreReader, key: str, extent_number: int, first: int, last: int) -> bytes | None:
+    """What a worker would send for these blocks of an extent; None when it is a miss."""
+    record = reader.lookup(key_hash(key), extent_number)
+    if record is None or not record.has_blocks(first, last):
+        return None
+    held = reader.descriptors.acquire(record.disk, record.extent_id, record.length)
+    if held is None:
+        return None
+    try:
+        reader.touch(record, 1)
+        end = min(record.length, (last + 1) * BLOCK_BYTES)
+        return os.pread(held.fd, end - first * BLOCK_BYTES, first * BLOCK_BYTES)
+    finally:
+        reader.descriptors.release(held)
+
+
+def promised_bytes_are_right(lab: StoreLab, reader: StoreReader, file: MadeFile) -> int:
+    """Assert that every block the index promises has the file's bytes; how many there are."""
+    found = 0
+    for number in range(extent_count(len(file.data), lab.extent_bytes)):
+        record = reader.lookup(key_hash(file.key), number)
+        if record is None:
+            continue
+        assert record.version == file.version
+        for block in range(record.block_count):
+            if record.has_blocks(block, block):
+                data, _ = file.block(number, block, lab.extent_bytes)
+                assert read_extent(reader, file.key, number, block, block) == data, (file.key, number, block)
+                found += 1
+    return found
+
+
+class FailingSyscalls(RealSyscalls):
+    """Raises the errno in `fail[name]` for every call of that name; `calls` counts."""
+
+    def __init__(self) -> None:
+        self.fail: dict[str, int] = {}
+        self.calls: Counter[str] = Counter()
+
+    def _step(self, name: str) -> None:
+        self.calls[name] += 1
+        if name in self.fail:
+            raise OSError(self.fail[name], os.strerror(self.fail[name]))
+
+    def create(self, path: str) -> int:
+        self._step("create")
+        return super().create(path)
+
+    def open(self, path: str) -> int:
+        self._step("open")
+        return super().open(path)
+
+    def allocate(self, fd: int, length: int) -> None:
+        self._step("allocate")
+        super().allocate(fd, length)
+
+    def write(self, fd: int, data: memoryview, offset: int) -> None:
+        self._step("write")
+        super().write(fd, data, offset)
+
+    def read(self, fd: int, length: int, offset: int) -> bytes:
+        self._step("read")
+        return super().read(fd, length, offset)
+
+    def sync(self, fd: int) -> None:
+        self._step("sync")
+        super().sync(fd)
+
+    def sync_folder(self, path: str) -> None:
+        self._step("sync_folder")
+        super().sync_folder(path)
+
+    def unlink(self, path: str) -> None:
+        self._step("unlink")
+        super().unlink(path)
+
+
+class DyingSyscalls(FailingSyscalls):
+    """Kills the process with signal 9 just before the call number `at` (counted over all kinds)."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._left = at
+
+    def _step(self, name: str) -> None:
+        if self._left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._left -= 1
+        super()._step(name)
+
+
+class ForgetfulSyscalls(FailingSyscalls):
+    """A disk with a volatile cache: what was written and not synced is lost at `power_cut`, replaced by what was there before.
+
+    With `lying` it says "synced" and keeps it volatile, as some disks do.
+    """
+
+    def __init__(self, lying: bool = False) -> None:
+        super().__init__()
+        self.lying = lying
+        self._volatile: dict[str, dict[int, bytes]] = {}
+        self._paths: dict[int, str] = {}
+
+    def create(self, path: str) -> int:
+        fd = super().create(path)
+        self._paths[fd] = path
+        return fd
+
+    def open(self, path: str) -> int:
+        fd = super().open(path)
+        self._paths[fd] = path
+        return fd
+
+    def write(self, fd: int, data: memoryview, offset: int) -> None:
+        before = os.pread(fd, len(data), offset)
+        self._volatile.setdefault(self._paths[fd], {}).setdefault(offset, before)
+        super().write(fd, data, offset)
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        if not self.lying:
+            self._volatile.pop(self._paths[fd], None)
+
+    def close(self, fd: int) -> None:
+        self._paths.pop(fd, None)
+        super().close(fd)
+
+    def unlink(self, path: str) -> None:
+        super().unlink(path)
+        self._volatile.pop(path, None)
+
+    def power_cut(self) -> int:
+        """Undo what was volatile; how many writes."""
+        undone = 0
+        for path, writes in self._volatile.items():
+            if os.path.exists(path):
+                with open(path, "r+b") as file:
+                    for offset, before in writes.items():
+                        file.seek(offset)
+                        file.write(before)
+                        undone += 1
+        self._volatile.clear()
+        self._paths.clear()
+        return undone
+
+
+def no_space_reason(action: Callable[[], object]) -> NoSpaceReason:
+    """The reason `action` is refused with; fails when it is not refused."""
+    try:
+        action()
+    except NoSpace as refusal:
+        return refusal.reason
+    raise AssertionError("there was space")
+
+
+def spoil(path: Path, offset: int) -> None:
+    """Flip one byte of a file behind the store's back."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+def all_blocks(extent: HeldExtent) -> list[int]:
+    return [block for block in range(extent.block_count) if block_length(extent.length, block)]
+
+
+ENOSPC, EIO, EROFS = errno.ENOSPC, errno.EIO, errno.EROFS
