@@ -1,0 +1,5 @@
+"""`python -m companions run …`."""
+
+from companions.cli import app
+
+app(prog_name="lowtide companions")

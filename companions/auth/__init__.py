@@ -1,0 +1,1 @@
+"""Members: accounts, profiles, log-in, short access tokens and refresh tokens that work once."""

@@ -1,0 +1,49 @@
+"""What playback counts."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from chassis.metrics import Metrics
+
+
+class RankingSource(Enum):
+    """Where a play's ranking came from (log word = value)."""
+
+    STEERING = "steering"
+    LAST_KNOWN = "last-known"
+    """Steering did not answer: the last ranking for this network and title."""
+    ORIGIN_ONLY = "origin-only"
+    """Steering did not answer and nothing was known."""
+
+
+class TitleSource(Enum):
+    """Where a title's details came from (log word = value)."""
+
+    REMEMBERED = "remembered"
+    CATALOG = "catalog"
+    LAST_KNOWN = "last-known"
+    """The catalog did not answer."""
+
+
+class PlaybackMetrics:
+    def __init__(self, metrics: Metrics) -> None:
+        self.plays = metrics.counter(
+            "lowtide_playback_plays_total", "Requests to play, by outcome: started, or the problem's code", ("outcome",)
+        )
+        self.rankings = metrics.reasons(
+            "lowtide_playback_rankings_total", "Plays by where their ranking came from", RankingSource, "source"
+        )
+        self.titles = metrics.reasons(
+            "lowtide_playback_titles_total", "Plays by where the title's details came from", TitleSource, "source"
+        )
+        self.beats = metrics.counter(
+            "lowtide_playback_beats_total", "Heartbeats of players, by answer: go-on, or why to stop", ("answer",)
+        )
+        self.streams = metrics.gauge("lowtide_playback_streams", "Live streams, counted every few seconds")
+        self.key_registered = metrics.gauge(
+            "lowtide_playback_key_registered", "1 when the control plane knows this service's media key, else 0"
+        )
+        self.log_dropped = metrics.counter(
+            "lowtide_playback_log_dropped_total", "Lines of the playback log that could not be written"
+        )

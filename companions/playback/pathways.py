@@ -1,0 +1,85 @@
+"""Where each rendition is fetched from, best first: a ranking turned into named pathways. Pure.
+
+Laws: at most three appliances and then the origin, each place once; the origin is always last and always there; a
+rendition and its media playlist have one ranking. Pathways are `pathway-1` … and `origin`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+import msgspec
+
+from contracts.catalogue import Rendition
+from contracts.urls import MEDIA_SERVICE, cache_key, with_token
+from contracts.world import RankFile, Ranking
+
+ORIGIN_PATHWAY = "origin"
+MAX_APPLIANCES = 3
+NETWORK_BITS = {4: 24, 6: 48}
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """A base URL under a pathway's name, without a slash at the end."""
+
+    pathway: str
+    url: str
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A rendition and the places that have it, best first; the last is the origin."""
+
+    rendition: Rendition
+    places: tuple[Place, ...]
+
+    def at(self, pathway: str) -> Place:
+        """The place on a pathway; the origin when this rendition has fewer of them."""
+        return next((place for place in self.places if place.pathway == pathway), self.places[-1])
+
+
+def group_of(title_id: str, rendition: Rendition) -> str:
+    return f"{title_id}/{rendition.id}"
+
+
+def rank_files(title_id: str, renditions: Sequence[Rendition]) -> tuple[RankFile, ...]:
+    """What steering is asked: each rendition's media file under its group."""
+    return tuple(RankFile(cache_key(MEDIA_SERVICE, r.path), group_of(title_id, r)) for r in renditions)
+
+
+def routes(
+    title_id: str, renditions: Sequence[Rendition], ranking: Ranking | None, origin_url: str
+) -> tuple[Route, ...]:
+    """With no ranking everything comes from the origin."""
+    groups = {group.group: group.choices for group in ranking.groups} if ranking else {}
+    made = []
+    for rendition in renditions:
+        choices = groups.get(group_of(title_id, rendition), ())
+        last = next((choice.url for choice in choices if not choice.appliance_id), origin_url)
+        urls = list(dict.fromkeys(choice.url.rstrip("/") for choice in choices if choice.appliance_id))
+        places = [Place(f"pathway-{n}", url) for n, url in enumerate(urls[:MAX_APPLIANCES], start=1)]
+        made.append(Route(rendition, (*places, Place(ORIGIN_PATHWAY, last.rstrip("/")))))
+    return tuple(made)
+
+
+def pathway_names(made: Sequence[Route]) -> tuple[str, ...]:
+    """All pathways in order, the origin last."""
+    most = max((len(route.places) - 1 for route in made), default=0)
+    return (*(f"pathway-{n}" for n in range(1, most + 1)), ORIGIN_PATHWAY)
+
+
+def media_url(place: Place, token: str, path: str) -> str:
+    """The absolute address of a published file at a place, with the session's token in front."""
+    return place.url + with_token(token, path)
+
+
+def first_site(ranking: Ranking | None) -> str:
+    """The site that steering prefers; empty for the origin."""
+    first = next((choice for group in (ranking.groups if ranking else ()) for choice in group.choices), None)
+    return first.site_id if first and first.appliance_id else ""
+
+
+def network_of(client: str) -> str:
+    """The neighbourhood that one ranking may stand for (/24, /48). Raises ValueError for what is no IP address."""
+    address = ipaddress.ip_address(client)
+    return str(ipaddress.ip_network((address, NETWORK_BITS[address.version]), strict=False))

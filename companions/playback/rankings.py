@@ -1,0 +1,71 @@
+"""Where from, asked of steering; while steering is away, what it said last for the same network and title; else the origin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chassis.client import ServiceClient
+from chassis.clock import Clock
+from chassis.errors import ServiceError
+from chassis.logs import get_logger
+from companions.bounded import Bounded
+from companions.playback.metrics import PlaybackMetrics, RankingSource
+from companions.playback.pathways import MAX_APPLIANCES, network_of, rank_files
+from contracts.catalogue import Rendition
+from contracts.world import Ranking, RankRequest
+
+_LOG = get_logger("companions.playback")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """`ranking` is None when nothing is known but the origin."""
+
+    ranking: Ranking | None
+    source: RankingSource
+
+
+class Rankings:
+    def __init__(
+        self,
+        steering: ServiceClient,
+        metrics: PlaybackMetrics,
+        clock: Clock,
+        *,
+        scheme: str,
+        pause_s: float,
+        limit: int,
+    ) -> None:
+        self._steering = steering
+        self._metrics = metrics
+        self._clock = clock
+        self._scheme = scheme
+        self._pause_s = pause_s
+        self._last: Bounded[tuple[str, str], Ranking] = Bounded(limit)
+        self._failed_s: float | None = None
+
+    async def rank(self, client: str, title_id: str, renditions: Sequence[Rendition]) -> Ranked:
+        """Never raises for a steering that fails: a play goes on with less."""
+        ranked = await self._ranked(client, title_id, renditions)
+        self._metrics.rankings.labels(ranked.source.value).inc()
+        return ranked
+
+    async def _ranked(self, client: str, title_id: str, renditions: Sequence[Rendition]) -> Ranked:
+        known_as = (network_of(client), title_id)
+        request = RankRequest(client, rank_files(title_id, renditions), MAX_APPLIANCES, self._scheme)
+        if not self._paused():
+            try:
+                ranking = await self._steering.post("/v1/rank", request, Ranking)
+            except ServiceError as error:
+                self._failed_s = self._clock.monotonic_s()
+                _LOG.warning("steering-not-answering", detail=str(error), title=title_id)
+            else:
+                self._failed_s = None
+                self._last.put(known_as, ranking)
+                return Ranked(ranking, RankingSource.STEERING)
+        last = self._last.get(known_as)
+        return Ranked(last, RankingSource.LAST_KNOWN if last else RankingSource.ORIGIN_ONLY)
+
+    def _paused(self) -> bool:
+        return self._failed_s is not None and self._clock.monotonic_s() - self._failed_s < self._pause_s
