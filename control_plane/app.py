@@ -1,0 +1,97 @@
+"""The one place that builds and connects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chassis.auth import SecretGuard, read_or_make_secret
+from chassis.clock import Clock
+from chassis.database import Database
+from chassis.logs import get_logger
+from chassis.routes import Routes
+from chassis.service import Listener, Service, Tcp
+from chassis.tls import ClientCertificate, server_context
+from chassis.web import build_app
+from contracts.keys import KeyUse
+from control_plane import records
+from control_plane.appliance_api import ApplianceApi
+from control_plane.archive import places as place_archive
+from control_plane.authority import Authority
+from control_plane.changes import ChangeLog
+from control_plane.config import ControlPlaneSettings
+from control_plane.desk import Desk
+from control_plane.enrolling import Enrolling
+from control_plane.heartbeats import Heartbeats
+from control_plane.keys import Keys
+from control_plane.metrics import ControlPlaneMetrics
+from control_plane.operator_api import OperatorApi
+from control_plane.operators import Operators
+from control_plane.page import Page, folder_of
+from control_plane.planning import Planning
+from control_plane.registry import Registry
+from control_plane.reporting import Reporting
+from control_plane.service_api import ServiceApi
+from control_plane.stream import ChangeStream
+
+DATABASE = "control_plane.sqlite"
+OPERATOR_TOKEN = "operator.token"
+
+
+async def compose(service: Service, settings: ControlPlaneSettings) -> None:
+    """Builds the control plane into a service. Raises ChassisError in words where the state folder cannot be used."""
+    folder = settings.state_dir
+    clock = service.clock
+    certificates = settings.certificates
+    authority = Authority.open(folder, _names(settings), clock.wall_s(), certificates.valid_days)
+    operator = SecretGuard(read_or_make_secret(folder / OPERATOR_TOKEN))
+    desk = await _open_desk(service, folder, clock)
+    publishers = {KeyUse.MEDIA: certificates.media_publishers, KeyUse.MEMBER: certificates.member_publishers}
+    keys = Keys(desk, authority, publishers)
+    await keys.load()
+    heartbeats = Heartbeats(desk)
+    enrolling = Enrolling(desk, authority, certificates.valid_days)
+    reporting = Reporting(desk)
+    planning = Planning(desk, settings.plans, settings.planner)
+
+    inside = Routes("Lowtide control plane: appliances and services")
+    ApplianceApi(enrolling, reporting, keys, heartbeats).add_to(inside)
+    ServiceApi(desk, keys, ChangeStream(desk), certificates.origins).add_to(inside)
+    outside = Routes("Lowtide control plane: operators")
+    operators = Operators(desk, heartbeats)
+    OperatorApi(desk, operators, enrolling, reporting, planning).add_to(outside, operator)
+    Page(folder_of(settings.page_dir)).add_to(outside)
+
+    service.health.add_check("database", desk.database.check)
+    http = build_app(outside, metrics=service.metrics, health=service.health, listener="http")
+    service.listen(Listener("http", http, Tcp(settings.http.host, settings.http.port)))
+    context = server_context(authority.server_files, ClientCertificate.OPTIONAL)
+    mtls = build_app(inside, metrics=service.metrics, listener="mtls")
+    service.listen(Listener("mtls", mtls, Tcp(settings.mtls.host, settings.mtls.port), context))
+    service.background("watch-heartbeats", heartbeats.watch)
+    service.background("nightly-plan", planning.run)
+
+
+async def _open_desk(service: Service, folder: Path, clock: Clock) -> Desk:
+    """The record as it was left; who was well then is believed for a while."""
+    opening = Database.open(folder / DATABASE, records.metadata, schema_version=records.SCHEMA_VERSION, durable=True)
+    database = await service.enter(opening)
+    async with database.write() as session:
+        starts = await place_archive.add_to_counter(session, place_archive.STARTS)
+    async with database.read() as session:
+        registry: Registry = await place_archive.load(session)
+    now_s = clock.monotonic_s()
+    for box in registry.boxes.values():
+        registry.believe(box, now_s)
+    get_logger("control_plane").info(
+        "record-loaded", sites=len(registry.sites), appliances=len(registry.boxes), titles=len(registry.sizes)
+    )
+    metrics = ControlPlaneMetrics(service.metrics)
+    metrics.plan_number.set(registry.plan.number if registry.plan else 0)
+    return Desk(database, registry, ChangeLog(starts), metrics, clock)
+
+
+def _names(settings: ControlPlaneSettings) -> tuple[str, ...]:
+    """The configured names, and the bound address unless it is a wildcard."""
+    host = settings.mtls.host
+    bound = () if host in ("0.0.0.0", "::") or host in settings.mtls.names else (host,)
+    return (*settings.mtls.names, *bound)

@@ -1,0 +1,231 @@
+"""What appliances reported: traffic, counters, holdings, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from contracts.reports import ApplianceReport, FileTraffic, Purpose, Source
+from control_plane import records
+from control_plane.ingestion import Judgement
+from control_plane.registry import Box, bare
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Over all starts of one appliance. `by_source` is (requests, bytes) by source and purpose."""
+
+    by_source: dict[tuple[Source, Purpose], tuple[int, int]]
+    client_requests: int = 0
+    client_bytes: int = 0
+    content_misses: int = 0
+    evictions: int = 0
+
+
+async def store(session: AsyncSession, box: Box, judgement: Judgement, report: ApplianceReport, now: float) -> None:
+    """Everything of a report that must outlive this process, in the transaction that stores its sequence."""
+    await _put_boot(session, box.id, report)
+    await _put_sources(session, box.id, report)
+    await add_traffic(session, box.site_id, box.id, report.traffic)
+    if not judgement.present:
+        return
+    await _put_holdings(session, box.id, report)
+    await _put_progress(session, box.id, report, now)
+    values = {
+        "report": msgspec.json.encode(bare(report)),
+        "reported_at": now,
+        "newest_boot": judgement.after.newest,
+        "holdings_known": judgement.after.holdings_known,
+    }
+    table = records.appliances
+    await session.execute(update(table).where(table.c.id == box.id).values(**values))
+
+
+async def add_traffic(session: AsyncSession, site_id: str, appliance_id: str, rows: Iterable[FileTraffic]) -> None:
+    """Adds to what is known of the same file and hour."""
+    table = records.traffic
+    values = [
+        {
+            "site_id": site_id,
+            "key": row.key,
+            "hour": row.hour - row.hour % 3600,
+            "appliance_id": appliance_id,
+            "requests": row.requests,
+            "served_bytes": row.served_bytes,
+        }
+        for row in rows
+    ]
+    if not values:
+        return
+    statement = insert(table)
+    summed = {
+        "requests": table.c.requests + statement.excluded.requests,
+        "served_bytes": table.c.served_bytes + statement.excluded.served_bytes,
+    }
+    await session.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=summed), values)
+
+
+async def replace_import(session: AsyncSession, site_id: str, rows: Sequence[FileTraffic]) -> None:
+    """Imported traffic of the same file and hour is replaced, so that an import may be repeated."""
+    table = records.traffic
+    merged: dict[tuple[str, int], tuple[int, int]] = {}
+    for row in rows:
+        place = (row.key, row.hour - row.hour % 3600)
+        requests, served = merged.get(place, (0, 0))
+        merged[place] = (requests + row.requests, served + row.served_bytes)
+    values = [
+        {
+            "site_id": site_id,
+            "key": key,
+            "hour": hour,
+            "appliance_id": records.IMPORTED,
+            "requests": requests,
+            "served_bytes": served,
+        }
+        for (key, hour), (requests, served) in merged.items()
+    ]
+    if values:
+        await _upsert(session, table, values)
+
+
+async def traffic_by_site(session: AsyncSession, since: float) -> dict[str, dict[str, tuple[list[int], list[int]]]]:
+    """Site → key → (hours, bytes), hours ascending: what clients of the site took, whoever served it."""
+    table = records.traffic
+    statement = (
+        select(table.c.site_id, table.c.key, table.c.hour, func.sum(table.c.served_bytes).label("served"))
+        .where(table.c.hour >= since)
+        .group_by(table.c.site_id, table.c.key, table.c.hour)
+        .order_by(table.c.site_id, table.c.key, table.c.hour)
+    )
+    found: dict[str, dict[str, tuple[list[int], list[int]]]] = {}
+    for site_id, key, hour, served in await session.execute(statement):
+        hours, amounts = found.setdefault(site_id, {}).setdefault(key, ([], []))
+        hours.append(hour)
+        amounts.append(served)
+    return found
+
+
+async def served_since(session: AsyncSession, key: str, appliances: Sequence[str], since: float) -> int:
+    """Bytes of one file served by the appliances in the hours from `since` on."""
+    table = records.traffic
+    statement = select(func.coalesce(func.sum(table.c.served_bytes), 0)).where(
+        table.c.key == key, table.c.appliance_id.in_(appliances), table.c.hour >= since - since % 3600
+    )
+    return int((await session.execute(statement)).scalar_one())
+
+
+async def filled_since(session: AsyncSession, key: str, appliances: Sequence[str], since: float) -> int:
+    """Bytes of one file fetched by orders that were worked on since."""
+    table = records.order_progress
+    statement = select(func.coalesce(func.sum(table.c.bytes_done), 0)).where(
+        table.c.key == key, table.c.appliance_id.in_(appliances), table.c.updated_at >= since
+    )
+    return int((await session.execute(statement)).scalar_one())
+
+
+async def forget_traffic(session: AsyncSession, before: float) -> None:
+    await session.execute(delete(records.traffic).where(records.traffic.c.hour < before))
+
+
+async def sums(session: AsyncSession) -> dict[str, Sums]:
+    """By appliance."""
+    table = records.source_counters
+    statement = select(
+        table.c.appliance_id, table.c.source, table.c.purpose, func.sum(table.c.requests), func.sum(table.c.bytes)
+    ).group_by(table.c.appliance_id, table.c.source, table.c.purpose)
+    by_source: dict[str, dict[tuple[Source, Purpose], tuple[int, int]]] = {}
+    for appliance_id, source, purpose, requests, amount in await session.execute(statement):
+        by_source.setdefault(appliance_id, {})[Source(source), Purpose(purpose)] = (requests, amount)
+    boots = records.boots
+    totals = select(
+        boots.c.appliance_id,
+        func.sum(boots.c.client_requests),
+        func.sum(boots.c.client_bytes),
+        func.sum(boots.c.content_misses),
+        func.sum(boots.c.evictions),
+    ).group_by(boots.c.appliance_id)
+    return {row[0]: Sums(by_source.get(row[0], {}), *row[1:]) for row in await session.execute(totals)}
+
+
+async def _put_boot(session: AsyncSession, box_id: str, report: ApplianceReport) -> None:
+    values = {
+        "appliance_id": box_id,
+        "boot_id": report.boot_id,
+        "started_at": report.started_at,
+        "sequence": report.sequence,
+        "client_requests": report.client_requests,
+        "client_bytes": report.client_bytes,
+        "content_misses": report.content_misses,
+        "evictions": report.evictions,
+    }
+    await _upsert(session, records.boots, [values])
+
+
+async def _put_sources(session: AsyncSession, box_id: str, report: ApplianceReport) -> None:
+    merged: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in report.sources:
+        requests, amount = merged.get((row.source.value, row.purpose.value), (0, 0))
+        merged[row.source.value, row.purpose.value] = (requests + row.requests, amount + row.bytes)
+    values = [
+        {
+            "appliance_id": box_id,
+            "boot_id": report.boot_id,
+            "source": source,
+            "purpose": purpose,
+            "requests": requests,
+            "bytes": amount,
+        }
+        for (source, purpose), (requests, amount) in merged.items()
+    ]
+    if values:
+        await _upsert(session, records.source_counters, values)
+
+
+async def _put_holdings(session: AsyncSession, box_id: str, report: ApplianceReport) -> None:
+    table = records.holdings
+    if report.holdings_full:
+        await session.execute(delete(table).where(table.c.appliance_id == box_id))
+    values = {
+        holding.key: {
+            "appliance_id": box_id,
+            "key": holding.key,
+            "present_bytes": holding.present_bytes,
+            "size_bytes": holding.size_bytes,
+            "pinned": holding.pinned,
+        }
+        for holding in report.holdings
+    }
+    if values:
+        await _upsert(session, table, list(values.values()))
+    for key in () if report.holdings_full else report.dropped:
+        await session.execute(delete(table).where(table.c.appliance_id == box_id, table.c.key == key))
+
+
+async def _put_progress(session: AsyncSession, box: str, report: ApplianceReport, now: float) -> None:
+    values = {
+        order.order_id: {
+            "appliance_id": box,
+            "order_id": order.order_id,
+            "key": order.key,
+            "bytes_done": order.bytes_done,
+            "updated_at": now,
+            "document": msgspec.json.encode(order),
+        }
+        for order in report.orders
+    }
+    if values:
+        await _upsert(session, records.order_progress, list(values.values()))
+
+
+async def _upsert(session: AsyncSession, table: Table, values: list[dict[str, Any]]) -> None:
+    """Writes rows over those with the same key."""
+    statement = insert(table)
+    keys = {column.name for column in table.primary_key}
+    changed = {name: statement.excluded[name] for name in values[0] if name not in keys}
+    await session.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed), values)

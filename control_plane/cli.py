@@ -1,0 +1,255 @@
+"""`lowtide control-plane …`: run the service, and everything an operator does, over its HTTP API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+from urllib.parse import quote
+
+import msgspec
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from chassis.auth import read_secret
+from chassis.client import ServiceClient
+from chassis.errors import ChassisError, ServiceError
+from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
+from contracts.overview import FileList, Overview
+from contracts.places import Appliance, ApplianceRegistration, ApplianceState, Site, SiteList, StateChange
+from contracts.plans import PlacementExplanation, PlanList, PlanSummary
+from control_plane.config import NAME, ControlPlaneSettings
+
+T = TypeVar("T")
+PLAN_TIMEOUT_S = 1800.0
+CALL_TIMEOUT_S = 30.0
+GB = 1e9
+
+app = typer.Typer(
+    help="The record of what exists and what should.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+sites_app = typer.Typer(help="Sites.", no_args_is_help=True)
+appliances_app = typer.Typer(help="Appliances.", no_args_is_help=True)
+codes_app = typer.Typer(help="One-time enrolment codes.", no_args_is_help=True)
+plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
+app.add_typer(sites_app, name="sites")
+app.add_typer(appliances_app, name="appliances")
+app.add_typer(codes_app, name="codes")
+app.add_typer(plan_app, name="plan")
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the settings.")]
+ReadyFd = Annotated[int | None, typer.Option("--ready-fd", help="Descriptor that gets one JSON line once it serves.")]
+Url = Annotated[
+    str,
+    typer.Option("--url", envvar="LOWTIDE_CONTROL_PLANE_URL", help="Base URL of the control plane's http listener."),
+]
+TokenFile = Annotated[
+    Path, typer.Option("--token-file", envvar="LOWTIDE_OPERATOR_TOKEN_FILE", help="File with the operator token.")
+]
+
+
+@app.command("run")
+def run_command(config: Config = None, ready_fd: ReadyFd = None) -> None:
+    """Serve operators, appliances and services until told to stop."""
+    from chassis.command import serve
+    from control_plane.app import compose
+
+    raise typer.Exit(serve(NAME, ControlPlaneSettings, compose, config=config, ready_fd=ready_fd))
+
+
+@app.command()
+def overview(url: Url, token_file: TokenFile) -> None:
+    """Sites, appliances, health and fill progress."""
+    found = _call(url, token_file, lambda client: client.get("/v1/overview", Overview))
+    table = Table("appliance", "site", "state", "health", "load", "plan", "fill", "held", "disk", "report")
+    for item in found.appliances:
+        health = "suspect" if item.health.suspect else f"{item.health.score:.2f}"
+        fill = f"{item.fill.done}/{item.fill.orders}" + (f" ({item.fill.failed} failed)" if item.fill.failed else "")
+        age = "never" if item.report_age_s is None else f"{item.report_age_s:.0f} s ago"
+        table.add_row(
+            item.appliance.id,
+            item.appliance.site_id,
+            item.appliance.state.value,
+            health,
+            f"{item.health.load:.0%}",
+            str(item.plan_number),
+            fill,
+            f"{item.held_bytes / GB:.2f} GB",
+            f"{item.appliance.disk_bytes / GB:.2f} GB",
+            age,
+        )
+    console = Console()
+    console.print(table)
+    for site in found.sites:
+        console.print(f"{site.site.id}: {_share(site.inside_share)} served from inside")
+
+
+@sites_app.command("list")
+def list_sites(url: Url, token_file: TokenFile) -> None:
+    """All sites."""
+    found = _call(url, token_file, lambda client: client.get("/v1/sites", SiteList))
+    table = Table("site", "name", "isp", "region", "window", "prefixes")
+    for site in found.sites:
+        window = f"{site.window.start}–{site.window.end} {site.window.timezone}"
+        table.add_row(
+            site.id, site.name, site.isp, site.region, window, " ".join(prefix.cidr for prefix in site.prefixes)
+        )
+    Console().print(table)
+
+
+@sites_app.command("put")
+def put_site(
+    url: Url,
+    token_file: TokenFile,
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON file with the site.")],
+) -> None:
+    """Make or change a site from a file with its fields."""
+    site = _from_file(file, Site)
+    made = _call(url, token_file, lambda client: client.put(f"/v1/sites/{quote(site.id)}", site, Site))
+    Console().print(f"site {made.id} stands in {made.isp}")
+
+
+@sites_app.command("delete")
+def delete_site(site_id: str, url: Url, token_file: TokenFile) -> None:
+    """Delete a site that has no appliances, with its traffic."""
+    _call(url, token_file, lambda client: client.delete(f"/v1/sites/{quote(site_id)}"))
+    Console().print(f"site {site_id} is gone")
+
+
+@appliances_app.command("put")
+def put_appliance(
+    appliance_id: str,
+    url: Url,
+    token_file: TokenFile,
+    site: Annotated[str, typer.Option("--site", help="The site it stands at.")],
+    cluster: Annotated[str, typer.Option("--cluster", help="Its manifest cluster; the site's id by default.")] = "",
+    failure_domain: Annotated[str, typer.Option("--failure-domain", help="What it shares with others.")] = "",
+    cache_share: Annotated[float, typer.Option("--cache-share", help="Share of its disk that no plan pins.")] = 0.15,
+    egress_bps: Annotated[int, typer.Option("--egress-bps", help="What it can serve, bit/s.")] = 10_000_000_000,
+) -> None:
+    """Register an appliance, or change its registration."""
+    wanted = ApplianceRegistration(appliance_id, site, cluster or site, cache_share, egress_bps, failure_domain)
+    path = f"/v1/appliances/{quote(appliance_id)}"
+    made = _call(url, token_file, lambda client: client.put(path, wanted, Appliance))
+    Console().print(f"appliance {made.id} at site {made.site_id} is {made.state.value}")
+
+
+@appliances_app.command("state")
+def change_state(
+    appliance_id: str,
+    state: Annotated[ApplianceState, typer.Argument(help="live, draining, drained, maintenance or retired.")],
+    url: Url,
+    token_file: TokenFile,
+    reason: Annotated[str, typer.Option("--reason", help="Goes to the audit log.")] = "",
+) -> None:
+    """Ask for another state."""
+    path = f"/v1/appliances/{quote(appliance_id)}/state"
+    made = _call(url, token_file, lambda client: client.post(path, StateChange(state, reason), Appliance))
+    Console().print(f"appliance {made.id} is {made.state.value}")
+
+
+@appliances_app.command("delete")
+def delete_appliance(appliance_id: str, url: Url, token_file: TokenFile) -> None:
+    """Delete an appliance that is retired or never enrolled."""
+    _call(url, token_file, lambda client: client.delete(f"/v1/appliances/{quote(appliance_id)}"))
+    Console().print(f"appliance {appliance_id} is gone")
+
+
+@codes_app.command("make")
+def make_code(
+    kind: Annotated[PeerKind, typer.Argument(help="appliance or service.")],
+    name: str,
+    url: Url,
+    token_file: TokenFile,
+    valid_s: Annotated[float, typer.Option("--valid-s", help="Seconds until it expires.")] = 3600.0,
+) -> None:
+    """Make a one-time code and print it; nobody can read it again later."""
+    wanted = CodeRequest(kind, name, valid_s)
+    made = _call(url, token_file, lambda client: client.post("/v1/enrolment-codes", wanted, CodeAnswer))
+    typer.echo(made.code)
+
+
+@plan_app.command("make")
+def make_plan(url: Url, token_file: TokenFile) -> None:
+    """Make tonight's plan now."""
+    made = _call(url, token_file, lambda client: client.post("/v1/plans", None, PlanSummary), PLAN_TIMEOUT_S)
+    Console().print(_plan_words(made))
+
+
+@plan_app.command("list")
+def list_plans(url: Url, token_file: TokenFile) -> None:
+    """Plans that are kept, newest first."""
+    for plan in _call(url, token_file, lambda client: client.get("/v1/plans", PlanList)).plans:
+        Console().print(_plan_words(plan))
+
+
+@plan_app.command("explain")
+def explain(
+    key: str,
+    url: Url,
+    token_file: TokenFile,
+    site: Annotated[str, typer.Option("--site", help="The site.")],
+    cluster: Annotated[str, typer.Option("--cluster", help="Its manifest cluster, where it has several.")] = "",
+) -> None:
+    """Why a file is or is not at a site."""
+    query = {"key": key, "site": site, **({"cluster": cluster} if cluster else {})}
+    path = "/v1/plans/latest/explain"
+    found = _call(url, token_file, lambda client: client.get(path, PlacementExplanation, query=query))
+    console = Console()
+    console.print(found.sentence, markup=False)
+    console.print(
+        f"forecast {found.forecast_bytes / GB:.3f} GB a day by {found.forecast_model}, value {found.value:.2f}"
+    )
+    console.print(f"rank {found.rank} of {found.files}; copies {found.copies}: {', '.join(found.appliances) or 'none'}")
+    console.print(f"since then {found.served_bytes} bytes served, {found.filled_bytes} bytes filled")
+
+
+@app.command()
+def files(url: Url, token_file: TokenFile, words: Annotated[str, typer.Argument(help="Part of the key.")] = "") -> None:
+    """Published files."""
+    for file in _call(url, token_file, lambda client: client.get("/v1/files", FileList, query={"q": words})).files:
+        typer.echo(f"{file.key}\t{file.size_bytes}\t{file.blake3}")
+
+
+def _plan_words(plan: PlanSummary) -> str:
+    return (
+        f"plan {plan.number}: {plan.orders} orders for {plan.appliances} appliances, {plan.bytes_to_fill / GB:.2f} GB to fill, "
+        f"{plan.placed_files} files placed, {plan.unplaced_files} not, {plan.expected_inside_share:.1%} expected from inside"
+    )
+
+
+def _share(share: float | None) -> str:
+    return "nothing" if share is None else f"{share:.1%}"
+
+
+def _from_file(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind)
+    except (OSError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        Console(stderr=True).print(f"{path}: {error}", markup=False, highlight=False)
+        raise typer.Exit(2) from error
+
+
+def _call(
+    url: str,
+    token_file: Path,
+    ask: Callable[[ServiceClient], Awaitable[T]],
+    timeout_s: float = CALL_TIMEOUT_S,
+) -> T:
+    """The answer; what went wrong is told in lines, not as a traceback."""
+
+    async def asked() -> T:
+        async with ServiceClient(url, bearer=read_secret(token_file), timeout_s=timeout_s) as client:
+            return await ask(client)
+
+    try:
+        return asyncio.run(asked())
+    except ServiceError as error:
+        lines = (str(error), *(error.problem.errors if error.problem else ()))
+        Console(stderr=True).print("\n".join(lines), markup=False, highlight=False)
+    except ChassisError as error:
+        Console(stderr=True).print(str(error), markup=False, highlight=False)
+    raise typer.Exit(1)

@@ -1,0 +1,164 @@
+"""What operators call on the `http` listener, with their token."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from chassis.auth import Operator, SecretGuard
+from chassis.routes import Answer, Call, Routes
+from contracts.enrolment import CodeAnswer, CodeRequest
+from contracts.overview import AuditList, FileList, ImportAnswer, Overview
+from contracts.places import Appliance, ApplianceList, ApplianceRegistration, Site, SiteList, StateChange
+from contracts.plans import PlacementExplanation, PlanList, PlanSummary
+from contracts.reports import TrafficImport
+from control_plane.archive import access as access_archive
+from control_plane.archive import catalogue as catalogue_archive
+from control_plane.archive import plans as plan_archive
+from control_plane.archive import reports as report_archive
+from control_plane.desk import Desk
+from control_plane.enrolling import Enrolling
+from control_plane.errors import unknown
+from control_plane.operators import Operators
+from control_plane.overview import overview
+from control_plane.planning import Planning
+from control_plane.reporting import Reporting
+
+MAX_IMPORT_BYTES = 256 * 1024 * 1024
+
+
+class FileQuery(msgspec.Struct, frozen=True):
+    """`q`: part of the key."""
+
+    q: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
+
+
+class ExplainQuery(msgspec.Struct, frozen=True):
+    """`cluster` only where a site has more than one manifest cluster; else the first by name is explained."""
+
+    key: str
+    site: str
+    cluster: str | None = None
+
+
+class AuditQuery(msgspec.Struct, frozen=True):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
+
+
+class OperatorApi:
+    """Handlers; `add_to` is their table."""
+
+    def __init__(
+        self, desk: Desk, operators: Operators, enrolling: Enrolling, reporting: Reporting, planning: Planning
+    ) -> None:
+        self._desk = desk
+        self._operators = operators
+        self._enrolling = enrolling
+        self._reporting = reporting
+        self._planning = planning
+
+    def add_to(self, routes: Routes, operator: SecretGuard) -> None:
+        self._add_places(routes, operator)
+        routes.post("/v1/enrolment-codes", self.make_code, summary="Make a one-time code", guard=operator, status=201)
+        routes.get("/v1/files", self.files, summary="Published files, by part of their key", guard=operator)
+        routes.post("/v1/plans", self.make_plan, summary="Make tonight's plan now", guard=operator, status=201)
+        routes.get("/v1/plans", self.plans, summary="Plans, newest first", guard=operator)
+        routes.get("/v1/plans/latest", self.latest, summary="The plan in force", guard=operator)
+        routes.get(
+            "/v1/plans/latest/explain", self.explain, summary="Why a file is or is not at a site", guard=operator
+        )
+        routes.get("/v1/overview", self.overview, summary="All that the operator page shows", guard=operator)
+        routes.get("/v1/audit", self.audit, summary="What operators changed, newest first", guard=operator)
+
+    def _add_places(self, routes: Routes, operator: SecretGuard) -> None:
+        routes.get("/v1/sites", self.sites, summary="All sites", guard=operator)
+        routes.get("/v1/sites/{site_id}", self.site, summary="One site", guard=operator)
+        routes.put("/v1/sites/{site_id}", self.put_site, summary="Make or change a site", guard=operator)
+        routes.delete("/v1/sites/{site_id}", self.drop_site, summary="Delete a site without appliances", guard=operator)
+        routes.post(
+            "/v1/sites/{site_id}/traffic",
+            self.import_traffic,
+            summary="Import traffic of the past; repeating an import replaces it",
+            guard=operator,
+            max_body_bytes=MAX_IMPORT_BYTES,
+        )
+        routes.get("/v1/appliances", self.appliances, summary="All appliances", guard=operator)
+        routes.get("/v1/appliances/{box_id}", self.appliance, summary="One appliance", guard=operator)
+        routes.put("/v1/appliances/{box_id}", self.put_appliance, summary="Register or change one", guard=operator)
+        routes.delete("/v1/appliances/{box_id}", self.drop_appliance, summary="Delete a retired one", guard=operator)
+        routes.post("/v1/appliances/{box_id}/state", self.change_state, summary="Ask for another state", guard=operator)
+
+    async def sites(self, call: Call[None]) -> SiteList:
+        return SiteList(tuple(self._desk.registry.sites.values()))
+
+    async def site(self, call: Call[None]) -> Site:
+        site = self._desk.registry.sites.get(call.path["site_id"])
+        if site is None:
+            raise unknown("site", call.path["site_id"])
+        return site
+
+    async def put_site(self, call: Call[Site]) -> Site:
+        return await self._operators.put_site(call.path["site_id"], call.body, _who(call))
+
+    async def drop_site(self, call: Call[None]) -> None:
+        await self._operators.drop_site(call.path["site_id"], _who(call))
+
+    async def import_traffic(self, call: Call[TrafficImport]) -> ImportAnswer:
+        return ImportAnswer(*await self._reporting.take_import(call.path["site_id"], call.body, _who(call)))
+
+    async def appliances(self, call: Call[None]) -> ApplianceList:
+        return ApplianceList(tuple(box.appliance() for box in self._desk.registry.boxes.values()))
+
+    async def appliance(self, call: Call[None]) -> Appliance:
+        return self._operators.box(call.path["box_id"]).appliance()
+
+    async def put_appliance(self, call: Call[ApplianceRegistration]) -> Appliance:
+        return await self._operators.put_appliance(call.path["box_id"], call.body, _who(call))
+
+    async def drop_appliance(self, call: Call[None]) -> None:
+        await self._operators.drop_appliance(call.path["box_id"], _who(call))
+
+    async def change_state(self, call: Call[StateChange]) -> Appliance:
+        return await self._operators.change_state(call.path["box_id"], call.body, _who(call))
+
+    async def make_code(self, call: Call[CodeRequest]) -> Answer[CodeAnswer]:
+        answer = await self._enrolling.make_code(call.body, _who(call))
+        return Answer(answer, 201, {"Cache-Control": "no-store"})
+
+    async def files(self, call: Call[None, FileQuery]) -> FileList:
+        async with self._desk.database.read() as session:
+            return FileList(await catalogue_archive.facts(session, call.query.q, call.query.limit))
+
+    async def make_plan(self, call: Call[None]) -> PlanSummary:
+        summary = await self._planning.make()
+        async with self._desk.alone(), self._desk.archive() as session:
+            now = self._desk.clock.wall_s()
+            await access_archive.note(session, now, _who(call), "make-plan", str(summary.number))
+        return summary
+
+    async def plans(self, call: Call[None]) -> PlanList:
+        async with self._desk.database.read() as session:
+            return PlanList(await plan_archive.summaries(session))
+
+    async def latest(self, call: Call[None]) -> PlanSummary:
+        if self._desk.registry.plan is None:
+            raise unknown("plan", "latest")
+        return self._desk.registry.plan
+
+    async def explain(self, call: Call[None, ExplainQuery]) -> PlacementExplanation:
+        return await self._planning.explain(call.query.key, call.query.site, call.query.cluster)
+
+    async def overview(self, call: Call[None]) -> Overview:
+        async with self._desk.database.read() as session:
+            sums = await report_archive.sums(session)
+        return overview(self._desk.registry, sums, self._desk.log.number, self._desk.clock.wall_s())
+
+    async def audit(self, call: Call[None, AuditQuery]) -> AuditList:
+        async with self._desk.database.read() as session:
+            return AuditList(await access_archive.audit(session, call.query.limit))
+
+
+def _who(call: Call[Any, Any]) -> str:
+    return call.who(Operator).name
