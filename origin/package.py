@@ -1,0 +1,131 @@
+"""How encoded tracks become CMAF files that HLS and DASH address by range: Shaka Packager's arguments and answer. Pure.
+
+Per rendition one fragmented MP4 with a segment index and one HLS media playlist that names it relatively, so that a token
+in front of the path and the host stay. The packager's own MPD is read for the codec strings only; multivariant playlist
+and MPD are made per viewer by playback from the facts in the title.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from contracts.catalogue import FileKind, Rendition
+from contracts.urls import MediaName
+from origin.boxes import SegmentIndex
+from origin.encode import AUDIO_CHANNELS, AUDIO_RATE_HZ
+from origin.ladder import AudioPlan, Ladder, VideoPlan
+
+MPD_FILE = "packager.mpd"
+MASTER_FILE = "packager.m3u8"
+POSTER_FILE = "poster.jpg"
+POSTER_TIER = "base"
+MP4 = "video/mp4"
+MP4_AUDIO = "audio/mp4"
+PLAYLIST = "application/vnd.apple.mpegurl"
+JPEG = "image/jpeg"
+_MPD = "{urn:mpeg:dash:schema:mpd:2011}"
+_PEAK_SHARE = 0.5
+
+
+class PackageError(Exception):
+    """The packager's answer lacks something; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One file to publish: where it lies in the package folder and under which name it is served."""
+
+    name: MediaName
+    kind: FileKind
+    group: str
+    content_type: str
+
+
+def arguments(ladder: Ladder, encoded: str, packaged: str) -> tuple[str, ...]:
+    """Shaka Packager's arguments: tracks in folder `encoded`, result in folder `packaged`."""
+    streams = [
+        f"in={encoded}/{video.id}.mp4,stream=video,output={packaged}/{video.id}.mp4,playlist_name={video.id}.m3u8"
+        for video in ladder.videos
+    ]
+    streams += [
+        f"in={encoded}/{audio.id}.mp4,stream=audio,output={packaged}/{audio.id}.mp4,playlist_name={audio.id}.m3u8,"
+        f"hls_group_id=audio,hls_name={audio.id}{_language(audio)}"
+        for audio in ladder.audios
+    ]
+    length = f"{ladder.segment_s:.6f}"
+    return (
+        *streams,
+        *("--segment_duration", length, "--fragment_duration", length),
+        *("--mpd_output", f"{packaged}/{MPD_FILE}", "--hls_master_playlist_output", f"{packaged}/{MASTER_FILE}"),
+    )
+
+
+def read_codecs(mpd: bytes) -> dict[str, str]:
+    """File name → RFC 6381 codec string. Raises PackageError when the MPD is not one."""
+    try:
+        root = ElementTree.fromstring(mpd)
+    except ElementTree.ParseError as error:
+        raise PackageError(f"the packager's MPD cannot be read: {error}") from error
+    found: dict[str, str] = {}
+    for representation in root.iter(f"{_MPD}Representation"):
+        name = representation.findtext(f"{_MPD}BaseURL") or ""
+        codecs = representation.get("codecs") or ""
+        if name and codecs:
+            found[name] = codecs
+    return found
+
+
+def rendition(title: str, plan: VideoPlan | AudioPlan, ladder: Ladder, codecs: str, index: SegmentIndex) -> Rendition:
+    """Everything that manifests need to know of one packaged track."""
+    video = plan if isinstance(plan, VideoPlan) else None
+    return Rendition(
+        id=plan.id,
+        kind=FileKind.VIDEO if video else FileKind.AUDIO,
+        path=MediaName(title, plan.tier, f"{plan.id}.mp4").path,
+        playlist_path=MediaName(title, plan.tier, f"{plan.id}.m3u8").path,
+        tier=plan.tier,
+        codecs=codecs,
+        bandwidth_bps=peak_bps(index),
+        average_bandwidth_bps=average_bps(index),
+        init_range=index.init_range,
+        index_range=index.index_range,
+        segments=index.segments,
+        duration_s=index.duration_s,
+        width=video.width if video else 0,
+        height=video.height if video else 0,
+        frame_rate=float(ladder.rate) if video else 0.0,
+        sample_rate_hz=0 if video else AUDIO_RATE_HZ,
+        channels=0 if video else AUDIO_CHANNELS,
+        language="und" if isinstance(plan, VideoPlan) else plan.language,
+    )
+
+
+def peak_bps(index: SegmentIndex) -> int:
+    """The highest rate of a segment at least half as long as the longest (RFC 8216 §4.3.4.2 asks for no shorter ones)."""
+    longest_s = max(segment.duration_s for segment in index.segments)
+    full = [segment for segment in index.segments if segment.duration_s >= _PEAK_SHARE * longest_s]
+    return max(round(segment.length * 8 / segment.duration_s) for segment in full)
+
+
+def average_bps(index: SegmentIndex) -> int:
+    return round(sum(segment.length for segment in index.segments) * 8 / index.duration_s)
+
+
+def publications(title: str, ladder: Ladder) -> tuple[Publication, ...]:
+    """Every file of a title in the order in which it is published."""
+    found: list[Publication] = []
+    for plan in ladder.tracks:
+        group = f"{title}/{plan.id}"
+        picture = isinstance(plan, VideoPlan)
+        kind, content_type = (FileKind.VIDEO, MP4) if picture else (FileKind.AUDIO, MP4_AUDIO)
+        found.append(Publication(MediaName(title, plan.tier, f"{plan.id}.mp4"), kind, group, content_type))
+        found.append(Publication(MediaName(title, plan.tier, f"{plan.id}.m3u8"), FileKind.PLAYLIST, group, PLAYLIST))
+    poster = MediaName(title, POSTER_TIER, POSTER_FILE)
+    found.append(Publication(poster, FileKind.IMAGE, f"{title}/poster", JPEG))
+    return tuple(found)
+
+
+def _language(audio: AudioPlan) -> str:
+    """The packager knows no `und`."""
+    return "" if audio.language == "und" else f",language={audio.language}"
