@@ -79,6 +79,7 @@ class DigestLibrary:
         self._memory_bytes = 0
         self._asking: dict[str, asyncio.Task[FileDigests]] = {}
         self._unknown: dict[str, float] = {}
+        self._doubted: set[str] = set()
         self._written = 0
         self._log = get_logger("oca.keeper.digests")
 
@@ -95,12 +96,12 @@ class DigestLibrary:
             raise FetchFailed(FetchFailure.VERSION_CHANGED, f"{key} has version {found.blake3}, not {version.hex()}")
         return found
 
-    def forget(self, key: str) -> None:
-        """The next asker gets a fresh list: every source sent other bytes than this one names."""
+    def doubt(self, key: str) -> None:
+        """Every source sent other bytes than the list names: the next asker gets a fresh one, where the control plane answers."""
         found = self._lists.pop(key, None)
         if found is not None:
             self._memory_bytes -= len(found.blocks)
-        self._path(key).unlink(missing_ok=True)
+        self._doubted.add(key)
 
     async def close(self) -> None:
         tasks = list(self._asking.values())
@@ -123,23 +124,29 @@ class DigestLibrary:
 
     async def _find(self, key: str, version: bytes) -> FileDigests:
         kept = self._from_disk(key)
-        if kept is not None and (not version or kept.version == version):
+        if kept is not None and key not in self._doubted and (not version or kept.version == version):
             return self._remember(key, kept)
         try:
             signed = await self._control_plane.digests(key)
         except (ServiceError, NotConnected) as error:
+            if kept is not None:
+                return self._remember(key, kept)
             raise FetchFailed(FetchFailure.NO_DIGESTS, f"no digest list of {key}: {error}") from error
+        self._doubted.discard(key)
         if signed is None:
             self._note_unknown(key)
             raise FetchFailed(FetchFailure.NOT_FOUND, f"{key} is not published")
+        found = self._checked(key, signed)
+        await asyncio.to_thread(self._to_disk, key, signed)
+        return self._remember(key, found)
+
+    def _checked(self, key: str, signed: SignedDigests) -> FileDigests:
         try:
-            found = verified(signed, key, self._keys().of(KeyUse.DIGESTS))
+            return verified(signed, key, self._keys().of(KeyUse.DIGESTS))
         except BadDigestList as error:
             self._refresh_keys()
             self._log.error("digest-list-refused", key=key, detail=str(error))
             raise FetchFailed(FetchFailure.NO_DIGESTS, str(error)) from error
-        await asyncio.to_thread(self._to_disk, key, signed)
-        return self._remember(key, found)
 
     def _remember(self, key: str, found: FileDigests) -> FileDigests:
         before = self._lists.pop(key, None)

@@ -34,9 +34,11 @@ class FetchFailed(KeeperError):
     source = "upstream"
     retry = Retry.ELSEWHERE
 
-    def __init__(self, why: FetchFailure, sentence: str) -> None:
+    def __init__(self, why: FetchFailure, sentence: str, *, not_held: bool = False) -> None:
+        """`not_held`: every source was asked and answers, and none has it yet."""
         super().__init__(sentence)
         self.why = why
+        self.not_held = not_held
         self.sentence = sentence
         self.status = why.status
 

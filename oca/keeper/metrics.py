@@ -1,0 +1,94 @@
+"""What the keeper counts: one registry of its own, written out for the supervisor, and the same figures for reports.
+
+The names carry `lowtide_keeper_`, so that the text can be appended to that of other processes of the box.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter as Tally
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.exposition import generate_latest
+
+from contracts.reports import Purpose, Source
+from oca.store.writer import DiskStatistics
+
+
+class KeeperMetrics:
+    """Counters since the keeper's start."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.source_requests: Tally[tuple[Source, Purpose]] = Tally()
+        """Requests made to sources, for the report."""
+        self.source_bytes: Tally[tuple[Source, Purpose]] = Tally()
+        self.requests = self._counter("upstream_requests", "Requests to sources", "source", "purpose")
+        self.fetched = self._counter("fetched_bytes", "Bytes that came from sources", "source", "purpose")
+        self.outcomes = self._counter("upstream_outcomes", "How requests to sources ended", "source", "outcome")
+        self.joined = self._counter("joined_blocks", "Blocks that an asker did not fetch because a fetch was under way")
+        self.failures = self._counter("failed_fetches", "Fetches that gave up, by the reason clients hear", "reason")
+        self.wants = self._counter("wants", "What workers asked for, by how it ended", "end")
+        self.orders = self._counter("orders", "Fill orders that ended", "state")
+        self.reports = self._counter("reports", "Reports to the control plane, by how they ended", "end")
+        self.task_deaths = self._counter("background_deaths", "Tasks that died unexpectedly", "task")
+        self.evictions = self._counter("removed_extents", "Extents that left the store", "reason")
+        self.traffic_dropped = self._counter(
+            "traffic_rows_dropped", "File-hours of traffic dropped or merged because the spool is full", "what"
+        )
+        self._waiting = self._gauge("waiting_wants", "Wants of workers that wait for blocks now")
+        self._under_way = self._gauge("blocks_under_way", "Blocks that are being fetched now")
+        self._links = self._gauge("workers_linked", "Workers connected to the keeper")
+        self._used = self._gauge("disk_used_bytes", "Space that extents take, held ones of the dead included", "disk")
+        self._quota = self._gauge("disk_quota_bytes", "Space that extents may take", "disk")
+        self._pinned = self._gauge("disk_pinned_bytes", "Space of what a plan holds", "disk")
+        self._dead = self._gauge("disk_dead_bytes", "Space of unlinked extents that some worker may still hold", "disk")
+        self._extents = self._gauge("disk_extents", "Extents in the store", "disk")
+        self._healthy = self._gauge("disk_healthy", "1 while the disk takes part, 0 once it was taken out", "disk")
+        self._unsynced = self._gauge("disk_unsynced_blocks", "Blocks written and not durable yet", "disk")
+        self._index_used = self._gauge("index_used_share", "Used share of the index map", "disk")
+        self._readers = self._gauge("index_oldest_reader_lag", "Transactions the oldest index reader is behind", "disk")
+        self._connected = self._gauge("control_plane_connected", "1 while the heartbeat stream is open")
+        self._cpu = self._gauge("cpu_seconds", "User and system time of the keeper since its start")
+        self._started = self._gauge("start_time_seconds", "When the keeper started, seconds since the epoch")
+        self._started.set(time.time())
+        self._seen_gone: Tally[tuple[int, str]] = Tally()
+
+    def observe(self, *, waiting: int, under_way: int, links: int, connected: bool) -> None:
+        self._waiting.set(waiting)
+        self._under_way.set(under_way)
+        self._links.set(links)
+        self._connected.set(1.0 if connected else 0.0)
+        spent = os.times()
+        self._cpu.set(spent.user + spent.system)
+
+    def observe_disks(self, disks: Iterable[DiskStatistics]) -> None:
+        for disk in disks:
+            name = str(disk.number)
+            self._used.labels(name).set(disk.used_bytes)
+            self._quota.labels(name).set(disk.quota_bytes)
+            self._pinned.labels(name).set(disk.pinned_bytes)
+            self._dead.labels(name).set(disk.dead_bytes)
+            self._extents.labels(name).set(disk.extents)
+            self._healthy.labels(name).set(0.0 if disk.failure else 1.0)
+            self._unsynced.labels(name).set(disk.unsynced_blocks)
+            if disk.index is not None:
+                self._index_used.labels(name).set(disk.index.used_bytes / max(1, disk.index.map_bytes))
+                oldest = disk.index.oldest_reader_transaction
+                self._readers.labels(name).set(0 if oldest is None else disk.index.last_transaction - oldest)
+            for reason, count in disk.gone.items():
+                before = self._seen_gone[disk.number, reason.value]
+                self._seen_gone[disk.number, reason.value] = count
+                self.evictions.labels(reason.value).inc(count - before)
+
+    def text(self) -> bytes:
+        """Prometheus text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"lowtide_keeper_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"lowtide_keeper_{name}", text, labels, registry=self.registry)

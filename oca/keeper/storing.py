@@ -1,0 +1,249 @@
+"""The store as the keeper's event loop sees it: writes in a thread per disk, durability behind them, space when it is needed.
+
+Laws: the event loop never waits for a disk (looking up does not, `DiskWriter.find`); a block is announced when it is written,
+durable when its batch is committed (≤ 64 blocks or 1 s); room that workers still hold is waited for, at most `HELD_PATIENCE_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from chassis.clock import Clock
+from chassis.logs import get_logger
+from contracts.digests import FileDigests
+from oca.keeper.errors import FetchFailed
+from oca.link.messages import FetchFailure
+from oca.store import blocks
+from oca.store.disk_writer import Announcement, DiskWriter
+from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError
+from oca.store.extents import ExtentSpec, key_hash
+from oca.store.holdings import HeldFile
+from oca.store.writer import StoreWriter
+
+T = TypeVar("T")
+PINNED_BY_PLAN = "plan"
+"""The name under which the plan pins. One for all plans, so that a kept file costs no write each night."""
+HELD_PATIENCE_S = 2.0
+TICK_S = 0.25
+MARKS_EVERY_S = 5.0
+READERS_EVERY_S = 10.0
+SCRUB_EVERY_S = 10.0
+SCRUB_BLOCKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A file as the signed digest list describes it, with the header block that is stored and served with it."""
+
+    digests: FileDigests
+    header: bytes
+    hashed: bytes
+
+    @property
+    def key(self) -> str:
+        return self.digests.key
+
+    @property
+    def version(self) -> bytes:
+        return self.digests.version
+
+
+def facts_of(digests: FileDigests) -> Facts:
+    lines = (
+        f"Content-Type: {digests.content_type}",
+        f"ETag: {digests.etag}",
+        "Cache-Control: public, max-age=31536000, immutable",
+    )
+    header = "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
+    return Facts(digests, header, key_hash(digests.key))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Blocks first … last (inclusive, counted in the file) that lie verified in one extent file."""
+
+    disk: int
+    extent_id: int
+    extent_number: int
+    first: int
+    last: int
+    slot: int
+
+
+class Storing:
+    def __init__(self, store: StoreWriter, extent_bytes: int, clock: Clock) -> None:
+        self.store = store
+        self.blocks_per_extent = blocks.count_blocks(extent_bytes)
+        self._clock = clock
+        self._threads = {disk.number: ThreadPoolExecutor(1, f"disk-{disk.number}") for disk in store.disks.values()}
+        self._housekeeping = ThreadPoolExecutor(1, "housekeeping")
+        self._committing: set[int] = set()
+        self._commits: set[asyncio.Task[None]] = set()
+        self._epoch = 0
+        self._said_failed: set[int] = set()
+        self._log = get_logger("oca.keeper.storing")
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def held(self, facts: Facts, first: int, last: int) -> list[Held]:
+        """What is here of blocks first … last, in rising order."""
+        found: list[Held] = []
+        per = self.blocks_per_extent
+        for number in range(first // per, last // per + 1):
+            record = self.store.find(facts.hashed, number)
+            if record is None or record.version != facts.version:
+                continue
+            base = number * per
+            wanted = blocks.mask(max(first - base, 0), min(last - base, per - 1))
+            found += [
+                Held(record.disk, record.extent_id, number, base + a, base + b, record.slot)
+                for a, b in blocks.runs(record.bits & wanted)
+            ]
+        return found
+
+    def missing(self, facts: Facts, first: int, last: int) -> list[tuple[int, int]]:
+        """The absent blocks of first … last as inclusive runs."""
+        bits = blocks.mask(0, last - first)
+        for held in self.held(facts, first, last):
+            bits &= ~blocks.mask(held.first - first, held.last - first)
+        return [(first + a, first + b) for a, b in blocks.runs(bits)]
+
+    def files(self) -> list[HeldFile]:
+        return list(self.store.holdings())
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def purge_epoch(self) -> int:
+        """The epoch a fetch that begins now carries, so that a purge beats it."""
+        return max((disk.epoch for disk in self.store.disks.values()), default=0)
+
+    async def write(
+        self, facts: Facts, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
+    ) -> Held:
+        """Verify and write one block, announced and not yet durable. `epoch` is `purge_epoch` when the fetch began.
+
+        With `must_pin` False a plan that has no room for pins is no reason not to store. Raises WrongBlock and
+        FetchFailed(NO_SPACE).
+        """
+        number, inside = blocks.locate(block, self.blocks_per_extent)
+        until_s = self._clock.monotonic_s() + HELD_PATIENCE_S
+        failed: set[int] = set()
+        while True:
+            disk = self.store.place(facts.hashed, number)
+            if disk is None or disk.number in failed:
+                raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
+            size = facts.digests.size_bytes
+            spec = ExtentSpec(facts.key, facts.version, size, number, facts.header, plan, epoch)
+            try:
+                made = await self._in_disk(disk, functools.partial(_write, disk, spec, inside, data, facts, block))
+            except NoSpace as error:
+                if error.reason is NoSpaceReason.PINNED_QUOTA and plan is not None and not must_pin:
+                    plan = None
+                elif error.reason is NoSpaceReason.DEAD_HELD and self._clock.monotonic_s() < until_s:
+                    await self._clock.sleep(TICK_S)
+                    await self._in_disk(disk, disk.reap)
+                else:
+                    raise FetchFailed(FetchFailure.NO_SPACE, str(error)) from error
+            except ExtentGone:
+                continue
+            except DiskFailed as error:
+                self._disk_failed(disk, error)
+                failed.add(disk.number)
+            else:
+                self._commit_when_due(disk)
+                return Held(made.disk, made.extent_id, number, block, block, made.slot)
+
+    async def pin(self, key: str) -> None:
+        """Raises NoSpace(PINNED_QUOTA), DiskFailed."""
+        await self._keep_house(functools.partial(self.store.pin, key, PINNED_BY_PLAN))
+
+    async def unpin(self, key: str) -> None:
+        await self._keep_house(functools.partial(self.store.unpin, key))
+
+    # -- keeping house ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Commits what is due, frees what workers let go, reads the access marks, checks readers, scrubs. Ends by cancellation."""
+        due = {self.collect_marks: 0.0, self.check_readers: READERS_EVERY_S, self.scrub: SCRUB_EVERY_S}
+        every = {self.collect_marks: MARKS_EVERY_S, self.check_readers: READERS_EVERY_S, self.scrub: SCRUB_EVERY_S}
+        while True:
+            for disk in self.store.disks.values():
+                self._commit_when_due(disk)
+            await self._tolerant(self.store.reap)
+            now_s = self._clock.monotonic_s()
+            for task, at_s in due.items():
+                if at_s <= now_s:
+                    await task()
+                    due[task] = now_s + every[task]
+            await self._clock.sleep(TICK_S)
+
+    async def collect_marks(self) -> None:
+        self._epoch += 1
+        await self._tolerant(functools.partial(self.store.collect_marks, self._epoch))
+
+    async def check_readers(self) -> None:
+        """Frees index reader slots of dead workers; also called when a worker leaves."""
+        await self._tolerant(self.store.reader_check)
+
+    async def scrub(self) -> None:
+        """A few blocks, and only while nothing is being written."""
+        if not self._committing and all(disk.batch.since is None for disk in self.store.disks.values()):
+            await self._tolerant(functools.partial(self.store.scrub_some, SCRUB_BLOCKS))
+
+    async def close(self) -> None:
+        """Waits for what is being written, then closes the disks cleanly."""
+        await asyncio.gather(*self._commits, return_exceptions=True)
+        for thread in self._threads.values():
+            await asyncio.to_thread(thread.shutdown)
+        await self._keep_house(self.store.close)
+        self._housekeeping.shutdown()
+
+    def _commit_when_due(self, disk: DiskWriter) -> None:
+        if disk.number in self._committing or disk.failure is not None or not disk.batch_due(self._clock.wall_s()):
+            return
+        self._committing.add(disk.number)
+        task = asyncio.create_task(self._commit(disk))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+
+    async def _commit(self, disk: DiskWriter) -> None:
+        try:
+            await self._in_disk(disk, disk.commit_batch)
+        except DiskFailed as error:
+            self._disk_failed(disk, error)
+        except NoSpace as error:
+            self._log.warning("commit-waits", disk=disk.path, detail=str(error))
+        finally:
+            self._committing.discard(disk.number)
+
+    def _disk_failed(self, disk: DiskWriter, error: DiskFailed) -> None:
+        if disk.number not in self._said_failed:
+            self._said_failed.add(disk.number)
+            self._log.error("disk-taken-out", disk=disk.path, detail=str(error))
+
+    async def _tolerant(self, call: Callable[[], object]) -> None:
+        try:
+            await self._keep_house(call)
+        except StoreError as error:
+            self._log.warning("housekeeping-failed", detail=str(error))
+
+    async def _in_disk(self, disk: DiskWriter, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads[disk.number], call)
+
+    async def _keep_house(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._housekeeping, call)
+
+
+def _write(disk: DiskWriter, spec: ExtentSpec, inside: int, data: bytes, facts: Facts, block: int) -> Announcement:
+    """In the disk's thread. The extent cannot be evicted between opening and the commit of what was written."""
+    extent = disk.open_extent(spec)
+    try:
+        return disk.write_block(extent, inside, data, facts.digests.block(block))
+    finally:
+        disk.close_extent(extent)
