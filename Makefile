@@ -29,6 +29,7 @@ check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy tests scripts
 	@$(BIN)/pytest -q tests/house
 
 test-system: $(STAMP) ## play the viewer page in headless Chromium (parts: sudo scripts/system-parts)
@@ -36,7 +37,7 @@ test-system: $(STAMP) ## play the viewer page in headless Chromium (parts: sudo 
 	@$(BIN)/pytest -m system $(ARGS)
 
 bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60
-	@$(BIN)/locust -f benchmarks/locustfile.py --headless --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
+	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
 
 docs: $(STAMP) ## write the pages that are made from the code: docs/settings.md, docs/metrics.md
 	@$(BIN)/python scripts/pages.py

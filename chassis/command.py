@@ -38,9 +38,7 @@ def settings_or_exit(
 ) -> T:
     """The checked settings of a command; on wrong ones all problems go to stderr and the process ends with code 2."""
     try:
-        return configuration.load(
-            cls, config, env_prefix=env_prefix(name), environ=environ, overrides=overrides
-        )
+        return configuration.load(cls, config, env_prefix=env_prefix(name), environ=environ, overrides=overrides)
     except ConfigError as error:
         sys.stderr.write(f"lowtide {name}: {error}\n")
         raise SystemExit(BAD_SETTINGS) from None

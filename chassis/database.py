@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from chassis.errors import DatabaseError
 
 BUSY_TIMEOUT_S = 10.0
-_WRITES = "lowtide_writes"
+_WRITES = "begins_write"
 
 
 class Database:

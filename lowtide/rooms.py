@@ -59,12 +59,7 @@ ROOMS = (
         "companions.cli",
         "companions",
         "The services around it: auth, catalog, recommendation, playback.",
-        (
-            SettingsOf("auth", "companions.auth.config", "Auth"),
-            SettingsOf("catalog", "companions.catalog.config", "Catalog"),
-            SettingsOf("recommendation", "companions.recommendation.config", "Recommendation"),
-            SettingsOf("playback", "companions.playback.config", "Playback"),
-        ),
+        (SettingsOf("companions", "companions.config", "Companions"),),
     ),
     Room(
         "fill-planner",
@@ -73,7 +68,13 @@ ROOMS = (
         "Plans by hand: forecast, placement, fill schedule.",
         (SettingsOf("fill-planner", "fill_planner.config", "PlannerSettings"),),
     ),
-    Room("up", "onebox.cli", "all", "Runs the whole system on this machine and keeps its state in a folder."),
+    Room(
+        "up",
+        "onebox.cli",
+        "all,player",
+        "Runs the whole system on this machine and keeps its state in a folder.",
+        (SettingsOf("up", "onebox.topology", "Topology"),),
+    ),
     Room("demo", "demo.cli", "all,player", "Plays the whole story with real processes and shows the figures."),
 )
 SETTINGS = tuple(settings for room in ROOMS for settings in room.settings)

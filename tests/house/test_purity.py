@@ -1,0 +1,113 @@
+"""The modules that decide touch no clock, no chance and no outside world: those come in as arguments (DESIGN §1)."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.house.source import Module, inside, modules
+
+OUTSIDE = frozenset(
+    (
+        "aiofastnet", "aiofiles", "aiohttp", "aiosqlite", "asyncio", "fcntl", "httpx", "lmdb", "logging", "mmap", "multiprocessing",
+        "obstore", "os", "random", "secrets", "select", "shutil", "signal", "socket", "sqlalchemy", "ssl", "structlog", "subprocess",
+        "tempfile", "threading", "time", "urllib", "uuid",
+    )
+)  # fmt: skip
+PURE_PARTS_OF_OUTSIDE = ("urllib.parse",)
+
+DECIDING = (
+    "companions.auth.accounts",
+    "companions.auth.attempts",
+    "companions.auth.refreshing",
+    "companions.bounded",
+    "companions.catalog.paging",
+    "companions.catalog.titles",
+    "companions.catalog.words",
+    "companions.playback.entitlement",
+    "companions.playback.manifest_mpd",
+    "companions.playback.master_m3u8",
+    "companions.playback.pathways",
+    "companions.playback.popularity",
+    "companions.playback.positions",
+    "companions.playback.sessions",
+    "companions.recommendation.rows",
+    "companions.recommendation.similarity",
+    "contracts",
+    "control_plane.changes",
+    "control_plane.enrolment",
+    "control_plane.health",
+    "control_plane.ingestion",
+    "control_plane.lifecycle",
+    "control_plane.plans",
+    "control_plane.registry",
+    "control_plane.upstreams",
+    "control_plane.windows",
+    "demo.measures",
+    "fill_planner.clusters",
+    "fill_planner.demand",
+    "fill_planner.explaining",
+    "fill_planner.forecast",
+    "fill_planner.placement",
+    "fill_planner.plan",
+    "fill_planner.popularity",
+    "fill_planner.schedule",
+    "fill_planner.snapshot",
+    "fill_planner.sources",
+    "oca.http",
+    "oca.keeper.sourcing",
+    "oca.link.messages",
+    "oca.store.batching",
+    "oca.store.blocks",
+    "oca.store.holdings",
+    "oca.store.marks",
+    "oca.store.placement",
+    "oca.store.purge",
+    "oca.store.recent",
+    "oca.store.slots",
+    "oca.store.space",
+    "onebox.layout",
+    "onebox.restarts",
+    "onebox.topology",
+    "origin.boxes",
+    "origin.ladder",
+    "origin.ranges",
+    "origin.states",
+    "player.adaptation",
+    "player.timeline",
+    "policies",
+)
+
+
+def deciding() -> list[Module]:
+    return [module for module in modules() if any(inside(module.name, name) for name in DECIDING)]
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_the_table_names_modules_that_exist(name: str) -> None:
+    assert any(inside(module.name, name) for module in modules())
+
+
+@pytest.mark.parametrize("module", deciding(), ids=lambda module: module.name)
+def test_a_deciding_module_imports_nothing_of_the_outside(module: Module) -> None:
+    wrong = [
+        f"{module.where}:{line} imports {name}"
+        for name, line in module.imports()
+        if name.partition(".")[0] in OUTSIDE and not any(inside(name, pure) for pure in PURE_PARTS_OF_OUTSIDE)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", deciding(), ids=lambda module: module.name)
+def test_a_deciding_module_reads_no_clock_and_opens_no_file(module: Module) -> None:
+    wrong = []
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Call(func=ast.Name(id="open" | "input" | "print")):
+                wrong.append(f"{module.where}:{node.lineno}")
+            case ast.Call(func=ast.Attribute(attr="now" | "utcnow" | "today", value=ast.Name(id="datetime" | "date"))):
+                wrong.append(f"{module.where}:{node.lineno}")
+            case ast.Call(func=ast.Attribute(attr="read_text" | "read_bytes" | "write_text" | "write_bytes")):
+                wrong.append(f"{module.where}:{node.lineno}")
+    assert wrong == []
