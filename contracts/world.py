@@ -138,3 +138,21 @@ class RankExplanation(msgspec.Struct, frozen=True):
     ranking: Ranking
     candidates: dict[str, tuple[CandidateFacts, ...]]
     """By group."""
+
+
+class WorldFacts(msgspec.Struct, frozen=True):
+    """`GET /v1/world`: what steering knows, in numbers, and whether it is kept up."""
+
+    number: int
+    live: bool
+    """The change stream stands; False means that the last known world answers."""
+    sites: int
+    appliances: int
+    origins: int
+    held_files: int
+    """Files held whole, summed over appliances."""
+    suspects: tuple[str, ...]
+    doubted: tuple[str, ...]
+    """Suspects that stay in the answers, last, because monitoring is presumed broken."""
+    quarantined: tuple[str, ...]
+    """What sites announce and is no prefix."""
