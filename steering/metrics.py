@@ -1,0 +1,37 @@
+"""What steering counts."""
+
+from __future__ import annotations
+
+from chassis.metrics import Metrics
+from contracts.world import Why
+from steering.feed import StreamEnd
+
+
+class SteeringMetrics:
+    """All metrics of this service, registered at construction."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.first_choices = metrics.reasons(
+            "lowtide_steering_first_choices_total", "Groups ranked, by why the first choice is the first", Why, "why"
+        )
+        self.decision_seconds = metrics.histogram(
+            "lowtide_steering_decision_seconds",
+            "Time to rank all groups of one request",
+            buckets=(0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.005, 0.02, 0.1),
+        )
+        self.refused = metrics.counter("lowtide_steering_refused_total", "Requests that could not be ranked")
+        self.world_number = metrics.gauge("lowtide_steering_world_number", "Number of the last change applied")
+        self.appliances = metrics.gauge("lowtide_steering_appliances", "Appliances in the world")
+        self.suspects = metrics.gauge("lowtide_steering_suspects", "Appliances that are suspect")
+        self.doubted = metrics.gauge(
+            "lowtide_steering_doubted_suspects",
+            "Suspects that stay in the answers because monitoring is presumed broken",
+        )
+        self.stream_live = metrics.gauge("lowtide_steering_stream_live", "1 while the change stream is live, else 0")
+        self.changes = metrics.counter("lowtide_steering_changes_total", "Changes applied, ticks left out")
+        self.stream_ends = metrics.reasons(
+            "lowtide_steering_stream_ends_total", "Ends of the change stream, by reason", StreamEnd
+        )
+        self.saves = metrics.counter(
+            "lowtide_steering_world_saves_total", "Saves of the last world, by outcome", ("outcome",)
+        )

@@ -1,0 +1,190 @@
+"""The world a ranking is made from: immutable, and rebuilt by each change (contracts.world).
+
+Laws: a change touches one entity, so changes of different entities commute; health and holdings of an appliance may come
+before the appliance; what is gone takes its health and holdings with it; a snapshot is built aside (`Draft()`) and becomes
+the world only when it is complete. The prefix table is made again only when sites changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from contracts.places import Appliance, Site
+from contracts.reports import Holding
+from contracts.world import Change, FallbackOrigin, Health, Holdings
+from steering.prefixes import Announcement, HashedPrefixes, PrefixTable, TableMaker, is_prefix
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one appliance holds whole, and what its plan wants it to hold."""
+
+    whole: frozenset[str] = frozenset()
+    planned: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything `rank` looks at. `doubted` are suspects whose suspicion is not believed (steering.vigilance)."""
+
+    number: int = 0
+    sites: Mapping[str, Site] = field(default_factory=dict)
+    appliances: Mapping[str, Appliance] = field(default_factory=dict)
+    health: Mapping[str, Health] = field(default_factory=dict)
+    holdings: Mapping[str, Held] = field(default_factory=dict)
+    origins: Mapping[str, FallbackOrigin] = field(default_factory=dict)
+    by_site: Mapping[str, tuple[Appliance, ...]] = field(default_factory=dict)
+    """Appliances of each site by id."""
+    prefixes: PrefixTable = field(default_factory=lambda: HashedPrefixes(()), compare=False)
+    quarantined: tuple[str, ...] = ()
+    """What sites announce and is no prefix: `SITE TEXT`, left out and shown."""
+    doubted: frozenset[str] = frozenset()
+
+    @property
+    def is_empty(self) -> bool:
+        """True before anything is known: nothing could be answered."""
+        return not self.origins and not self.appliances
+
+    def doubting(self, appliance_ids: frozenset[str]) -> World:
+        return self if appliance_ids == self.doubted else replace(self, doubted=appliance_ids)
+
+
+def apply(world: World, change: Change, make_table: TableMaker) -> World:
+    """The world after the change. A tick and `snapshot_complete` change nothing but the number."""
+    draft = Draft(make_table, world)
+    draft.add(change)
+    return draft.freeze()
+
+
+class Draft:
+    """A world being built: empty, or on top of another that stays as it is."""
+
+    def __init__(self, make_table: TableMaker, base: World | None = None) -> None:
+        base = World() if base is None else base
+        self._base = base
+        self._make_table = make_table
+        self._number = base.number
+        self._sites = _Table(base.sites)
+        self._appliances = _Table(base.appliances)
+        self._health = _Table(base.health)
+        self._holdings = _Table(base.holdings)
+        self._origins = _Table(base.origins)
+
+    def add(self, change: Change) -> None:
+        self._number = max(self._number, change.number)
+        if change.site is not None:
+            self._sites.put(change.site.id, change.site)
+        elif change.site_gone is not None:
+            self._sites.drop(change.site_gone)
+        elif change.appliance is not None:
+            self._appliances.put(change.appliance.id, change.appliance)
+        elif change.appliance_gone is not None:
+            for table in (self._appliances, self._health, self._holdings):
+                table.drop(change.appliance_gone)
+        elif change.health is not None:
+            self._health.put(change.health.appliance_id, change.health)
+        elif change.holdings is not None:
+            known = self._holdings.get(change.holdings.appliance_id, Held())
+            self._holdings.put(change.holdings.appliance_id, _held_after(known, change.holdings))
+        elif change.origin is not None:
+            self._origins.put(change.origin.name, change.origin)
+
+    def freeze(self) -> World:
+        """The world as drafted. The draft may be used on."""
+        base = self._base
+        prefixes, quarantined = base.prefixes, base.quarantined
+        if self._sites.changed:
+            announced, quarantined = _announcements(self._sites.freeze())
+            prefixes = self._make_table(announced)
+        return World(
+            number=self._number,
+            sites=self._sites.freeze(),
+            appliances=self._appliances.freeze(),
+            health=self._health.freeze(),
+            holdings=self._holdings.freeze(),
+            origins=self._origins.freeze(),
+            by_site=_by_site(self._appliances.freeze()) if self._appliances.changed else base.by_site,
+            prefixes=prefixes,
+            quarantined=quarantined,
+            doubted=base.doubted,
+        )
+
+
+class _Table(Generic[V]):
+    """A mapping that is copied at its first change, and again after it was handed out."""
+
+    def __init__(self, base: Mapping[str, V]) -> None:
+        self._values: Mapping[str, V] = base
+        self._own: dict[str, V] | None = None
+        self.changed = False
+
+    def get(self, name: str, default: V) -> V:
+        return self._values.get(name, default)
+
+    def put(self, name: str, value: V) -> None:
+        self._mine()[name] = value
+
+    def drop(self, name: str) -> None:
+        if name in self._values:
+            del self._mine()[name]
+
+    def freeze(self) -> Mapping[str, V]:
+        self._own = None
+        return self._values
+
+    def _mine(self) -> dict[str, V]:
+        if self._own is None:
+            self._own = dict(self._values)
+            self._values = self._own
+        self.changed = True
+        return self._own
+
+
+def changes_of(world: World) -> Iterator[Change]:
+    """The world as a snapshot: applied to nothing, these changes give it again (but for what is doubted)."""
+    for site in world.sites.values():
+        yield Change(world.number, site=site)
+    for appliance in world.appliances.values():
+        yield Change(world.number, appliance=appliance)
+    for health in world.health.values():
+        yield Change(world.number, health=health)
+    for appliance_id, held in world.holdings.items():
+        whole = tuple(Holding(key, 1, 1, key in held.planned) for key in sorted(held.whole))
+        yield Change(
+            world.number, holdings=Holdings(appliance_id, full=True, held=whole, planned=tuple(sorted(held.planned)))
+        )
+    for origin in world.origins.values():
+        yield Change(world.number, origin=origin)
+    yield Change(world.number, snapshot_complete=True)
+
+
+def _held_after(known: Held, told: Holdings) -> Held:
+    whole = frozenset(holding.key for holding in told.held if 0 < holding.size_bytes <= holding.present_bytes)
+    if told.full:
+        return Held(whole, frozenset(told.planned))
+    partial = {holding.key for holding in told.held} - whole
+    return Held((known.whole - partial - set(told.dropped)) | whole, known.planned)
+
+
+def _by_site(appliances: Mapping[str, Appliance]) -> dict[str, tuple[Appliance, ...]]:
+    found: dict[str, list[Appliance]] = {}
+    for _, appliance in sorted(appliances.items()):
+        found.setdefault(appliance.site_id, []).append(appliance)
+    return {site_id: tuple(its) for site_id, its in found.items()}
+
+
+def _announcements(sites: Mapping[str, Site]) -> tuple[list[Announcement], tuple[str, ...]]:
+    """(what can be announced, what is no prefix). One wrong line of one site must not cost the others their clients."""
+    good: list[Announcement] = []
+    bad: list[str] = []
+    for site in sites.values():
+        for prefix in site.prefixes:
+            if is_prefix(prefix.cidr):
+                good.append(Announcement(prefix.cidr, site.id, prefix.as_path_length, prefix.med))
+            else:
+                bad.append(f"{site.id} {prefix.cidr}")
+    return good, tuple(sorted(bad))
