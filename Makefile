@@ -36,8 +36,8 @@ test-system: $(STAMP) ## play the viewer page in headless Chromium (parts: sudo 
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system $(ARGS)
 
-bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60
-	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
+bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60 PLAYBACK=URL
+	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --playback $(or $(PLAYBACK),http://127.0.0.1:8806) --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
 
 docs: $(STAMP) ## write the pages that are made from the code: docs/settings.md, docs/metrics.md
 	@$(BIN)/python scripts/pages.py

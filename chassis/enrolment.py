@@ -20,8 +20,6 @@ from chassis.logs import get_logger
 from chassis.tls import TlsFiles, client_context
 from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri, split_code
 
-RENEW_BEFORE_S = 7 * certificates.DAY_S
-
 
 def kept_files(folder: Path) -> TlsFiles:
     """Where an enrolled process keeps what it got."""

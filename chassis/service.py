@@ -165,20 +165,33 @@ class Service:
                 await asyncio.shield(self._shut(runners))
 
     async def serve(self) -> int:
-        """Serves until `stop()`, SIGTERM or SIGINT. Gives the exit code."""
+        """Serves until `stop()`, SIGTERM or SIGINT, which end `compose` too while it still waits. Gives the exit code."""
         loop = asyncio.get_running_loop()
         signals = (signal.SIGTERM, signal.SIGINT)
         for number in signals:
             loop.add_signal_handler(number, self.stop)
+        life = asyncio.create_task(self._live())
+        told = asyncio.create_task(self._stop.wait())
         try:
-            async with self.running():
-                await self._stop.wait()
+            await asyncio.wait({life, told}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._running:
+                life.cancel()
+            await asyncio.wait({life})
+            if not life.cancelled():
+                life.result()
         finally:
+            told.cancel()
+            life.cancel()
+            await asyncio.wait({life})
             for number in signals:
                 loop.remove_signal_handler(number)
         if self._failure is not None:
             get_logger("chassis.service").error("ended", why=self._failure)
         return 1 if self._failure is not None else 0
+
+    async def _live(self) -> None:
+        async with self.running():
+            await self._stop.wait()
 
     async def _open(self, listener: Listener, runners: list[web.AppRunner]) -> str:
         runner = web.AppRunner(listener.app, handle_signals=False, access_log=None, shutdown_timeout=self._grace_s)

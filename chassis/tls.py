@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from chassis.clock import SYSTEM_CLOCK, Clock
 from chassis.errors import CertificateError
+from chassis.logs import get_logger
+
+WATCH_EVERY_S = 10.0
 
 
 class ClientCertificate(Enum):
@@ -62,7 +66,10 @@ def client_context(
 
 
 class CertificateWatch:
-    """Loads the chain again into a context whose files have changed. New connections get the new certificate."""
+    """Loads the chain again into a context whose files have changed. New connections get the new certificate.
+
+    `service.background("certificate", CertificateWatch(context, files).run)` keeps a listener's certificate current.
+    """
 
     def __init__(self, context: ssl.SSLContext, files: TlsFiles) -> None:
         self._context = context
@@ -79,6 +86,16 @@ class CertificateWatch:
         _load_chain(self._context, self._files)
         self._seen = stamp
         return True
+
+    async def run(self, clock: Clock = SYSTEM_CLOCK, every_s: float = WATCH_EVERY_S) -> None:
+        """Checks for ever. A certificate that cannot be used is logged; the one that is loaded stays."""
+        while True:
+            await clock.sleep(every_s)
+            try:
+                if self.check():
+                    get_logger("chassis.tls").info("certificate-reloaded", file=str(self._files.certificate))
+            except CertificateError as error:
+                get_logger("chassis.tls").error("certificate-unusable", detail=str(error))
 
     def _stamp(self) -> tuple[tuple[int, int, int], ...]:
         try:

@@ -44,9 +44,9 @@ def run_room(room: Room, arguments: list[str]) -> NoReturn:
     """Runs a room's application with its part of the command line; ends the process with its exit code."""
     try:
         module = importlib.import_module(room.module)
+        module.app(args=arguments, prog_name=f"lowtide {room.command}")
     except ModuleNotFoundError as error:
         _explain_missing(room, error)
-    module.app(args=arguments, prog_name=f"lowtide {room.command}")
     raise SystemExit(0)
 
 

@@ -156,6 +156,29 @@ async def test_a_task_that_must_not_die_ends_the_service_with_code_1() -> None:
     assert await Service("t", compose).serve() == 1
 
 
+async def test_a_service_that_still_waits_for_something_can_be_stopped() -> None:
+    closed: list[str] = []
+
+    async def compose(service: Service) -> None:
+        async def close() -> None:
+            closed.append("first")
+
+        service.on_close(close)
+        asyncio.get_running_loop().call_later(0.01, service.stop)
+        await asyncio.Event().wait()
+
+    assert await Service("t", compose).serve() == 0
+    assert closed == ["first"]
+
+
+async def test_an_error_while_composing_leaves_serve() -> None:
+    async def compose(service: Service) -> None:
+        raise ChassisError("no database")
+
+    with pytest.raises(ChassisError, match="no database"):
+        await Service("t", compose).serve()
+
+
 async def test_a_task_that_returns_is_done() -> None:
     ran: list[int] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from chassis import certificates, enrolment
 from chassis.auth import PeerGuard, PeerIdentity
 from chassis.client import ServiceClient
+from chassis.clock import VirtualClock
 from chassis.errors import CertificateError, ProblemError, ServiceError
 from chassis.metrics import Metrics
 from chassis.routes import Call, Routes
@@ -181,6 +183,21 @@ def test_a_changed_certificate_is_loaded_and_a_broken_one_leaves_the_old(authori
     authority.files.certificate.write_text("half")
     with pytest.raises(CertificateError):
         watch.check()
+
+
+async def test_a_watch_goes_on_after_a_broken_certificate_until_a_good_one_comes(
+    authority: Authority, tmp_path: Path
+) -> None:
+    clock = VirtualClock()
+    watch = CertificateWatch(server_context(authority.files), authority.files)
+    task = asyncio.create_task(watch.run(clock))
+    authority.files.certificate.write_text("half")
+    await clock.advance(30)
+    assert not task.done()
+    authority.issue(tmp_path / "ca", san_uri(PeerKind.SERVICE, "control-plane"), ("127.0.0.2",))
+    await clock.advance(30)
+    assert watch.check() is False
+    task.cancel()
 
 
 def test_contexts_ask_for_tls_1_2_and_say_which_file_is_wrong(authority: Authority, tmp_path: Path) -> None:
