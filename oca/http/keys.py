@@ -1,0 +1,66 @@
+"""From a request target to token, path and cache key (DESIGN §3.3, §3.4). The query never reaches a media key.
+
+A target is origin-form or absolute-form (RFC 9112 §3.2). Percent-encoded unreserved characters are the characters
+themselves (RFC 3986 §6.2.2.2). Media names have exactly one spelling (`contracts.urls`), so that a path with anything else
+left (dot segments, empty segments, capitals) is no address of ours rather than something to be repaired.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from contracts.urls import parse_media_path, split_token
+from oca.http.reasons import Outcome
+from oca.http.request import Request, RequestRefused
+
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([/?].*)?")
+_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a target names. `key` is None when the path is none of media; `host` None when the target does not say."""
+
+    token: str | None
+    path: str
+    key: str | None
+    host: bytes | None
+
+
+def read_target(target: bytes) -> Address:
+    """Raises RequestRefused (400, fatal) for a target that is no address at all."""
+    host: bytes | None = None
+    if not target.startswith(b"/"):
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None:
+            raise RequestRefused(Outcome.BAD_REQUEST, "the request target is not an address")
+        host, target = match[1], match[2] or b"/"
+    if b"#" in target:
+        raise RequestRefused(Outcome.BAD_REQUEST, "a request target has no fragment")
+    raw, _mark, _query = target.partition(b"?")
+    if b"%" in raw:
+        raw = _ESCAPE.sub(_unescape, raw)
+    token, path = split_token(raw.decode("latin-1"))
+    name = parse_media_path(path)
+    return Address(token, path, None if name is None else name.key, host)
+
+
+def host_of(request: Request, address: Address) -> bytes | None:
+    """The host (with port, lower case) that the request is for; None for HTTP/1.0 without one. Raises RequestRefused."""
+    host = address.host if address.host is not None else request.headers.get(b"host")
+    if host is None:
+        return None
+    if _HOST.fullmatch(host) is None:
+        raise RequestRefused(Outcome.BAD_REQUEST, "the Host header is malformed")
+    return host.lower()
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    digits = match[1]
+    if digits is None:
+        raise RequestRefused(Outcome.BAD_REQUEST, "a percent sign without two hexadecimal digits")
+    value = int(digits, 16)
+    return bytes((value,)) if value in _UNRESERVED else b"%" + digits.upper()

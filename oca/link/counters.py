@@ -1,0 +1,136 @@
+"""What workers count, in shared memory: one line of 64-bit words per worker slot, one word per row of `Count`.
+
+A line has one writer, a word is read and written whole; the supervisor sums the lines. Counters survive their worker: a
+replacement in the slot counts on, so that a sum never falls; gauges are set to 0 when a worker starts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from enum import Enum
+
+from oca.http.reasons import Closing, Outcome
+
+_WORD = 8
+
+
+class CounterKind(Enum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+class Count(Enum):
+    """A metric without labels: (name, kind, help text)."""
+
+    CLIENT_BYTES = ("lowtide_oca_client_bytes_total", CounterKind.COUNTER, "Body bytes sent to players")
+    PEER_BYTES = ("lowtide_oca_peer_bytes_total", CounterKind.COUNTER, "Body bytes sent to other appliances")
+    HIT_BYTES = ("lowtide_oca_hit_bytes_total", CounterKind.COUNTER, "Body bytes sent without asking the keeper")
+    MISS_BYTES = ("lowtide_oca_miss_bytes_total", CounterKind.COUNTER, "Body bytes of blocks the keeper was asked for")
+    ACCEPTED = ("lowtide_oca_connections_accepted_total", CounterKind.COUNTER, "Connections accepted")
+    CONNECTIONS = ("lowtide_oca_connections", CounterKind.GAUGE, "Connections open now")
+    COLD_WINDOWS = (
+        "lowtide_oca_cold_windows_total",
+        CounterKind.COUNTER,
+        "Send windows that were not in memory and were read by a disk's thread pool first",
+    )
+    WARM_WINDOWS = ("lowtide_oca_warm_windows_total", CounterKind.COUNTER, "Send windows found in memory")
+    WANTS = ("lowtide_oca_wants_total", CounterKind.COUNTER, "Runs of blocks that workers asked the keeper for")
+    REASKED = ("lowtide_oca_reasked_total", CounterKind.COUNTER, "Wants sent again after the keeper went away")
+    KEEPER_LOST = ("lowtide_oca_keeper_lost_total", CounterKind.COUNTER, "Times the link to the keeper broke")
+    KEEPER_LINKED = ("lowtide_oca_keeper_linked", CounterKind.GAUGE, "Workers that are linked to the keeper")
+    TOKENS_VERIFIED = ("lowtide_oca_tokens_verified_total", CounterKind.COUNTER, "Token signatures verified")
+    TOKENS_REMEMBERED = (
+        "lowtide_oca_tokens_remembered_total",
+        CounterKind.COUNTER,
+        "Requests whose token was verified before",
+    )
+    ANNOUNCED = ("lowtide_oca_announced_extents", CounterKind.GAUGE, "Extents known from announcements only")
+    OPEN_FILES = ("lowtide_oca_open_files", CounterKind.GAUGE, "Extent files held open")
+    LOOKUP_FAILURES = ("lowtide_oca_lookup_failures", CounterKind.GAUGE, "Index look-ups that failed, since start")
+    READY = ("lowtide_oca_workers_ready", CounterKind.GAUGE, "Workers that serve")
+    UNREPORTED = (
+        "lowtide_oca_unreported_bytes_total",
+        CounterKind.COUNTER,
+        "Bytes served whose key could not be kept for the report while the keeper was away",
+    )
+    ERRORS = ("lowtide_oca_worker_errors_total", CounterKind.COUNTER, "Errors nobody expected, logged with traceback")
+
+    def __init__(self, metric: str, kind: CounterKind, text: str) -> None:
+        self.metric = metric
+        self.kind = kind
+        self.text = text
+
+
+_COUNTS = tuple(Count)
+_OUTCOMES = tuple(Outcome)
+_CLOSINGS = tuple(Closing)
+_INDEX: dict[Enum, int] = {row: number for number, row in enumerate((*_COUNTS, *_OUTCOMES, *_CLOSINGS))}
+LINE_WORDS = len(_INDEX)
+REQUESTS_METRIC = ("lowtide_oca_requests_total", "Requests by how they ended")
+CLOSED_METRIC = ("lowtide_oca_connections_closed_total", "Connections by why they were closed")
+
+
+class Counters:
+    """All lines. `create` in the supervisor, `attach` in a worker."""
+
+    def __init__(self, fd: int, slots: int) -> None:
+        self.fd = fd
+        self.slots = slots
+        self._mapping = mmap.mmap(fd, slots * LINE_WORDS * _WORD)
+        self._words = memoryview(self._mapping).cast("Q")
+
+    @classmethod
+    def create(cls, slots: int) -> Counters:
+        fd = os.memfd_create("lowtide-counters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.posix_fallocate(fd, 0, slots * LINE_WORDS * _WORD)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        return cls(fd, slots)
+
+    @classmethod
+    def attach(cls, fd: int) -> Counters:
+        """Raises ValueError when the memory was made by another version."""
+        size = os.fstat(fd).st_size
+        if size == 0 or size % (LINE_WORDS * _WORD):
+            raise ValueError(f"descriptor {fd} holds {size} bytes: no lines of {LINE_WORDS} counters")
+        return cls(fd, size // (LINE_WORDS * _WORD))
+
+    def line(self, slot: int) -> CounterLine:
+        return CounterLine(self._words[slot * LINE_WORDS : (slot + 1) * LINE_WORDS])
+
+    def total(self, row: Count | Outcome | Closing) -> int:
+        """The sum over all slots."""
+        return sum(int(self._words[slot * LINE_WORDS + _INDEX[row]]) for slot in range(self.slots))
+
+    def forget(self, slot: int) -> None:
+        """The worker of a slot is gone: its gauges are 0."""
+        line = self.line(slot)
+        line.reset_gauges()
+        line.release()
+
+
+class CounterLine:
+    """One worker's line."""
+
+    __slots__ = ("_words",)
+
+    def __init__(self, words: memoryview) -> None:
+        self._words = words
+
+    def add(self, row: Count | Outcome | Closing, amount: int = 1) -> None:
+        self._words[_INDEX[row]] += amount
+
+    def set(self, row: Count, value: int) -> None:
+        self._words[_INDEX[row]] = value
+
+    def get(self, row: Count | Outcome | Closing) -> int:
+        return int(self._words[_INDEX[row]])
+
+    def reset_gauges(self) -> None:
+        for row in _COUNTS:
+            if row.kind is CounterKind.GAUGE:
+                self._words[_INDEX[row]] = 0
+
+    def release(self) -> None:
+        self._words.release()

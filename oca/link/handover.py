@@ -1,0 +1,49 @@
+"""What the supervisor hands a worker at `exec`: one memfd with JSON that names the other inherited descriptors.
+
+    python -m oca.worker --handover-fd N
+
+`control_fd` is a Unix stream socket between the two, lines of text. Supervisor → worker: `adopt SLOT` (also accept on that
+slot's sockets, its own worker cannot live), `release SLOT`, `drain` (finish and exit 0). Worker → supervisor: `ready`. Its end of
+file tells a worker that the supervisor is gone: it serves on for `ORPHAN_S`, then drains.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from oca.config import Appliance
+
+ORPHAN_S = 30.0
+DRAIN_S = 10.0
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """`media_fds` and `peers_fds` hold a listening socket for each slot, in the order of slots; a worker accepts on its own."""
+
+    settings: Appliance
+    slot: int
+    board_fd: int
+    counters_fd: int
+    control_fd: int
+    media_fds: tuple[int, ...]
+    peers_fds: tuple[int, ...]
+
+
+def memfd(name: str, content: bytes) -> int:
+    """A sealed-by-nobody memory file with `content`, read position at the start. The caller closes it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def write_handover(handover: Handover) -> int:
+    return memfd("lowtide-handover", msgspec.json.encode(handover))
+
+
+def read_handover(fd: int) -> Handover:
+    """Reads and closes the descriptor. Raises msgspec.MsgspecError when it holds something else."""
+    with os.fdopen(fd, "rb") as file:
+        return msgspec.json.decode(file.read(), type=Handover)

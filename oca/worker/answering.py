@@ -1,0 +1,298 @@
+"""One request, from its facts to the end of its answer: method, address, host, token, key, look-up, plan, body.
+
+The token is checked before the key is used, is no part of it, and never reaches a log line, the keeper or a peer. What the index does
+not know is asked of the keeper (players), or refused (peers, and whoever says `only-if-cached`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from contracts.digests import BLOCK_BYTES
+from contracts.tokens.claims import TokenRefused
+from oca.http.cors import Cors
+from oca.http.keys import Address, host_of, read_target
+from oca.http.reasons import OF_TOKEN, Closing, Outcome
+from oca.http.request import Request, RequestRefused
+from oca.http.response import (
+    Answer,
+    Representation,
+    Surroundings,
+    plan,
+    preflight,
+    problem,
+    read_representation,
+)
+from oca.link.counters import Count, CounterLine
+from oca.link.messages import Head
+from oca.store.extents import ExtentRecord, key_hash
+from oca.worker.accounting import Accounting
+from oca.worker.holdings import Version
+from oca.worker.misses import SENTENCES, HeadWait
+from oca.worker.sending import ByteTransport, Machinery, Sender, Waiting
+from oca.worker.tls import has_passed
+from oca.worker.tokens import Tokens
+
+_FIRST = re.compile(rb"bytes=([0-9]{1,18})-")
+_HIT = b"Cache-Status: lowtide;hit\r\n"
+_PARTIAL = b"Cache-Status: lowtide;fwd=partial\r\n"
+_MISS = b"Cache-Status: lowtide;fwd=uri-miss\r\nAge: 0\r\n"
+_REMEMBERED = 4096
+
+
+@dataclass(slots=True)
+class Desk:
+    """What all requests of a worker share. The worker's clockwork keeps it current."""
+
+    machinery: Machinery
+    cors: Cors
+    tokens: Tokens
+    accounting: Accounting
+    counters: CounterLine
+    now: Callable[[], float]
+    date_line: Callable[[float], bytes]
+    hosts: frozenset[bytes]
+    """Host names served; empty: the address the connection came to."""
+    own_id: str = ""
+    refuse_sessions_since: float | None = None
+    """While draining: tokens issued at this instant or later are new sessions."""
+    keep_alive: bool = True
+    _addresses: dict[bytes, tuple[Address, bytes]] = field(default_factory=dict)
+    _representations: dict[tuple[int, bytes], Representation] = field(default_factory=dict)
+
+    def address(self, target: bytes) -> tuple[Address, bytes]:
+        """The address and the hash of its key; the last few thousand are remembered. Raises RequestRefused."""
+        found = self._addresses.get(target)
+        if found is None:
+            address = read_target(target)
+            found = (address, key_hash(address.key) if address.key is not None else b"")
+            if len(self._addresses) >= _REMEMBERED:
+                self._addresses.clear()
+            self._addresses[target] = found
+        return found
+
+    def representation(self, size: int, block: bytes) -> Representation:
+        found = self._representations.get((size, block))
+        if found is None:
+            found = read_representation(size, block)
+            if len(self._representations) >= _REMEMBERED:
+                self._representations.clear()
+            self._representations[(size, block)] = found
+        return found
+
+
+class Owner(Protocol):
+    """The connection, as an exchange sees it."""
+
+    transport: ByteTransport
+    is_peer: bool
+    own_hosts: frozenset[bytes]
+
+    @property
+    def is_congested(self) -> bool: ...
+
+    def answered(self, keep_alive: bool, fatal: bool) -> None:
+        """The answer was handed over in full."""
+
+    def give_up(self, why: Closing) -> None:
+        """The answer cannot be completed: abort."""
+
+
+class Exchange:
+    """One request on one connection. `start` it; `lost` when the connection is gone."""
+
+    __slots__ = (
+        "_address",
+        "_answer",
+        "_deadline",
+        "_desk",
+        "_fatal",
+        "_hashed",
+        "_owner",
+        "_request",
+        "_wait",
+        "sender",
+    )
+
+    def __init__(self, desk: Desk, owner: Owner, request: Request) -> None:
+        self._desk = desk
+        self._owner = owner
+        self._request = request
+        self._address: Address | None = None
+        self._hashed = b""
+        self._answer: Answer | None = None
+        self._fatal = False
+        self._wait: HeadWait | None = None
+        self._deadline = 0.0
+        self.sender: Sender | None = None
+
+    @property
+    def is_congested(self) -> bool:
+        return self._owner.is_congested
+
+    @property
+    def is_stuck(self) -> bool:
+        """True when nothing will ever go on: asked between two turns of the loop."""
+        return self._wait is None and (self.sender is None or self.sender.waiting is Waiting.NOTHING)
+
+    def start(self) -> None:
+        try:
+            self._decide()
+        except RequestRefused as refused:
+            self._refuse(refused.outcome, refused.detail, fatal=refused.fatal)
+        except TokenRefused as refused:
+            self._refuse(OF_TOKEN[refused.why], str(refused))
+
+    def lost(self, why: Outcome) -> None:
+        """The connection ended before the answer did."""
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        sender, self.sender = self.sender, None
+        if sender is not None:
+            sender.cancel()
+            self._account(sender)
+        self._desk.counters.add(why)
+
+    def sent(self, outcome: Outcome) -> None:
+        sender, answer = self.sender, self._answer
+        assert sender is not None, "a sender told it"
+        assert answer is not None, "what was sent was an answer"
+        self.sender = None
+        self._desk.counters.add(outcome)
+        self._account(sender)
+        self._owner.answered(answer.keep_alive, self._fatal)
+
+    def not_sent(self, outcome: Outcome, head_sent: bool) -> None:
+        sender, self.sender = self.sender, None
+        if not head_sent and outcome.problem is not None:
+            self._refuse(outcome, SENTENCES.get(outcome, "the stored bytes cannot be read"))
+            return
+        if sender is not None:
+            self._account(sender)
+        self._desk.counters.add(outcome)
+        self._owner.give_up(Closing.CLIENT if outcome is Outcome.CLIENT_LEFT else Closing.ABORTED)
+
+    def _decide(self) -> None:
+        request, desk = self._request, self._desk
+        if request.method == b"OPTIONS":
+            self._send(preflight(request, self._around()), None)
+            return
+        if request.method not in (b"GET", b"HEAD"):
+            self._refuse(Outcome.METHOD, f"{request.method.decode('ascii', 'replace')} is not answered here")
+            return
+        address, self._hashed = desk.address(request.target)
+        self._address = address
+        host = host_of(request, address)
+        if self._owner.is_peer:
+            if address.token is not None:
+                raise RequestRefused(Outcome.NOT_FOUND, "a peer's address carries no token", fatal=False)
+        else:
+            self._check_player(address, host)
+        if has_passed(request.headers.get(b"cdn-loop"), desk.own_id):
+            raise RequestRefused(Outcome.LOOP, "the request has passed here before", fatal=False)
+        if address.key is None:
+            raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
+        self._look_up(address.key)
+
+    def _check_player(self, address: Address, host: bytes | None) -> None:
+        """Host, token and state. Raises RequestRefused, TokenRefused."""
+        desk = self._desk
+        hosts = desk.hosts or self._owner.own_hosts
+        if host is None:
+            # HTTP/1.0 without a host means the only service there is, unless names were configured.
+            if desk.hosts:
+                raise RequestRefused(Outcome.MISDIRECTED, "the Host header is missing", fatal=False)
+        elif host not in hosts:
+            raise RequestRefused(Outcome.MISDIRECTED, "this host name is not served here", fatal=False)
+        if address.token is None and address.key is None:
+            raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
+        claims = desk.tokens.check(address.token, address.path, desk.now())
+        since = desk.refuse_sessions_since
+        if since is not None and claims.issued_at >= since:
+            raise RequestRefused(Outcome.DRAINING, "this appliance takes no new sessions", fatal=False)
+
+    def _look_up(self, key: str) -> None:
+        request, m = self._request, self._desk.machinery
+        match = _FIRST.match(request.headers.get(b"range", b""))
+        near = int(match[1]) if match is not None else 0
+        self._deadline = m.loop.time() + m.first_byte_s
+        record = m.holdings.find(key, self._hashed, near)
+        if record is not None:
+            version = Version(key, self._hashed, record.version, record.file_size)
+            self._plan(version, record.header, self._facts_of(record, near))
+        elif self._store_only:
+            self._refuse(Outcome.NOT_HELD, "the file is not held here")
+        else:
+            self._desk.counters.add(Count.WANTS)
+            self._wait = HeadWait(m.loop, m.link, key, m.first_byte_s, self._head_known, self._head_failed)
+
+    @property
+    def _store_only(self) -> bool:
+        """A peer never fetches for a peer; RFC 9111 §5.2.1.7 gives players the same wish."""
+        return self._owner.is_peer or b"only-if-cached" in self._request.headers.get(b"cache-control", b"").lower()
+
+    def _facts_of(self, record: ExtentRecord, near: int) -> bytes:
+        extent_bytes = self._desk.machinery.holdings.extent_bytes
+        age = b"Age: %d\r\n" % max(0, int(self._desk.now() - record.stored_at))
+        block = (near - record.extent_number * extent_bytes) // BLOCK_BYTES
+        if near // extent_bytes == record.extent_number and record.bits >> block & 1:
+            return _HIT + age
+        return _PARTIAL + age
+
+    def _head_known(self, head: Head) -> None:
+        self._wait = None
+        assert self._address is not None, "the head of an address was asked for"
+        assert self._address.key is not None, "the head of a key was asked for"
+        version = Version(self._address.key, self._hashed, head.version, head.size_bytes)
+        self._plan(version, head.header_block, _MISS)
+
+    def _head_failed(self, outcome: Outcome) -> None:
+        self._wait = None
+        self._refuse(outcome, SENTENCES[outcome])
+
+    def _plan(self, version: Version, block: bytes, facts: bytes) -> None:
+        found = self._desk.representation(version.size, block)
+        asked = facts is _MISS
+        answer = plan(self._request, found, self._around(), Outcome.MISS if asked else Outcome.HIT, facts)
+        if self._store_only:
+            holdings = self._desk.machinery.holdings
+            spans = [part for part in answer.parts if not isinstance(part, bytes)]
+            if not all(holdings.holds(version, first, last) for first, last in spans):
+                self._refuse(Outcome.NOT_HELD, "not all of the bytes asked for are held here")
+                return
+        self._send(answer, version)
+
+    def _around(self) -> Surroundings:
+        desk = self._desk
+        now = desk.now()
+        return Surroundings(desk.cors, desk.date_line(now), now, desk.keep_alive)
+
+    def _refuse(self, outcome: Outcome, detail: str, *, fatal: bool = False) -> None:
+        self._fatal = fatal
+        self._send(problem(self._request, self._around(), outcome, detail, fatal=fatal), None)
+
+    def _send(self, answer: Answer, version: Version | None) -> None:
+        owner = self._owner
+        self._answer = answer
+        sender = self.sender = Sender(
+            self._desk.machinery, owner.transport, self, answer, version, not owner.is_peer, self._deadline
+        )
+        sender.step()
+
+    def _account(self, sender: Sender) -> None:
+        """What of a media body reached the kernel, whether or not all of it did."""
+        address = self._address
+        if address is None or address.key is None or self._answer is None or self._answer.outcome.problem is not None:
+            return
+        if not self._answer.parts:
+            return
+        desk, peer = self._desk, self._owner.is_peer
+        if not desk.accounting.add(address.key, peer, sender.sent, sender.missed, sender.asked):
+            desk.counters.add(Count.UNREPORTED, sender.sent)
+        desk.counters.add(Count.PEER_BYTES if peer else Count.CLIENT_BYTES, sender.sent)
+        desk.counters.add(Count.HIT_BYTES, sender.sent - sender.missed)
+        desk.counters.add(Count.MISS_BYTES, sender.missed)

@@ -1,0 +1,330 @@
+"""What a worker is made of, and its clockwork: the one place where its parts are built and connected.
+
+Clockwork: every 250 ms the store's reader closes what died; every second the timeouts are swept, what was served goes to the keeper,
+changed files of the state folder (keys, certificate, desired state) are loaded, and the counters of the moment are written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from email.utils import formatdate
+from enum import Enum
+from pathlib import Path
+
+import msgspec
+
+from contracts.places import ApplianceState
+from contracts.tokens.jwt import verify
+from oca.http.cors import Cors
+from oca.http.request import Limits
+from oca.link.counters import Count, Counters
+from oca.link.files import Desired
+from oca.link.handover import DRAIN_S, ORPHAN_S, Handover
+from oca.link.messages import ReloadWhat
+from oca.link.settings import store_settings
+from oca.link.worker import LinkClient
+from oca.store.board import Board
+from oca.store.reader import StoreReader
+from oca.worker.accepting import Acceptor
+from oca.worker.accounting import Accounting
+from oca.worker.answering import Desk
+from oca.worker.holdings import Holdings
+from oca.worker.logs import Log
+from oca.worker.protocol import Connection, Timeouts
+from oca.worker.residency import DiskPools, Residency
+from oca.worker.sending import Machinery
+from oca.worker.tls import PeerTls
+from oca.worker.tokens import Tokens
+
+POLL_S = 0.25
+SWEEP_S = 1.0
+_CLOSED_TO_NEW = (
+    ApplianceState.DRAINING,
+    ApplianceState.DRAINED,
+    ApplianceState.MAINTENANCE,
+    ApplianceState.RETIRED,
+)
+
+
+class Stopping(Enum):
+    """Why a worker drains (log word)."""
+
+    TOLD = "told"
+    """By the supervisor, or SIGTERM."""
+    ORPHANED = "orphaned"
+    """The supervisor has been gone for `ORPHAN_S`."""
+
+
+class Worker:
+    """Build it in the process that serves, after exec; `await run()` once. Gives the exit code."""
+
+    def __init__(self, handover: Handover, loop: asyncio.AbstractEventLoop) -> None:
+        settings = handover.settings
+        self._handover = handover
+        self._loop = loop
+        self._log = Log(handover.slot, settings.log_level)
+        self._counters = Counters.attach(handover.counters_fd).line(handover.slot)
+        self._counters.reset_gauges()
+        store = store_settings(settings)
+        self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.slot)
+        self._pools = DiskPools(loop, len(store.disks))
+        self._link = LinkClient(Path(settings.state_dir), handover.slot, self)
+        self._tls = PeerTls(settings.state_dir)
+        self._tokens = Tokens(os.path.join(settings.state_dir, "keys.json"), verify, self._count_token)
+        self._desired_path = os.path.join(settings.state_dir, "desired.json")
+        self._desired = Desired()
+        holdings = Holdings(self._reader, store.extent_bytes)
+        machinery = Machinery(
+            loop,
+            holdings,
+            Residency(),
+            self._pools,
+            self._link,
+            self._counters,
+            settings.serving.first_byte_s,
+            settings.serving.stall_s,
+        )
+        self._holdings = holdings
+        self.desk = Desk(
+            machinery,
+            Cors(settings.serving.cors_origins),
+            self._tokens,
+            Accounting(),
+            self._counters,
+            time.time,
+            _DateLine(),
+            frozenset(host.lower().encode() for host in settings.serving.hosts),
+        )
+        serving = settings.serving
+        self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
+        self.limits = Limits()
+        self._max_connections = serving.max_connections
+        self._connections: set[Connection] = set()
+        self._acceptor = Acceptor(loop, self._make, lambda: self._tls.context, self._out_of_files)
+        self._stop: asyncio.Future[Stopping] = loop.create_future()
+        self._empty = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until told to stop, then drain."""
+        self._loop.set_exception_handler(self._loop_error)
+        control = _Control(self)
+        await self._loop.create_connection(lambda: control, sock=socket.socket(fileno=self._handover.control_fd))
+        self._link.start()
+        self._tick()
+        self._poll()
+        self.adopt(self._handover.slot)
+        self._counters.set(Count.READY, 1)
+        control.say("ready")
+        self._log.write("info", "ready")
+        await self._drain(await self._stop)
+        control.close()
+        return 0
+
+    # What a connection asks of its house.
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._connections) >= self._max_connections
+
+    def joined(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def left(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+
+    def unexpected(self, error: Exception) -> None:
+        self._counters.add(Count.ERRORS)
+        self._log.unexpected("connection-failed", error)
+
+    # What the link tells.
+
+    def linked(self) -> None:
+        self._counters.set(Count.KEEPER_LINKED, 1)
+        self._log.write("info", "keeper-linked")
+
+    def unlinked(self) -> None:
+        self._counters.set(Count.KEEPER_LINKED, 0)
+        self._counters.add(Count.KEEPER_LOST)
+        self._log.write("warning", "keeper-lost")
+
+    def reload(self, what: ReloadWhat) -> None:
+        if what is ReloadWhat.PURGE:
+            self._reader.poll()
+        else:
+            self._load_files()
+
+    def reasked(self, asks: int) -> None:
+        self._counters.add(Count.REASKED, asks)
+
+    # What the supervisor tells.
+
+    def adopt(self, slot: int) -> None:
+        """Accept on a slot's sockets."""
+        self._acceptor.watch(self._handover.media_fds[slot], False)
+        self._acceptor.watch(self._handover.peers_fds[slot], True)
+
+    def release(self, slot: int) -> None:
+        self._acceptor.unwatch(self._handover.media_fds[slot])
+        self._acceptor.unwatch(self._handover.peers_fds[slot])
+
+    def stop(self, why: Stopping) -> None:
+        if not self._stop.done():
+            self._stop.set_result(why)
+
+    def orphaned(self) -> None:
+        """The supervisor is gone: serve on while a new generation may bind beside us, then drain."""
+        self._log.write("warning", "supervisor-gone", serves_on_s=ORPHAN_S)
+        self._loop.call_later(ORPHAN_S, self.stop, Stopping.ORPHANED)
+
+    # Inside.
+
+    def _make(self, is_peer: bool) -> Connection:
+        return Connection(self, is_peer)
+
+    def _count_token(self, remembered: bool) -> None:
+        self._counters.add(Count.TOKENS_REMEMBERED if remembered else Count.TOKENS_VERIFIED)
+
+    def _out_of_files(self, error: OSError) -> None:
+        self._log.write("error", "cannot-accept", detail=str(error))
+
+    def _loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self._counters.add(Count.ERRORS)
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            self._log.unexpected(str(context.get("message", "loop-error")), error)
+        else:
+            self._log.write("error", "loop-error", detail=str(context.get("message", "")))
+
+    def _poll(self) -> None:
+        self._reader.poll()
+        self._loop.call_later(POLL_S, self._poll)
+
+    def _tick(self) -> None:
+        self._loop.call_later(SWEEP_S, self._tick)
+        now = self._loop.time()
+        for connection in tuple(self._connections):
+            connection.sweep(now)
+        self._holdings.epoch = int(self.desk.now())
+        self._load_files()
+        self._report()
+        self._write_gauges()
+
+    def _report(self) -> None:
+        if self._link.is_linked:
+            for frame in self.desk.accounting.take(len(self._connections)):
+                self._link.served(frame)
+
+    def _write_gauges(self) -> None:
+        statistics = self._reader.statistics()
+        counters = self._counters
+        counters.set(Count.CONNECTIONS, len(self._connections))
+        counters.set(Count.ANNOUNCED, len(self._holdings.announcements))
+        counters.set(Count.OPEN_FILES, statistics.open_files + statistics.dying_files)
+        counters.set(Count.LOOKUP_FAILURES, sum(statistics.lookup_failures.values()))
+
+    def _load_files(self) -> None:
+        for sentence in (self._tokens.poll(self.desk.now()), self._tls.poll()):
+            if sentence:
+                self._log.write("info", "loaded", detail=sentence)
+        self.desk.own_id = self._tls.own_id
+        desired = _read_desired(self._desired_path) or self._desired
+        if desired != self._desired:
+            self._log.write("info", "state", state=desired.state.value)
+        self._desired = desired
+        self.desk.refuse_sessions_since = desired.since if desired.state in _CLOSED_TO_NEW else None
+
+    async def _drain(self, why: Stopping) -> None:
+        """Finish what is being answered, close what is idle, at most `DRAIN_S`; then hand over what was counted."""
+        self._log.write("info", "draining", why=why.value, connections=len(self._connections))
+        self._counters.set(Count.READY, 0)
+        self._acceptor.close()
+        self.desk.keep_alive = False
+        self._empty.clear()
+        for connection in tuple(self._connections):
+            connection.drain()
+        if not await self._emptied(DRAIN_S - 1.0):
+            for connection in tuple(self._connections):
+                connection.cut()
+            await self._emptied(0.5)
+        self._report()
+        await asyncio.sleep(0)
+        await self._link.close()
+        self._pools.close()
+        self._write_gauges()
+        self._counters.reset_gauges()
+        self._reader.close()
+        self._log.write("info", "stopped")
+
+
+    async def _emptied(self, wait_s: float) -> bool:
+        """True once no connection is left; False when `wait_s` was not enough."""
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._empty.wait()
+        return not self._connections
+
+
+class _DateLine:
+    """The `Date` line of the current second, rendered once."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._line = b""
+
+    def __call__(self, now: float) -> bytes:
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
+        return self._line
+
+
+def _read_desired(path: str) -> Desired | None:
+    """What the control plane wants; None when the file is not there or cannot be read (the last one holds)."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=Desired)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+class _Control(asyncio.Protocol):
+    """The worker's end of the line to its supervisor (`oca.link.handover`)."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._text = b""
+        self._transport: asyncio.Transport | None = None
+
+    def say(self, word: str) -> None:
+        if self._transport is not None:
+            self._transport.write(word.encode() + b"\n")
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a stream socket has a stream transport"
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in lines:
+            match line.decode().split():
+                case ["adopt", slot]:
+                    self._worker.adopt(int(slot))
+                case ["release", slot]:
+                    self._worker.release(int(slot))
+                case ["drain"]:
+                    self._worker.stop(Stopping.TOLD)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._worker.orphaned()

@@ -1,0 +1,330 @@
+"""One connection: bytes in, one request after another, each answered in full before the next is looked at.
+
+Pipelined bytes wait here, bounded, unparsed beyond the next few requests. Timeouts are judged by the worker's sweep, once a second.
+A refusal whose request's end is in doubt closes the writing side, and swallows what still comes for a moment: a reset would take the
+answer away from the client (RFC 9112 §9.6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol, cast
+
+from oca.http.reasons import Closing, Outcome
+from oca.http.request import Limits, Request, RequestParser
+from oca.http.response import Surroundings, problem
+from oca.link.counters import Count
+from oca.worker.answering import Desk, Exchange
+from oca.worker.sending import ByteTransport, Waiting
+from oca.worker.tls import appliance_of
+
+SLICE_BYTES = 4096
+MAX_UNPARSED_BYTES = 64 * 1024
+LINGER_S = 2.0
+_SAMPLE_S = 1.0
+_ACKED = struct.Struct("=Q")
+_ACKED_OFFSET = 120  # tcpi_bytes_acked in struct tcp_info (Linux ≥ 4.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    header_s: float
+    idle_s: float
+    send_s: float
+
+
+class House(Protocol):
+    """The worker, as a connection sees it."""
+
+    desk: Desk
+    timeouts: Timeouts
+    limits: Limits
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def joined(self, connection: Connection) -> None: ...
+
+    def left(self, connection: Connection) -> None: ...
+
+    def unexpected(self, error: Exception) -> None:
+        """Count and log an error nobody expected."""
+
+
+class Phase(Enum):
+    """What a connection does; which timeout holds follows from it."""
+
+    IDLE = "idle"
+    READING = "reading"
+    """Part of a request is here."""
+    ANSWERING = "answering"
+    LINGERING = "lingering"
+    """The answer is out, the end of the connection is written, what comes is dropped."""
+    CLOSING = "closing"
+    """`close` was called; the transport may still hold bytes."""
+
+
+class Connection(asyncio.Protocol):
+    """A player's (or with `is_peer` an appliance's) connection."""
+
+    __slots__ = (
+        "_acked",
+        "_acked_at",
+        "_closing",
+        "_exchange",
+        "_house",
+        "_parser",
+        "_paused_reading",
+        "_saw_eof",
+        "_since",
+        "_unparsed",
+        "_wire",
+        "is_congested",
+        "is_peer",
+        "own_hosts",
+        "phase",
+        "transport",
+    )
+
+    def __init__(self, house: House, is_peer: bool) -> None:
+        self._house = house
+        self.is_peer = is_peer
+        self.is_congested = False
+        self.phase = Phase.IDLE
+        self.own_hosts: frozenset[bytes] = frozenset()
+        self._parser = RequestParser(house.limits)
+        self._unparsed = bytearray()
+        self._exchange: Exchange | None = None
+        self._closing: Closing | None = None
+        self._paused_reading = False
+        self._saw_eof = False
+        self._since = 0.0
+        self._acked = -1
+        self._acked_at = 0.0
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast(asyncio.Transport, transport)
+        self.transport = cast(ByteTransport, transport)
+        self._since = self._now()
+        self._wire.set_write_buffer_limits(high=0)
+        self._house.desk.counters.add(Count.ACCEPTED)
+        full = self._house.is_full
+        self._house.joined(self)
+        if self.is_peer and appliance_of(transport.get_extra_info("peercert")) is None:
+            self._close(Closing.NO_IDENTITY, abort=True)
+            return
+        self.own_hosts = _hosts_of(transport.get_extra_info("sockname"))
+        if full:
+            self._write_problem(Outcome.OVERLOADED, "this appliance holds as many connections as it may")
+            self._close(Closing.FULL)
+
+    def data_received(self, data: bytes) -> None:
+        if self.phase in (Phase.LINGERING, Phase.CLOSING):
+            return
+        if self.phase is Phase.ANSWERING or self._unparsed or len(data) > SLICE_BYTES:
+            self._unparsed += data
+            if len(self._unparsed) > MAX_UNPARSED_BYTES and not self._paused_reading:
+                self._paused_reading = True
+                self._wire.pause_reading()
+        else:
+            self._parser.feed(data)
+        if self.phase is not Phase.ANSWERING:
+            self._guarded(self._next)
+
+    def eof_received(self) -> bool:
+        """The client writes no more; what it asked for is still answered."""
+        self._saw_eof = True
+        return self.phase in (Phase.ANSWERING, Phase.LINGERING) and not self.is_peer
+
+    def pause_writing(self) -> None:
+        self.is_congested = True
+
+    def resume_writing(self) -> None:
+        self.is_congested = False
+        exchange = self._exchange
+        if exchange is not None and exchange.sender is not None:
+            self._guarded(exchange.sender.drained)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        exchange, self._exchange = self._exchange, None
+        why = self._closing or Closing.CLIENT
+        if exchange is not None:
+            exchange.lost(_LOST.get(why, Outcome.CLIENT_LEFT))
+        self.phase = Phase.CLOSING
+        self._house.desk.counters.add(why)
+        self._house.left(self)
+
+    # What the exchange calls.
+
+    def answered(self, keep_alive: bool, fatal: bool) -> None:
+        self._exchange = None
+        self._since = self._now()
+        if not keep_alive or self._saw_eof:
+            self._end(Closing.REFUSED if fatal else Closing.ANSWERED, linger=fatal)
+            return
+        self.phase = Phase.IDLE
+        if self._parser.requests or self._parser.refused or self._unparsed:
+            # One answer per turn of the loop: a connection that pipelines does not starve the others.
+            self.phase = Phase.ANSWERING
+            self._house.desk.machinery.loop.call_soon(self._next_turn)
+        elif self._parser.partial:
+            self.phase = Phase.READING
+
+    def give_up(self, why: Closing) -> None:
+        self._exchange = None
+        self._close(why, abort=True)
+
+    # What the worker calls.
+
+    def sweep(self, now: float) -> None:
+        """Judge the timeouts; `now` is loop time."""
+        limits, waited = self._house.timeouts, now - self._since
+        match self.phase:
+            case Phase.IDLE:
+                if waited > limits.idle_s:
+                    self._close(Closing.IDLE_TIMEOUT)
+            case Phase.READING:
+                if waited > limits.header_s:
+                    self._close(Closing.HEADER_TIMEOUT)
+            case Phase.ANSWERING:
+                self._check_progress(now, limits.send_s)
+            case Phase.LINGERING:
+                if waited > LINGER_S:
+                    self._close(self._closing or Closing.REFUSED)
+            case Phase.CLOSING:
+                if waited > limits.send_s:
+                    self._wire.abort()
+
+    def drain(self) -> None:
+        """End as soon as nothing is being answered."""
+        if self.phase in (Phase.IDLE, Phase.READING):
+            self._close(Closing.DRAINED)
+
+    def cut(self) -> None:
+        """Draining has lasted long enough."""
+        self._close(Closing.DRAINED, abort=True)
+
+    # Inside.
+
+    def _now(self) -> float:
+        return self._house.desk.machinery.loop.time()
+
+    def _next_turn(self) -> None:
+        if self.phase is Phase.ANSWERING and self._exchange is None:
+            self.phase = Phase.IDLE
+            self._guarded(self._next)
+
+    def _next(self) -> None:
+        """Begin to answer the next complete request, or wait for more bytes."""
+        parser = self._parser
+        while not parser.requests and parser.refused is None and self._unparsed:
+            piece = bytes(self._unparsed[:SLICE_BYTES])
+            del self._unparsed[:SLICE_BYTES]
+            parser.feed(piece)
+        if self._paused_reading and len(self._unparsed) <= SLICE_BYTES:
+            self._paused_reading = False
+            self._wire.resume_reading()
+        if parser.requests:
+            self._answer(parser.requests.popleft())
+        elif parser.refused is not None:
+            refused = parser.refused
+            self._house.desk.counters.add(refused.outcome)
+            self._write_problem(refused.outcome, refused.detail)
+            self._end(Closing.REFUSED, linger=True)
+        elif parser.partial and self.phase is Phase.IDLE:
+            self.phase = Phase.READING
+            self._since = self._now()
+
+    def _answer(self, request: Request) -> None:
+        self.phase = Phase.ANSWERING
+        self._since = self._acked_at = self._now()
+        exchange = self._exchange = Exchange(self._house.desk, self, request)
+        exchange.start()
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        """The border of a connection: what nobody expected ends this connection and no other."""
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001  counted and logged with its traceback, the connection is aborted
+            self._house.unexpected(error)
+            self._close(Closing.ABORTED, abort=True)
+
+    def _check_progress(self, now: float, send_s: float) -> None:
+        """A client that acknowledges nothing for `send_s` while bytes wait for it is dropped."""
+        exchange = self._exchange
+        sender = exchange.sender if exchange is not None else None
+        if exchange is not None and exchange.is_stuck:
+            # Between two turns everything healthy waits for something: an error (logged) broke this one.
+            self._close(Closing.ABORTED, abort=True)
+            return
+        if sender is None or sender.waiting is not Waiting.CLIENT:
+            self._acked_at = now
+            return
+        acked = self._acknowledged()
+        if acked != self._acked:
+            self._acked, self._acked_at = acked, now
+        elif now - self._acked_at > send_s:
+            self._close(Closing.SEND_TIMEOUT, abort=True)
+
+    def _acknowledged(self) -> int:
+        sock = self._wire.get_extra_info("socket")
+        try:
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        except (OSError, AttributeError):
+            return self._acked
+        return int(_ACKED.unpack_from(info, _ACKED_OFFSET)[0]) if len(info) >= _ACKED_OFFSET + 8 else -1
+
+    def _write_problem(self, outcome: Outcome, detail: str) -> None:
+        desk = self._house.desk
+        now = desk.now()
+        around = Surroundings(desk.cors, desk.date_line(now), now, False)
+        answer = problem(None, around, outcome, detail, fatal=True)
+        self._wire.writelines([answer.head, *(part for part in answer.parts if isinstance(part, bytes))])
+
+    def _end(self, why: Closing, *, linger: bool) -> None:
+        if linger and not self._saw_eof and not self._wire.is_closing() and self._wire.can_write_eof():
+            self.phase = Phase.LINGERING
+            self._closing = why
+            self._unparsed.clear()
+            if self._paused_reading:
+                self._paused_reading = False
+                self._wire.resume_reading()
+            self._since = self._now()
+            self._wire.write_eof()
+        else:
+            self._close(why)
+
+    def _close(self, why: Closing, *, abort: bool = False) -> None:
+        if self._closing is None:
+            self._closing = why
+        self.phase = Phase.CLOSING
+        self._since = self._now()
+        self._unparsed.clear()
+        if abort:
+            self._wire.abort()
+        else:
+            self._wire.close()
+
+
+_LOST = {Closing.SEND_TIMEOUT: Outcome.SEND_TIMEOUT, Closing.DRAINED: Outcome.CUT_BY_STOP}
+
+
+def _hosts_of(sockname: object) -> frozenset[bytes]:
+    """The names of the address that a connection came to, as a Host header spells them."""
+    if not isinstance(sockname, tuple) or len(sockname) < 2:
+        return frozenset()
+    ip, port = str(sockname[0]), int(sockname[1])
+    names = [f"[{ip}]" if ":" in ip else ip]
+    if ip in ("127.0.0.1", "::1"):
+        names.append("localhost")
+    hosts = {f"{name}:{port}" for name in names}
+    if port == 80:
+        hosts.update(names)
+    return frozenset(host.encode() for host in hosts)

@@ -1,0 +1,131 @@
+"""Is a window of an extent file in memory, and bringing it there without the event loop waiting (DESIGN §3.3).
+
+- `mincore` on a mapping that exists only for the question, has no access rights and is never touched. The kernel answers honestly
+  only to those who own the file or could write it (to others everything looks resident), so that others ask by
+  a whole-window `preadv2(RWF_NOWAIT)`.
+- `RWF_NOWAIT` is not supported on some filesystems (tmpfs among them): what lies there counts as resident.
+- A probe of one byte says nothing of the rest; `cachestat` also counts pages that are still being read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from asyncio import AbstractEventLoop, Future
+from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+
+WINDOW_BYTES = 512 * 1024
+THREADS_PER_DISK = 4
+_PAGE = mmap.PAGESIZE
+_PROT_NONE = 0
+_MAP_SHARED = 1
+_MAP_FAILED = ctypes.c_void_p(-1).value
+_RESIDENT = b"\x01" * (WINDOW_BYTES // _PAGE + 2)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+
+class ShortFile(Exception):
+    """The file is shorter than what its record promises."""
+
+
+class Window(Enum):
+    """What is known of a window before it is handed over."""
+
+    WARM = "warm"
+    COLD = "cold"
+    SHORT = "short"
+    """The file ends before the window does: nothing of it may be promised."""
+
+
+class Residency:
+    """One per event loop: its buffers are used for one question at a time."""
+
+    def __init__(self) -> None:
+        self._pages = ctypes.create_string_buffer(len(_RESIDENT))
+        self._scratch = bytearray(WINDOW_BYTES)
+        self._uid = os.geteuid()
+
+    def check(self, fd: int, offset: int, length: int) -> Window:
+        """`length` ≤ WINDOW_BYTES. Raises OSError when the disk cannot even be asked."""
+        found = os.fstat(fd)
+        if found.st_size < offset + length:
+            return Window.SHORT
+        if self._uid == 0 or found.st_uid == self._uid:
+            answer = self._mincore(fd, offset, length)
+            if answer is not None:
+                return Window.WARM if answer else Window.COLD
+        view = memoryview(self._scratch)[:length]
+        return Window.WARM if self._read_nowait(fd, view, offset) else Window.COLD
+
+    def read_now(self, fd: int, offset: int, length: int) -> bytearray | None:
+        """The bytes when all of them are in memory, else None (cold, or a short file: the pool tells which)."""
+        data = bytearray(length)
+        return data if self._read_nowait(fd, memoryview(data), offset) else None
+
+    def _read_nowait(self, fd: int, into: memoryview, offset: int) -> bool:
+        try:
+            return os.preadv(fd, [into], offset, os.RWF_NOWAIT) == len(into)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                return False  # the pool meets the same error and names it
+            return os.preadv(fd, [into], offset) == len(into)
+
+    def _mincore(self, fd: int, offset: int, length: int) -> bool | None:
+        start = offset - offset % _PAGE
+        span = offset + length - start
+        address = _libc.mmap(None, span, _PROT_NONE, _MAP_SHARED, fd, start)
+        if address == _MAP_FAILED or not address:
+            return None
+        refused = _libc.mincore(address, span, self._pages)
+        _libc.munmap(address, span)
+        if refused:
+            return None
+        pages = -(-span // _PAGE)
+        return self._pages.raw[:pages] == _RESIDENT[:pages]
+
+
+class DiskPools:
+    """A thread pool per disk, so that one slow disk delays only what lies on it."""
+
+    def __init__(self, loop: AbstractEventLoop, disks: int) -> None:
+        self._loop = loop
+        self._pools = [ThreadPoolExecutor(THREADS_PER_DISK, f"disk-{number}") for number in range(disks)]
+
+    def read(self, disk: int, fd: int, offset: int, length: int) -> Future[bytearray]:
+        """The bytes. The future raises ShortFile or OSError; the descriptor must stay open until it is done."""
+        return self._loop.run_in_executor(self._pools[disk], read_all, fd, offset, length)
+
+    def warm(self, disk: int, fd: int, offset: int, length: int) -> Future[None]:
+        """Bring a window into memory. The same errors."""
+        return self._loop.run_in_executor(self._pools[disk], _read_and_forget, fd, offset, length)
+
+    def close(self) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_all(fd: int, offset: int, length: int) -> bytearray:
+    """Exactly `length` bytes. Raises ShortFile, OSError."""
+    data = bytearray(length)
+    view = memoryview(data)
+    done = 0
+    while done < length:
+        count = os.preadv(fd, [view[done:]], offset + done)
+        if count == 0:
+            raise ShortFile(f"the file ends at {offset + done}, {length - done} bytes before its window")
+        done += count
+    return data
+
+
+def _read_and_forget(fd: int, offset: int, length: int) -> None:
+    read_all(fd, offset, length)

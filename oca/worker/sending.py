@@ -1,0 +1,418 @@
+"""Sending one body: windows from extent files, at most one per turn of the event loop, never fewer bytes than promised.
+
+What an answer's body waits for is one `Waiting`; every event (blocks announced, a window read, the client took what was
+handed over, the connection lost) leads back to `step`, which looks up where the next byte lies and hands over the next window.
+
+Laws:
+- A window is handed over only when all of it is in memory: first asked, then read by its disk's threads where it is not.
+- A file's size is checked before each window and after the last one of a piece: aiofastnet's `sendfile` takes a file that ends
+  early for one that was sent. What cannot be completed aborts the connection.
+- The header goes out with the first window, so that until then every failure is still an answer with a status.
+- A descriptor is let go only when neither kernel nor disk thread can still use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from contracts.digests import BLOCK_BYTES
+from oca.http.reasons import Outcome
+from oca.http.response import Answer
+from oca.link.counters import Count, CounterLine
+from oca.link.worker import LinkClient
+from oca.worker.holdings import Held, Holdings, Missing, Version
+from oca.worker.misses import BlockWait
+from oca.worker.residency import WINDOW_BYTES, DiskPools, Residency, ShortFile, Window
+
+SMALL_BYTES = 64 * 1024
+"""Up to here a window is read and written together with the header: one system call less than `sendfile`."""
+MAX_ASKS = 3
+"""How often one run is asked for when the keeper says it is done and the blocks are not there (evicted in between)."""
+
+
+class ByteTransport(Protocol):
+    """What of an aiofastnet transport is used here."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def writelines(self, list_of_data: list[bytes | bytearray]) -> None: ...
+
+    def sendfile(self, file: object, offset: int, count: int | None) -> asyncio.Future[None] | None: ...
+
+    def is_closing(self) -> bool: ...
+
+
+class Receiver(Protocol):
+    """Who is told how a body ended. Exactly one of the two is called, once, unless the sender was cancelled."""
+
+    @property
+    def is_congested(self) -> bool:
+        """True while written bytes wait in the transport; `Sender.drained` is called when they are gone."""
+
+    def sent(self, outcome: Outcome) -> None:
+        """All of it was handed to the kernel."""
+
+    def not_sent(self, outcome: Outcome, head_sent: bool) -> None:
+        """It cannot be completed. With `head_sent` the connection has to be aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What all senders of a worker share."""
+
+    loop: asyncio.AbstractEventLoop
+    holdings: Holdings
+    residency: Residency
+    pools: DiskPools
+    link: LinkClient
+    counters: CounterLine
+    first_byte_s: float
+    stall_s: float
+
+
+class Waiting(Enum):
+    NOTHING = "nothing"
+    TURN = "turn"
+    """For the next turn of the loop."""
+    BLOCKS = "blocks"
+    DISK = "disk"
+    CLIENT = "client"
+    """For the client to take what was handed over."""
+
+
+class Sender:
+    """One answer's body (and head) on one connection. `plain` allows sendfile."""
+
+    __slots__ = (
+        "_answer",
+        "_asks",
+        "_at",
+        "_deadline",
+        "_file_sent",
+        "_future",
+        "_held",
+        "_last",
+        "_m",
+        "_missed_end",
+        "_missed_start",
+        "_part",
+        "_pending",
+        "_plain",
+        "_receiver",
+        "_transport",
+        "_version",
+        "_wait",
+        "asked",
+        "head_sent",
+        "missed",
+        "sent",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        machinery: Machinery,
+        transport: ByteTransport,
+        receiver: Receiver,
+        answer: Answer,
+        version: Version | None,
+        plain: bool,
+        deadline: float,
+    ) -> None:
+        """`version` may be None when the body is literal. `deadline` (loop time) is that of the first block."""
+        self._m = machinery
+        self._transport = transport
+        self._receiver = receiver
+        self._answer = answer
+        self._version = version
+        self._plain = plain
+        self._deadline = deadline
+        self._pending: list[bytes] = [answer.head]
+        self._part = 0
+        self._at = 0
+        self._last = -1
+        self._held: Held | None = None
+        self._file_sent = False
+        self._future: asyncio.Future[None] | asyncio.Future[bytearray] | None = None
+        self._wait: BlockWait | None = None
+        self._asks = 0
+        self._missed_start = 0
+        self._missed_end = 0
+        self.waiting = Waiting.NOTHING
+        self.head_sent = False
+        self.asked = False
+        self.sent = 0
+        """Body bytes handed to the kernel."""
+        self.missed = 0
+        """Those of them that had to be asked for."""
+
+    def step(self) -> None:
+        """Hand over the next window, or begin to wait."""
+        self.waiting = Waiting.NOTHING
+        if self._at > self._last and not self._next_part():
+            self._finish()
+            return
+        held = self._held
+        if held is None:
+            assert self._version is not None, "a body with ranges has a version"
+            found = self._m.holdings.piece(self._version, self._at, self._last)
+            if isinstance(found, Missing):
+                self._ask(self._version, found)
+                return
+            held = self._held = found
+            self._file_sent = False
+            self._asks = 0
+        try:
+            self._window(held, min(held.length, WINDOW_BYTES))
+        except OSError as error:
+            self._fail(_outcome_of(error))
+
+    def drained(self) -> None:
+        """The transport has handed all to the kernel."""
+        if self.waiting is Waiting.CLIENT and self._future is None:
+            self.step()
+
+    def cancel(self) -> None:
+        """The connection is gone: nobody is told, everything is let go (a window being read by a disk: when it is)."""
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        held, self._held = self._held, None
+        holdings = self._m.holdings
+        if held is not None:
+            future = self._future
+            if self.waiting is Waiting.DISK and future is not None and not future.done():
+                future.add_done_callback(lambda _done: holdings.release(held))
+            else:
+                holdings.release(held)
+        self._future = None
+        self.waiting = Waiting.NOTHING
+        self._last = -1
+        self._part = len(self._answer.parts)
+        self._receiver = _NOBODY
+
+    def _next_part(self) -> bool:
+        parts = self._answer.parts
+        while self._part < len(parts):
+            part = parts[self._part]
+            self._part += 1
+            if isinstance(part, bytes):
+                self._pending.append(part)
+                self.sent += len(part)
+            else:
+                self._at, self._last = part
+                return True
+        return False
+
+    def _window(self, held: Held, length: int) -> None:
+        m = self._m
+        if not self._plain or length <= SMALL_BYTES:
+            data = m.residency.read_now(held.fd, held.start, length)
+            if data is not None:
+                m.counters.add(Count.WARM_WINDOWS)
+                self._write(data)
+                return
+            m.counters.add(Count.COLD_WINDOWS)
+            reading = m.pools.read(held.disk, held.fd, held.start, length)
+            self._future, self.waiting = reading, Waiting.DISK
+            reading.add_done_callback(self._was_read)
+            return
+        match m.residency.check(held.fd, held.start, length):
+            case Window.WARM:
+                m.counters.add(Count.WARM_WINDOWS)
+                self._send_file(held, length)
+            case Window.COLD:
+                m.counters.add(Count.COLD_WINDOWS)
+                warming = m.pools.warm(held.disk, held.fd, held.start, length)
+                self._future, self.waiting = warming, Waiting.DISK
+                warming.add_done_callback(self._was_warmed)
+            case Window.SHORT:
+                self._fail(Outcome.SHORT_FILE)
+
+    def _was_read(self, done: asyncio.Future[bytearray]) -> None:
+        if self._future is not done:
+            done.cancelled() or done.exception()
+            return
+        self._future = None
+        if self._disk_failed(done):
+            return
+        self._write(done.result())
+
+    def _was_warmed(self, done: asyncio.Future[None]) -> None:
+        if self._future is not done:
+            done.cancelled() or done.exception()
+            return
+        self._future = None
+        held = self._held
+        if self._disk_failed(done) or held is None:
+            return
+        self.waiting = Waiting.NOTHING
+        self._send_file(held, min(held.length, WINDOW_BYTES))
+
+    def _disk_failed(self, done: asyncio.Future[bytearray] | asyncio.Future[None]) -> bool:
+        if done.cancelled():
+            self._fail(Outcome.CUT_BY_STOP)
+            return True
+        error = done.exception()
+        if error is None:
+            return False
+        if isinstance(error, ShortFile):
+            self._fail(Outcome.SHORT_FILE)
+        elif isinstance(error, OSError):
+            self._fail(Outcome.DISK_ERROR)
+        else:
+            raise error
+        return True
+
+    def _write(self, data: bytearray) -> None:
+        pieces: list[bytes | bytearray] = [*self._pending, data]
+        self._pending.clear()
+        self.head_sent = True
+        self._transport.writelines(pieces)
+        self._advance(len(data))
+        self._go_on()
+
+    def _send_file(self, held: Held, length: int) -> None:
+        transport = self._transport
+        if self._pending:
+            transport.write(b"".join(self._pending))
+            self._pending.clear()
+            self.head_sent = True
+        if transport.is_closing():
+            self._fail(Outcome.CLIENT_LEFT)
+            return
+        self._file_sent = True
+        try:
+            future = transport.sendfile(held.descriptor, held.start, length)
+        except (OSError, RuntimeError) as error:
+            self._fail(_outcome_of(error))
+            return
+        if future is None:
+            self._window_sent(length)
+            return
+        self._future, self.waiting = future, Waiting.CLIENT
+        future.add_done_callback(lambda done: self._was_sent(done, length))
+
+    def _was_sent(self, done: asyncio.Future[None], length: int) -> None:
+        error = None if done.cancelled() else done.exception()
+        if self._future is not done:
+            return
+        self._future = None
+        if done.cancelled() or error is not None:
+            self._fail(Outcome.CLIENT_LEFT if error is None else _outcome_of(error))
+        else:
+            self._window_sent(length)
+
+    def _window_sent(self, length: int) -> None:
+        if self._advance(length):
+            self._go_on()
+
+    def _advance(self, length: int) -> bool:
+        """Account for a window; False when it turns out that the file had ended before."""
+        held = self._held
+        assert held is not None, "a window was sent from a piece"
+        start, stop = self._at, self._at + length
+        self._at = stop
+        self.sent += length
+        if self._missed_end > start:
+            self.missed += max(0, min(stop, self._missed_end) - max(start, self._missed_start))
+        held.start += length
+        held.length -= length
+        if held.length:
+            return True
+        whole = not self._file_sent or os.fstat(held.fd).st_size >= held.start
+        if not whole:
+            self._fail(Outcome.SHORT_FILE)
+            return False
+        self._m.holdings.release(held)
+        self._held = None
+        return True
+
+    def _go_on(self) -> None:
+        if self._transport.is_closing():
+            self._fail(Outcome.CLIENT_LEFT)
+        elif self._receiver.is_congested:
+            self.waiting = Waiting.CLIENT
+        elif self._at > self._last and self._part == len(self._answer.parts):
+            self._finish()
+        else:
+            self.waiting = Waiting.TURN
+            self._m.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self.waiting is Waiting.TURN:
+            self.step()
+
+    def _finish(self) -> None:
+        if self._pending:
+            self._transport.writelines([*self._pending])
+            self._pending.clear()
+            self.head_sent = True
+            if self._receiver.is_congested and not self._transport.is_closing():
+                self.waiting = Waiting.CLIENT
+                return
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None
+        outcome = self._answer.outcome
+        if self.asked and outcome is Outcome.HIT:
+            outcome = Outcome.MISS
+        self._receiver.sent(outcome)
+
+    def _fail(self, outcome: Outcome) -> None:
+        receiver, head_sent = self._receiver, self.head_sent
+        self.cancel()
+        receiver.not_sent(outcome, head_sent)
+
+    def _ask(self, version: Version, run: Missing) -> None:
+        """Wait for the first block of a run: by the ask that is open, or a new one."""
+        self.waiting = Waiting.BLOCKS
+        if self._wait is not None and self._wait.is_open and self._wait.covers(run.first):
+            return
+        if self._asks >= MAX_ASKS:
+            self._fail(Outcome.UPSTREAM_FAILED)
+            return
+        if self._wait is not None:
+            self._wait.cancel()
+        m = self._m
+        first_s = m.stall_s if self.head_sent else self._deadline - m.loop.time()
+        self._asks += 1
+        self.asked = True
+        self._missed_start, self._missed_end = run.first * BLOCK_BYTES, (run.last + 1) * BLOCK_BYTES
+        m.counters.add(Count.WANTS)
+        self._wait = BlockWait(
+            m.loop, m.link, m.holdings.announcements, version, run, first_s, m.stall_s, self._look_again, self._gave_up
+        )
+
+    def _look_again(self) -> None:
+        if self.waiting is Waiting.BLOCKS:
+            self.step()
+
+    def _gave_up(self, outcome: Outcome) -> None:
+        self._wait = None
+        if self.waiting is Waiting.BLOCKS:
+            self._fail(outcome)
+
+
+class _Nobody:
+    """Takes the place of a receiver that has been told, or is gone."""
+
+    is_congested = False
+
+    def sent(self, outcome: Outcome) -> None: ...
+
+    def not_sent(self, outcome: Outcome, head_sent: bool) -> None: ...
+
+
+_NOBODY = _Nobody()
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    """A broken connection and a broken disk both come as OSError."""
+    broken_disk = isinstance(error, OSError) and error.errno in (errno.EIO, errno.EUCLEAN, errno.ENODEV, errno.ESTALE)
+    return Outcome.DISK_ERROR if broken_disk else Outcome.CLIENT_LEFT

@@ -1,0 +1,86 @@
+"""Media tokens (DESIGN §3.4): verified once, remembered in a bounded table that still checks expiry, scope and revocation.
+
+Keys come from `keys.json` in the state folder, written by the keeper; a file that is missing or unreadable leaves the keys at hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from contracts.keys import KeySet, KeyUse, PublicKey
+from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
+
+MAX_REMEMBERED = 20_000
+Verify = Callable[[str, dict[str, PublicKey]], MediaClaims]
+
+
+class Tokens:
+    """`verify` is `contracts.tokens.jwt.verify`; `counted(remembered)` is told of each token that passed its signature."""
+
+    def __init__(self, path: str, verify: Verify, counted: Callable[[bool], None], limit: int = MAX_REMEMBERED) -> None:
+        self._path = path
+        self._verify = verify
+        self._counted = counted
+        self._limit = limit
+        self._stamp: tuple[int, int] | None = None
+        self._set = KeySet(0, ())
+        self._keys: dict[str, PublicKey] = {}
+        self._revoked: frozenset[str] = frozenset()
+        self._known: dict[str, MediaClaims] = {}
+
+    @property
+    def number(self) -> int:
+        """The key set's number; 0 before the first."""
+        return self._set.number
+
+    def check(self, token: str | None, path: str, now: float) -> MediaClaims:
+        """The claims of a token that opens `path` (token removed) at `now`. Raises TokenRefused."""
+        if token is None:
+            raise TokenRefused(TokenRefusal.MISSING, "the address carries no media token")
+        claims = self._known.get(token)
+        remembered = claims is not None
+        if claims is None:
+            claims = self._verify(token, self._keys)
+            if len(self._known) >= self._limit:
+                del self._known[next(iter(self._known))]
+            self._known[token] = claims
+        self._counted(remembered)
+        claims.check(path, now, self._revoked)
+        return claims
+
+    def poll(self, now: float) -> str:
+        """Load the file when it has changed and drop keys that have ended. A sentence for the log, or empty."""
+        sentence = self._load()
+        live = {
+            kid: key for kid, key in self._set.of(KeyUse.MEDIA).items() if key.not_after is None or now <= key.not_after
+        }
+        if live.keys() != self._keys.keys() or sentence:
+            self._keys = live
+            self._known.clear()  # what an ended key has signed opens nothing any more
+        return sentence
+
+    def _load(self) -> str:
+        try:
+            facts = os.stat(self._path)
+            stamp = (facts.st_mtime_ns, facts.st_ino)
+            if stamp == self._stamp:
+                return ""
+            with open(self._path, "rb") as file:
+                found = msgspec.json.decode(file.read(), type=KeySet)
+        except FileNotFoundError:
+            return ""
+        except (OSError, msgspec.MsgspecError) as error:
+            return f"{self._path} cannot be read, the keys at hand stay: {error}" if self._failed_anew() else ""
+        self._stamp = stamp
+        self._set = found
+        self._revoked = frozenset(found.revoked_sessions)
+        return f"key set {found.number}: {len(found.of(KeyUse.MEDIA))} media keys"
+
+    def _failed_anew(self) -> bool:
+        """Say it once, not every second."""
+        anew = self._stamp != (0, 0)
+        self._stamp = (0, 0)
+        return anew
