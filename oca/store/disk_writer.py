@@ -30,7 +30,7 @@ from oca.store.batching import Batch
 from oca.store.blocks import block_length, members
 from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
-from oca.store.disks import DiskSettings, StoreSettings
+from oca.store.disks import DiskSettings, StoreSettings, reserve_bytes
 from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError, WrongBlock
 from oca.store.extents import ExtentRecord, ExtentSpec, extent_length, extent_name, index_key, key_hash, pack_record
 from oca.store.holdings import HeldExtent, HeldObject, Holdings, pack_object
@@ -138,6 +138,7 @@ class DiskWriter:
         self._dirty: dict[int, HeldExtent] = {}
         self._new_folders: set[str] = set()
         self._index_full = False
+        self._reserve_bytes = reserve_bytes(parts.disk.quota_bytes, settings)
         self._batch_number = 0
         self._next_id = 0
         self._reserved_id = 0
@@ -378,9 +379,12 @@ class DiskWriter:
             try:
                 self.index.commit(self._batch_changes(dirty))
             except lmdb.MapFullError:
+                self._index_full = True
                 self._evict_for_index()
                 self.index.commit(self._batch_changes(dirty))
-            return self._settle_batch(dirty)
+            done = self._settle_batch(dirty)
+            self._evict_ahead()
+            return done
 
     def _sync(self, dirty: list[HeldExtent]) -> None:
         try:
@@ -476,14 +480,21 @@ class DiskWriter:
         return chosen if need <= 0 else None
 
     def _evict_for_index(self) -> None:
-        """The index is nearly full: its oldest part goes, an eighth of the extents the policy may give. Raises NoSpace."""
-        victims = self._victims(max(1, self.space.evictable_bytes // 8))
-        if not victims:
-            raise NoSpace(NoSpaceReason.INDEX_FULL)
-        self._remove(victims, Gone.SPACE)
-        self._index_full = self.index.nearly_full()
-        if self._index_full:
-            raise NoSpace(NoSpaceReason.INDEX_FULL)
+        """The index is nearly full: two out for one in. Pages empty slowly (LMDB merges them at a quarter), records at once.
+
+        In small commits, because every page that a commit touches is copied. Raises NoSpace.
+        """
+        for _ in range(2):
+            victims = self._victims(1)
+            if not victims:
+                raise NoSpace(NoSpaceReason.INDEX_FULL)
+            self._remove(victims, Gone.SPACE)
+
+    def _evict_ahead(self) -> None:
+        """Keep the reserve free, so that the next extent need not wait until workers let go of what it replaces."""
+        victims = self._victims(self.space.to_evict(self._reserve_bytes))
+        if victims:
+            self._remove(victims, Gone.SPACE)
 
     def reap(self) -> int:
         """Count as free what no worker holds any more; how many bytes."""

@@ -54,6 +54,12 @@ class StoreSettings:
         float, Ge(0), Le(1), Doc("Share of the quota that plans may not pin (pull-through cache)")
     ] = 0.15
     policy: Annotated[str, Doc("Eviction policy of the unpinned part: lru, sieve or s3fifo")] = "lru"
+    reserve_share: Annotated[
+        float,
+        Ge(0),
+        Le(0.125),
+        Doc("Share of the quota kept free by evicting ahead, at least one extent where that is no more than an eighth"),
+    ] = 1 / 64
     settled: Annotated[bool, Doc("False while disks are added or drained: look-up then tries the two best ranks")] = (
         True
     )
@@ -80,6 +86,13 @@ class DiskDescription(msgspec.Struct, frozen=True):
 def expected_marks(quota_bytes: int, extent_bytes: int) -> int:
     """Marks worth having for a disk: four extents per full-length one (files end in shorter extents), at least 4096."""
     return max(4096, 4 * quota_bytes // extent_bytes)
+
+
+def reserve_bytes(quota_bytes: int, settings: StoreSettings) -> int:
+    """Space that eviction keeps free ahead of need; 0 switches it off."""
+    if not settings.reserve_share:
+        return 0
+    return min(quota_bytes // 8, max(settings.extent_bytes, int(quota_bytes * settings.reserve_share)))
 
 
 def place_of(number: int, settings: DiskSettings, description: DiskDescription) -> Place:

@@ -23,8 +23,8 @@ from oca.store.errors import FormatTooNew, NotADisk
 
 FORMAT = 1
 MAX_READERS = 512
-NEARLY_FULL = 0.85
-"""Share of the map above which no new extents are taken: deleting needs pages too (copy on write)."""
+NEARLY_FULL = 0.75
+"""Share of the map above which extents only come in when others leave: deleting needs pages too (copy on write)."""
 
 
 class Table(Enum):

@@ -84,6 +84,7 @@ class StoreLab:
     index_map_bytes: int = 4 * MIB
     cache_share: float = 0.25
     policy: str = "lru"
+    reserve_share: float = 0.0
     settled: bool = True
     draining: frozenset[int] = frozenset()
     workers: int = 2
@@ -93,6 +94,7 @@ class StoreLab:
     board: Board = field(init=False)
     writer: StoreWriter | None = None
     """The writer that is open in this process: LMDB is opened once per process, so that readers here share it."""
+    readers: list[StoreReader] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.board = self.new_board()
@@ -111,7 +113,13 @@ class StoreLab:
             for n in range(self.disks)
         )
         return StoreSettings(
-            disks, self.extent_bytes, self.index_map_bytes, self.cache_share, self.policy, self.settled
+            disks,
+            self.extent_bytes,
+            self.index_map_bytes,
+            self.cache_share,
+            self.policy,
+            self.reserve_share,
+            self.settled,
         )
 
     def open_writer(self, syscalls: Syscalls | None = None) -> StoreWriter:
@@ -122,14 +130,23 @@ class StoreLab:
         shared = None
         if self.writer is not None and self.writer._locks:
             shared = {number: disk.index for number, disk in self.writer.disks.items()}
-        return StoreReader.open(self.settings, self.board, slot, shared)
+        reader = StoreReader.open(self.settings, self.board, slot, shared)
+        self.readers.append(reader)
+        return reader
 
     def write(
         self, writer: StoreWriter, file: MadeFile, extent_number: int, blocks: list[int], plan: str | None = None
     ) -> list[Announcement]:
-        """Write some blocks of one extent, uncommitted."""
+        """Write some blocks of one extent, uncommitted. Room that readers still hold is waited for as a keeper does."""
         disk = self.place(writer, file, extent_number)
-        extent = disk.open_extent(file.spec(extent_number, plan))
+        try:
+            extent = disk.open_extent(file.spec(extent_number, plan))
+        except NoSpace as refusal:
+            if refusal.reason is not NoSpaceReason.DEAD_HELD:
+                raise
+            for reader in self.readers:
+                reader.descriptors.poll()
+            extent = disk.open_extent(file.spec(extent_number, plan))
         try:
             return [
                 disk.write_block(extent, block, *file.block(extent_number, block, self.extent_bytes))
