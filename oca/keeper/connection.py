@@ -31,6 +31,8 @@ from oca.keeper.errors import NotConnected
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
+PING_S = 5.0
+"""Pings on the heartbeat stream: without them a control plane that vanished would look connected for minutes."""
 
 
 class ControlPlane(Protocol):
@@ -113,7 +115,7 @@ class Connection:
 
     @asynccontextmanager
     async def heartbeat(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        async with self._opened().websocket("/v1/appliance/heartbeat", heartbeat_s=None) as stream:
+        async with self._opened().websocket("/v1/appliance/heartbeat", heartbeat_s=PING_S) as stream:
             yield stream
 
     def _opened(self) -> ServiceClient:

@@ -27,6 +27,8 @@ class Traffic(Protocol):
 
     def served(self, worker: int, served: Served) -> None: ...
 
+    def left(self, worker: int) -> None: ...
+
 
 class Misses:
     """The handler of the link."""
@@ -80,6 +82,7 @@ class Misses:
         for (owner, _), task in list(self._tasks.items()):
             if owner is link:
                 task.cancel()
+        self._traffic.left(link.worker)
         self.on_worker_left()
 
     async def close(self) -> None:

@@ -99,8 +99,9 @@ class Filler:
             await self._adopt(plan, use.used_bytes if use.plan_number == plan.number else 0)
 
     async def take(self, plan: AppliancePlan) -> None:
-        """Follow another plan from now on. A plan that is not newer changes nothing."""
-        if self._schedule is not None and plan.number <= self._schedule.plan.number:
+        """Follow another plan from now on. A plan that is not newer changes nothing (by time: a new record counts from 1 again)."""
+        current = self._schedule.plan if self._schedule is not None else None
+        if current is not None and (plan.created_at, plan.number) <= (current.created_at, current.number):
             return
         self._state.write("plan.json", plan)
         await self._adopt(plan, 0)

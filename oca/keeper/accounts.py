@@ -1,0 +1,81 @@
+"""What workers served, summed: traffic for the ledger, counters since the start, how busy the box is now."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from chassis.clock import Clock
+from contracts.reports import Purpose, Source, SourceTraffic
+from oca.keeper.metrics import KeeperMetrics
+from oca.keeper.reporting import Ledger
+from oca.link.messages import Served
+
+EGRESS_OVER_S = 10.0
+
+
+class Accounts:
+    """Takes the workers' `Served` messages."""
+
+    def __init__(self, ledger: Ledger, metrics: KeeperMetrics, clock: Clock) -> None:
+        self.client_requests = 0
+        self.client_bytes = 0
+        self.content_misses = 0
+        self._hits = [0, 0]
+        self._peering = [0, 0]
+        self._ledger = ledger
+        self._metrics = metrics
+        self._clock = clock
+        self._connections: dict[int, int] = {}
+        self._sent: deque[tuple[float, int]] = deque()
+
+    def served(self, worker: int, served: Served) -> None:
+        now = self._clock.wall_s()
+        for key, requests, count in served.clients:
+            self._ledger.add(key, now, requests, count)
+            self.client_requests += requests
+            self.client_bytes += count
+        for _, requests, count in served.peers:
+            self._peering[0] += requests
+            self._peering[1] += count
+        self._hits[0] += served.hit_requests
+        self._hits[1] += served.hit_bytes
+        self.content_misses += served.miss_requests
+        self._connections[worker] = served.connections
+        sent = sum(count for _, _, count in served.clients) + sum(count for _, _, count in served.peers)
+        self._sent.append((self._clock.monotonic_s(), sent))
+        self._forget_old()
+
+    def left(self, worker: int) -> None:
+        """The worker is gone, its connections with it."""
+        self._connections.pop(worker, None)
+
+    @property
+    def connections(self) -> int:
+        return sum(self._connections.values())
+
+    @property
+    def egress_bps(self) -> float:
+        """Bits per second served over the last `EGRESS_OVER_S`."""
+        self._forget_old()
+        return 8.0 * sum(count for _, count in self._sent) / EGRESS_OVER_S
+
+    def sources(self) -> tuple[SourceTraffic, ...]:
+        """Counters since the start, by source and purpose."""
+        own = [
+            SourceTraffic(Source.HIT, Purpose.CLIENT, *self._hits),
+            SourceTraffic(Source.HIT, Purpose.PEERING, *self._peering),
+        ]
+        metrics = self._metrics
+        fetched = [
+            SourceTraffic(
+                source, purpose, metrics.source_requests[source, purpose], metrics.source_bytes[source, purpose]
+            )
+            for source in (Source.PEER, Source.TIER, Source.ORIGIN)
+            for purpose in (Purpose.CLIENT, Purpose.FILL)
+        ]
+        return tuple(row for row in (*own, *fetched) if row.requests)
+
+    def _forget_old(self) -> None:
+        before = self._clock.monotonic_s() - EGRESS_OVER_S
+        while self._sent and self._sent[0][0] < before:
+            self._sent.popleft()

@@ -1,0 +1,340 @@
+"""The composition root of the keeper: builds every part, runs them side by side, stops them in order.
+
+Order of a start: disks (locks, recovery) → link → ready → enrolment → keys, plan, heartbeat, reports. Order of a stop: link →
+tasks → fetches → spool → disks, with the clean mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from chassis.clock import SYSTEM_CLOCK, Clock
+from chassis.logs import get_logger
+from contracts.plans import AppliancePlan
+from contracts.reports import DiskFacts, Nudge, ReportAnswer
+from oca.config import Appliance
+from oca.keeper.accounts import Accounts
+from oca.keeper.connection import Connection
+from oca.keeper.digests import DigestLibrary
+from oca.keeper.errors import CannotStart
+from oca.keeper.fetching import Fetcher
+from oca.keeper.following import Following, Pulse
+from oca.keeper.metrics import KeeperMetrics
+from oca.keeper.misses import Misses
+from oca.keeper.orders import Filler
+from oca.keeper.reporter import Reporter, View, load_ledger
+from oca.keeper.reporting import Condition, Score, holdings_table, orders_table, score_of
+from oca.keeper.state import StateFolder, write_atomically
+from oca.keeper.storing import Storing
+from oca.keeper.upstream import HttpUpstream
+from oca.link.files import KeeperStatus, Listening
+from oca.link.messages import Reload, ReloadWhat
+from oca.link.server import LinkServer
+from oca.store.board import Board
+from oca.store.disk_writer import Gone
+from oca.store.disks import DiskSettings, StoreSettings
+from oca.store.errors import DiskBusy, StoreError
+from oca.store.writer import StoreWriter
+
+LOCK_PATIENCE_S = 10.0
+STATUS_EVERY_S = 1.0
+FIRST_RESTART_S = 0.5
+LONGEST_RESTART_S = 15.0
+
+
+def store_settings(settings: Appliance) -> StoreSettings:
+    """The store's own settings from the appliance's."""
+    store = settings.store
+    return StoreSettings(
+        disks=tuple(DiskSettings(disk.path, disk.quota_bytes, disk.weight) for disk in store.disks),
+        extent_bytes=store.extent_bytes,
+        index_map_bytes=store.index_map_bytes,
+        cache_share=store.cache_share,
+        policy=store.policy,
+    )
+
+
+async def open_store(settings: Appliance, board: Board, clock: Clock) -> StoreWriter:
+    """Raises CannotStart. A disk that another keeper still closes is waited for."""
+    until_s = clock.monotonic_s() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return await asyncio.to_thread(StoreWriter.open, store_settings(settings), board, clock.wall_s)
+        except DiskBusy as error:
+            if clock.monotonic_s() >= until_s:
+                raise CannotStart(str(error)) from error
+            await clock.sleep(0.25)
+        except (StoreError, OSError) as error:
+            raise CannotStart(f"no disk can be opened: {error}") from error
+
+
+def dialled_addresses(settings: Appliance) -> tuple[str, ...]:
+    """Names and addresses that the certificate should carry: where others dial this box."""
+    serving = settings.serving
+    names = [serving.peers.host, serving.media.host, *(host.rsplit(":", 1)[0] for host in serving.hosts)]
+    return tuple(dict.fromkeys(name.strip("[]") for name in names if not _is_unspecified(name)))
+
+
+def _is_unspecified(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_unspecified
+    except ValueError:
+        return not name
+
+
+class Keeper:
+    """One keeper over an opened store."""
+
+    def __init__(self, settings: Appliance, store: StoreWriter, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.settings = settings
+        self.store = store
+        self.state = StateFolder(Path(settings.state_dir))
+        self.metrics = KeeperMetrics()
+        self._clock = clock
+        self._log = get_logger("oca.keeper")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._build()
+
+    def _build(self) -> None:
+        settings, state, clock = self.settings, self.state, self._clock
+        ledger = load_ledger(state)
+        self.storing = Storing(self.store, settings.store.extent_bytes, clock)
+        self.connection = Connection(settings.control_plane, state.tls, dialled_addresses(settings), clock)
+        self.accounts = Accounts(ledger, self.metrics, clock)
+        self.following = Following(
+            self.connection, state, self._tell, None if settings.cache_only else self._take_plan, self._changed, clock
+        )
+        self.digests = DigestLibrary(
+            self.connection, state.folder / "digests", lambda: self.following.keys, self.following.want_keys, clock
+        )
+        self.upstream = HttpUpstream(
+            settings.fetching, lambda: self.connection.appliance_id, lambda: self.connection.tls
+        )
+        self.fetcher = Fetcher(
+            self.digests,
+            self.storing,
+            self.upstream,
+            lambda: self.following.parents,
+            settings.fetching,
+            self.metrics,
+            clock,
+        )
+        self.filler = Filler(
+            self.fetcher, self.storing, state, settings.fetching.fill_orders, self.metrics, clock, self._changed
+        )
+        self.misses = Misses(
+            self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics
+        )
+        self.misses.on_worker_left = self._worker_left
+        self.link = LinkServer(state.folder, self.misses, self._link_ended)
+        self.reporter = Reporter(
+            self.connection,
+            ledger,
+            self.accounts,
+            self.view,
+            state,
+            uuid.uuid4().hex,
+            settings.control_plane.report_s,
+            self.metrics,
+            clock,
+            self._answered,
+        )
+        self.pulse = Pulse(self.connection, settings.control_plane.heartbeat_s, self._standing, self._nudged, clock)
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listens for workers and starts everything else behind it. Raises OSError when the link cannot be opened."""
+        if not self.settings.cache_only:
+            await self.filler.load()
+        await self.link.start()
+        for name, run in (
+            ("storing", self.storing.run),
+            ("filler", self.filler.run),
+            ("status", self._keep_status),
+            ("control-plane", self._join_control_plane),
+        ):
+            self._background(name, run)
+
+    async def stop(self) -> None:
+        """Ends in order; the disks are left clean."""
+        await self.link.close()
+        await self.misses.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.filler.close()
+        await self.fetcher.close()
+        await self.digests.close()
+        await self.reporter.keep()
+        await self.upstream.close()
+        await self.connection.close()
+        await self.storing.close()
+
+    async def _join_control_plane(self) -> None:
+        known = self.connection.enrolled.is_set()
+        await self.connection.open()
+        if not known:
+            self._tell(Reload(ReloadWhat.TLS))
+        async with asyncio.TaskGroup() as together:
+            for run in (self.pulse.run, self.following.run, self.reporter.run):
+                together.create_task(run())
+
+    def _background(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        task = asyncio.create_task(self._keep_running(name, run), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep_running(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
+        wait_s = FIRST_RESTART_S
+        while True:
+            try:
+                await run()
+            except Exception:  # noqa: BLE001  the border of a task: counted, logged with traceback, started again
+                self.metrics.task_deaths.labels(name).inc()
+                self._log.exception("task-died", task=name, then=f"again in {wait_s:g} s")
+                await self._clock.sleep(wait_s)
+                wait_s = min(LONGEST_RESTART_S, wait_s * 2)
+            else:
+                return
+
+    # -- what parts tell each other --------------------------------------------------------------------------------
+
+    def _tell(self, reload: Reload) -> None:
+        self.link.broadcast(reload)
+
+    async def _take_plan(self, plan: AppliancePlan) -> None:
+        await self.filler.take(plan)
+
+    def _changed(self) -> None:
+        self.reporter.poke()
+
+    def _answered(self, answer: ReportAnswer) -> None:
+        self.following.heard(answer)
+
+    def _nudged(self, nudge: Nudge) -> None:
+        self.following.nudged(nudge)
+
+    def _worker_left(self) -> None:
+        task = asyncio.create_task(self.storing.check_readers(), name="reader-check")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _link_ended(self, worker: int, why: str) -> None:
+        self._log.info("worker-left", worker=worker, why=why)
+
+    # -- how things are --------------------------------------------------------------------------------------------
+
+    @property
+    def listening(self) -> Listening:
+        return self.state.read("run/listening.json", Listening) or Listening("", "", "")
+
+    def _standing(self) -> tuple[float, bool]:
+        return self._connection_share(), bool(self.link.links)
+
+    def _connection_share(self) -> float:
+        serving = self.settings.serving
+        return min(1.0, self.accounts.connections / (serving.max_connections * serving.workers))
+
+    def score(self, listening: Listening) -> Score:
+        disks = list(self.store.disks.values())
+        return score_of(
+            Condition(
+                workers=len(self.link.links),
+                disks=len(self.settings.store.disks),
+                healthy_disks=sum(disk.failure is None for disk in disks),
+                can_store=any(disk.failure is None and not disk.read_only for disk in disks),
+                media_keys=self.following.media_keys,
+                parents=len(self.following.parents),
+                connection_share=self._connection_share(),
+                index_locked=all(listening.index_locked),
+            )
+        )
+
+    def disk_facts(self, listening: Listening) -> tuple[DiskFacts, ...]:
+        known = {disk.number: disk for disk in self.store.statistics()}
+        facts: list[DiskFacts] = []
+        for number, disk in enumerate(self.settings.store.disks):
+            found = known.get(number)
+            reason = self.store.unavailable.get(number, "") if found is None else found.failure or ""
+            facts.append(
+                DiskFacts(
+                    path=disk.path,
+                    quota_bytes=disk.quota_bytes,
+                    used_bytes=found.used_bytes if found else 0,
+                    pinned_bytes=found.pinned_bytes if found else 0,
+                    healthy=found is not None and found.failure is None,
+                    index_locked=number < len(listening.index_locked) and listening.index_locked[number],
+                    reason=reason,
+                )
+            )
+        return tuple(facts)
+
+    def view(self) -> View:
+        """Everything a report says beside traffic."""
+        listening = self.listening
+        hosts = self.settings.serving.hosts
+        scheme = urlsplit(listening.media).scheme or "http"
+        return View(
+            score=self.score(listening),
+            player_urls=tuple(f"{scheme}://{host}" for host in hosts) if hosts else _given(listening.media),
+            peer_url=listening.peers,
+            state=self.following.desired.state.value,
+            plan_number=self.filler.plan_number,
+            keys_number=max(0, self.following.keys.number),
+            disks=self.disk_facts(listening),
+            holdings=holdings_table(self.storing.files()),
+            orders=orders_table(self.filler.progress()),
+            evictions=sum(disk.gone[Gone.SPACE] for disk in self.store.disks.values()),
+        )
+
+    def status(self) -> KeeperStatus:
+        files = self.storing.files()
+        score = self.score(self.listening)
+        enrolled = self.connection.enrolled.is_set()
+        healthy = any(disk.failure is None for disk in self.store.disks.values())
+        sentence = "" if enrolled else "not enrolled yet: the control plane has not signed a certificate"
+        return KeeperStatus(
+            pid=os.getpid(),
+            ready=enrolled and healthy,
+            sentence=sentence if healthy else "no disk takes part",
+            written_at=self._clock.wall_s(),
+            enrolled=enrolled,
+            connected=self.pulse.connected,
+            appliance_id=self.connection.appliance_id,
+            state=self.following.desired.state.value,
+            plan_number=self.filler.plan_number,
+            keys_number=max(0, self.following.keys.number),
+            orders=self.filler.counts(),
+            score=score.value,
+            reasons=score.reasons,
+            held_files=len(files),
+            held_bytes=sum(file.present_bytes for file in files),
+        )
+
+    async def _keep_status(self) -> None:
+        """Every second: `run/keeper.json` and `run/keeper.metrics`."""
+        while True:
+            self.metrics.observe(
+                waiting=self.misses.waiting,
+                under_way=self.fetcher.blocks_under_way,
+                links=len(self.link.links),
+                connected=self.pulse.connected,
+            )
+            self.metrics.observe_disks(self.store.statistics())
+            try:
+                self.state.write("run/keeper.json", self.status(), durable=False)
+                write_atomically(self.state.run / "keeper.metrics", self.metrics.text(), durable=False)
+            except OSError as error:
+                self._log.warning("status-not-written", detail=str(error))
+            await self._clock.sleep(STATUS_EVERY_S)
+
+
+def _given(url: str) -> tuple[str, ...]:
+    return (url,) if url else ()
