@@ -43,6 +43,22 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     return event
 
 
+class _MalformedRequests(logging.Filter):
+    """What is no HTTP is the sender's fault: one line at info, without a traceback and without the sender's bytes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None or type(error).__module__ != "aiohttp.http_exceptions":
+            return True
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = record.exc_text = None
+        record.msg = f"malformed-request {type(error).__name__}: {record.msg}"
+        return logging.getLogger().isEnabledFor(logging.INFO)
+
+
+_MALFORMED_REQUESTS = _MalformedRequests()
+
+
 def configure(
     service: str,
     level: str = "info",
@@ -85,6 +101,7 @@ def configure(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
         )
     )
+    logging.getLogger("aiohttp.server").addFilter(_MALFORMED_REQUESTS)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

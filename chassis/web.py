@@ -7,6 +7,7 @@ connection, so that nobody takes a broken body for a whole one; CORS headers are
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -30,6 +31,7 @@ PREFLIGHT_AGE_S = 86400
 STOPPING: web.AppKey[asyncio.Event] = web.AppKey("stopping", asyncio.Event)
 """Set when the service shuts down: streams and WebSockets end when they see it."""
 _STARTED: web.RequestKey[bool] = web.RequestKey("started", bool)
+_STANDARD_LOGGER = logging.getLogger("chassis.web")
 _REQUEST_ID_RE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CLIENT_GONE = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -221,9 +223,11 @@ def _template(request: web.Request) -> str:
 
 
 def _log(request: web.Request, status: int, spent_s: float) -> None:
-    logger = get_logger("chassis.web")
-    say = logger.warning if status >= 500 else logger.info if status >= 400 else logger.debug
-    say(
+    level = logging.WARNING if status >= 500 else logging.INFO if status >= 400 else logging.DEBUG
+    if not _STANDARD_LOGGER.isEnabledFor(level):
+        return
+    get_logger(_STANDARD_LOGGER.name).log(
+        level,
         "request",
         method=request.method,
         path=redact_path(request.path),

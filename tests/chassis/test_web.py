@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +11,9 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp import web
+from yarl import URL
 
+from chassis import logs
 from chassis.auth import SecretGuard
 from chassis.errors import ProblemError, Retry, ServiceError, Source
 from chassis.health import Health
@@ -238,3 +242,29 @@ async def test_health_and_readiness_answer_on_every_listener_with_operations(cli
         assert await response.json() == {"service": "test", "status": "alive"}
     async with client.get("/readyz") as response:
         assert (response.status, await response.json()) == (200, {"ready": True, "checks": {}})
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /~secret" + b"a" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_a_400_that_closes_and_logs_one_line_without_its_bytes(sent: bytes) -> None:
+    out = io.StringIO()
+    logs.configure("test", "info", out)
+    async with serving() as client:
+        url = URL(client._base_url or "")
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b"Traceback" not in answer
+    lines = [line for line in out.getvalue().splitlines() if "malformed-request" in line]
+    assert len(lines) <= 1
+    assert "Traceback" not in out.getvalue()
+    assert "secret" not in out.getvalue()
