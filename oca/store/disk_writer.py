@@ -272,8 +272,7 @@ class DiskWriter:
         plan = spec.plan if owner is None or owner.plan is None else owner.plan
         size = allocated(length)
         self._ensure_room(size, plan is not None)
-        extent_id = self._new_id()
-        fd = self._allocate_file(extent_id, length)
+        extent_id, fd = self._allocate_file(length)
         now = self._now()
         if owner is None:
             owner = HeldObject(spec.key, spec.version, spec.file_size, spec.header, spec.plan, spec.digest_version, now)
@@ -288,10 +287,16 @@ class DiskWriter:
             self.policy.on_insert(extent_id, size)
         return extent
 
-    def _allocate_file(self, extent_id: int, length: int) -> int:
-        """A new file at its final length; on failure nothing of it stays."""
-        path = self.path_of(extent_id)
-        fd = self.syscalls.create(path)
+    def _allocate_file(self, length: int) -> tuple[int, int]:
+        """(id, descriptor) of a new file at its final length; on failure nothing of it stays. A name that is taken is passed over."""
+        while True:
+            extent_id = self._new_id()
+            path = self.path_of(extent_id)
+            try:
+                fd = self.syscalls.create(path)
+                break
+            except FileExistsError:
+                continue
         try:
             self.syscalls.allocate(fd, length)
         except OSError:
@@ -299,7 +304,7 @@ class DiskWriter:
             self.syscalls.unlink(path)
             raise
         self._new_folders.add(path.rsplit("/", 1)[0])
-        return fd
+        return extent_id, fd
 
     def write_block(
         self,
@@ -574,8 +579,7 @@ class DiskWriter:
             if not good_bits:
                 self._remove([extent], Gone.QUARANTINED)
                 return None
-            extent_id = self._new_id()
-            fd = self._allocate_file(extent_id, extent.length)
+            extent_id, fd = self._allocate_file(extent.length)
             slot = self.slots.take(extent_id)
             try:
                 return self._swap(extent, extent_id, slot, fd, self._copy_blocks(extent, fd, good_bits))

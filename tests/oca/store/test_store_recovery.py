@@ -1,0 +1,261 @@
+"""After an unclean stop: what is promised is right, what is doubtful is verified, what is unknown is collected."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from contracts.digests import BLOCK_BYTES
+from oca.store.board import DiskState
+from oca.store.disk_writer import Gone
+from oca.store.extents import ExtentSpec, extent_name, index_key, key_hash
+from oca.store.index import Changes, Table
+from oca.store.recent import KEPT_BATCHES
+from oca.store.writer import StoreWriter
+from tests.oca.store.harness import (
+    EIO,
+    ENOSPC,
+    HEADER,
+    MIB,
+    FailingSyscalls,
+    ForgetfulSyscalls,
+    StoreLab,
+    make_file,
+    promised_bytes_are_right,
+    read_extent,
+    spoil,
+)
+
+FILM = make_file("vod|/media/film/hd/v-720.mp4", 3 * MIB)
+
+
+def _path_of(lab: StoreLab, writer: StoreWriter, extent_number: int) -> Path:
+    record = writer.find(key_hash(FILM.key), extent_number)
+    assert record is not None
+    return lab.disk_path() / extent_name(record.extent_id)
+
+
+def test_committed_blocks_survive_a_power_cut_and_uncommitted_ones_were_never_promised(tmp_path: Path) -> None:
+    calls = ForgetfulSyscalls()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer = lab.open_writer()
+    lab.write(writer, FILM, 0, [0, 1])
+    lab.commit(writer)
+    lab.write(writer, FILM, 0, [2])
+    lab.write(writer, FILM, 1, [0])
+    lab.crash(writer)
+    assert calls.power_cut() == 2
+    lab.board = lab.new_board()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    recovery = writer.recovered[0]
+    assert (recovery.clean, recovery.verified_blocks, recovery.bad_blocks, recovery.orphans) == (False, 2, 0, 1)
+    assert promised_bytes_are_right(lab, reader, FILM) == 2
+    assert len(lab.extent_files()) == 1
+    lab.store(writer, FILM)
+    assert promised_bytes_are_right(lab, reader, FILM) == 12
+
+
+def test_a_disk_that_lied_about_its_last_batches_is_found_out_before_it_is_served(tmp_path: Path) -> None:
+    calls = ForgetfulSyscalls(lying=True)
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer = lab.open_writer()
+    lab.write(writer, FILM, 0, [0, 1, 2, 3])
+    lab.commit(writer)
+    calls.lying = False
+    lab.write(writer, FILM, 1, [1, 3])
+    lab.commit(writer)
+    lab.crash(writer)
+    assert calls.power_cut() == 4
+    lab.board = lab.new_board()
+    early = lab.open_reader(1)
+    assert promised_bytes_are_right(lab, early, FILM) == 0, "nothing is served before the keeper has looked"
+    early.close()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    recovery = writer.recovered[0]
+    assert (recovery.verified_blocks, recovery.bad_blocks) == (6, 4)
+    assert lab.board.disk_state(0) is DiskState.READY
+    assert promised_bytes_are_right(lab, reader, FILM) == 2
+
+
+def test_one_bad_block_moves_the_good_ones_to_a_new_extent(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM, plan="tonight")
+    path = _path_of(lab, writer, 1)
+    lab.crash(writer)
+    spoil(path, 2 * BLOCK_BYTES + 5)
+    lab.board = lab.new_board()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    assert (writer.recovered[0].verified_blocks, writer.recovered[0].bad_blocks) == (12, 1)
+    record = reader.lookup(key_hash(FILM.key), 1)
+    assert record is not None
+    assert record.missing(0, 3) == [(2, 2)]
+    assert record.pinned
+    assert not path.exists(), "the old file was unlinked, not repaired"
+    assert promised_bytes_are_right(lab, reader, FILM) == 11
+    assert writer.disks[0].gone == {Gone.QUARANTINED: 1}
+    assert writer.disks[0].space.pinned_bytes == 3 * MIB
+    writer.close()
+    writer = lab.open_writer()
+    assert writer.recovered[0].orphans == 0
+    lab.store(writer, FILM, plan="tonight")
+    assert promised_bytes_are_right(lab, lab.open_reader(), FILM) == 12
+
+
+def test_only_the_last_batches_are_verified(tmp_path: Path) -> None:
+    lab = StoreLab(tmp_path, quota_bytes=64 * MIB)
+    writer = lab.open_writer()
+    for n in range(KEPT_BATCHES * 2):
+        lab.store(writer, make_file(f"vod|/media/{n}", BLOCK_BYTES))
+    lab.crash(writer)
+    assert lab.open_writer().recovered[0].verified_blocks == KEPT_BATCHES
+
+
+def test_a_keeper_that_is_killed_alone_does_not_stop_the_hits(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    assert lab.board.disk_state(0) is DiskState.READY
+    lab.crash(writer)
+    assert lab.board.disk_state(0) is DiskState.READY, "the page cache survives a process: hits go on"
+    reader = lab.open_reader()
+    assert promised_bytes_are_right(lab, reader, FILM) == 12
+
+
+def test_orphans_are_collected_young_ids_spared_and_strangers_left_alone(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    folder = lab.disk_path() / "extents" / "00"
+    orphan = lab.disk_path() / extent_name(0x0300)
+    orphan.write_bytes(b"x" * 5000)
+    young = lab.disk_path() / extent_name(0xFFFF_FF00)
+    young.write_bytes(b"y")
+    stranger = folder / "notes.txt"
+    stranger.write_text("an operator was here")
+    misplaced = folder / f"{0x0301:016x}"
+    misplaced.write_text("right name, wrong folder")
+    lab.crash(writer)
+    writer = lab.open_writer()
+    recovery = writer.recovered[0]
+    assert (recovery.orphans, recovery.missing, recovery.strangers) == (1, 0, 2)
+    assert not orphan.exists()
+    assert young.exists()
+    assert stranger.exists()
+    assert misplaced.exists()
+    assert writer.disks[0].space.dead_bytes == 8192, "a worker might still hold it"
+    assert writer.reap() == 8192
+
+
+def test_a_name_that_is_taken_costs_an_id_and_not_the_disk(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    taken = lab.disk_path() / extent_name(writer.disks[0].next_id)
+    taken.write_bytes(b"from another life")
+    lab.store(writer, FILM)
+    assert promised_bytes_are_right(lab, lab.open_reader(), FILM) == 12
+    assert taken.read_bytes() == b"from another life"
+
+
+def test_a_record_without_its_file_or_with_another_length_is_deleted(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    _path_of(lab, writer, 0).unlink()
+    os.truncate(_path_of(lab, writer, 1), 100)
+    writer.close()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    assert writer.recovered[0].missing == 2
+    assert promised_bytes_are_right(lab, reader, FILM) == 4
+    assert len(lab.extent_files()) == 1
+    assert writer.disks[0].space.live_bytes == MIB
+    lab.store(writer, FILM)
+    assert promised_bytes_are_right(lab, reader, FILM) == 12
+
+
+def test_a_missing_file_after_an_unclean_stop_is_no_broken_disk(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    path = _path_of(lab, writer, 0)
+    lab.crash(writer)
+    path.unlink()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    assert writer.disks[0].failure is None
+    assert promised_bytes_are_right(lab, reader, FILM) == 8
+
+
+def test_workers_close_what_a_dead_keeper_may_have_unlinked(lab: StoreLab) -> None:
+    writer, reader = lab.open_writer(), lab.open_reader()
+    lab.store(writer, FILM)
+    assert read_extent(reader, FILM.key, 0, 0, 0) is not None
+    assert len(reader.descriptors) == 1
+    lab.crash(writer)
+    lab.open_writer()
+    reader.descriptors.poll()
+    assert len(reader.descriptors) == 0
+
+
+def test_without_content_digest_promised_blocks_move_before_more_are_written(lab: StoreLab) -> None:
+    """A killed keeper may have written other bytes that a worker still sends; validators do not make them equal."""
+    writer = lab.open_writer()
+    spec = ExtentSpec("web|/page", b"v" * 32, MIB, 0, HEADER, digest_version=False)
+    data, digest = FILM.block(0, 0, MIB)
+    disk = writer.disks[0]
+    extent = disk.open_extent(spec)
+    disk.write_block(extent, 0, data, digest)
+    lab.commit(writer)
+    lab.crash(writer)
+    writer = lab.open_writer()
+    again = writer.disks[0].open_extent(spec)
+    assert again.extent_id != extent.extent_id
+    assert (again.bits, writer.disks[0].read_block(again, 0)) == (1, data)
+    writer.disks[0].close_extent(again)
+    assert writer.disks[0].open_extent(spec) is again, "moved once"
+    assert len(lab.extent_files()) == 1
+
+
+def test_an_unreadable_record_is_dropped_and_the_rest_is_served(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    changes = Changes()
+    changes.put(Table.EXTENTS, index_key(key_hash(FILM.key), 1), b"\x63 of another world")
+    writer.disks[0].commit_changes(changes)
+    writer.close()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    assert (writer.recovered[0].unreadable_records, writer.recovered[0].orphans) == (1, 1)
+    assert promised_bytes_are_right(lab, reader, FILM) == 8
+
+
+def test_scrub_finds_a_rotten_block_and_takes_it_out_of_service(lab: StoreLab) -> None:
+    writer, reader = lab.open_writer(), lab.open_reader()
+    lab.store(writer, FILM)
+    assert writer.scrub_some(5)[0].blocks == 8, "whole extents"
+    spoil(_path_of(lab, writer, 2), 100)
+    done = writer.scrub_some(100)[0]
+    assert (done.extents, done.blocks, done.bad_blocks) == (1, 4, 1)
+    assert promised_bytes_are_right(lab, reader, FILM) == 11
+    assert writer.statistics()[0].scrub_bad_blocks == 1
+    again = writer.scrub_some(100)[0]
+    assert (again.blocks, again.bad_blocks) == (11, 0), "a new round, and the moved blocks are good"
+    lab.store(writer, FILM)
+    assert promised_bytes_are_right(lab, reader, FILM) == 12
+
+
+def test_scrub_drops_the_extent_when_there_is_no_room_to_move_its_good_blocks(tmp_path: Path) -> None:
+    calls = FailingSyscalls()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer, reader = lab.open_writer(), lab.open_reader()
+    lab.store(writer, FILM)
+    spoil(_path_of(lab, writer, 0), 100)
+    calls.fail["allocate"] = ENOSPC
+    assert writer.scrub_some(100)[0].bad_blocks == 1
+    assert promised_bytes_are_right(lab, reader, FILM) == 8
+    assert len(lab.extent_files()) == 2
+
+
+def test_a_read_error_during_scrub_takes_the_disk_out(tmp_path: Path) -> None:
+    calls = FailingSyscalls()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    calls.fail["read"] = EIO
+    with pytest.raises(Exception, match="Input/output error"):
+        writer.scrub_some(1)
+    assert lab.board.disk_state(0) is DiskState.FAILED
