@@ -115,6 +115,12 @@ class Title(msgspec.Struct, frozen=True):
         return sum(file.size_bytes for file in self.files)
 
 
+class TitleDigests(msgspec.Struct, frozen=True):
+    """Digests of every published file of a title, so that any player can check every byte."""
+
+    files: tuple[FileDigests, ...]
+
+
 class TitleSummary(msgspec.Struct, frozen=True):
     """What a row of the home page needs."""
 

@@ -39,7 +39,7 @@ KILL_AFTER_S = 15.0
 SETTLE_S = 2.5
 FILL_WITHIN_S = 60.0
 LADDER = ("240@280", "360@600", "480@1100")
-PRESET = "superfast"
+PRESET = "ultrafast"
 COMPARED = "without-plan"
 
 

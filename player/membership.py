@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx
 import msgspec
 
-from contracts.catalogue import TitleDetails, TitleList
+from contracts.catalogue import TitleDetails, TitleDigests, TitleList
 from contracts.digests import FileDigests
 from contracts.members import Account, LogIn, SignUp, Tokens
 from contracts.problems import Problem
@@ -75,8 +75,8 @@ class Member:
     async def digests(self, title_id: str) -> dict[str, FileDigests]:
         """Published block digests by path."""
         url = f"{self._services.catalog}/v1/titles/{title_id}/digests"
-        found = await self._send("GET", url, tuple[FileDigests, ...])
-        return {entry.key.partition("|")[2]: entry for entry in found}
+        found = await self._send("GET", url, TitleDigests)
+        return {entry.key.partition("|")[2]: entry for entry in found.files}
 
     async def home(self, profile_id: str) -> Home:
         return await self._send("GET", f"{self._services.recommendation}/v1/home?profile_id={profile_id}", Home)

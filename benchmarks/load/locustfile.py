@@ -20,7 +20,7 @@ from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 
-from contracts.digests import FileDigests
+from contracts.catalogue import TitleDigests
 from contracts.members import Account, SignUp, Tokens
 from contracts.urls import split_token
 from contracts.viewing import Home, PlayAnswer, PlayBeat, PlayEvent, PlayRequest, ViewerConfig
@@ -53,7 +53,9 @@ class Viewer(FastHttpUser):
     def on_start(self) -> None:
         options = self.environment.parsed_options
         self.rate: float = options.rate
-        self.config = msgspec.json.decode(self._json("GET", f"{options.playback}/config.json", "config"), type=ViewerConfig)
+        self.config = msgspec.json.decode(
+            self._json("GET", f"{options.playback}/config.json", "config"), type=ViewerConfig
+        )
         person = SignUp(f"load-{uuid.uuid4().hex[:12]}@load.example", uuid.uuid4().hex, options.region, "premium")
         made = self._json("POST", f"{self.config.auth_url}/v1/accounts", "sign up", person)
         self.access = msgspec.json.decode(made, type=Tokens).access_token
@@ -77,8 +79,8 @@ class Viewer(FastHttpUser):
             self._json("POST", f"{self.config.playback_url}/v1/play", "play", request), type=PlayAnswer
         )
         listed = self._json("GET", f"{self.config.catalog_url}/v1/titles/{title_id}/digests", "digests")
-        digests = msgspec.json.decode(listed, type=tuple[FileDigests, ...])
-        verifier = Verifier({entry.key.partition("|")[2]: entry for entry in digests})
+        digests = msgspec.json.decode(listed, type=TitleDigests)
+        verifier = Verifier({entry.key.partition("|")[2]: entry for entry in digests.files})
         play = _Play(self, answer, verifier)
         try:
             play.run()
@@ -147,7 +149,7 @@ class _Play:
         raise RuntimeError(f"no address gave bytes {first}-{last} of {track.id}")
 
     def _attempt(self, track: Representation, address: Address, first: int, last: int) -> bytes | None:
-        cmcd = quote(f"br={track.bandwidth_bps // 1000},ot={track.kind[0]},sid=\"{self.answer.session_id}\"", safe="")
+        cmcd = quote(f'br={track.bandwidth_bps // 1000},ot={track.kind[0]},sid="{self.answer.session_id}"', safe="")
         headers = {"Range": f"bytes={first}-{last}"}
         name = f"media {track.kind}"
         began = time.monotonic()

@@ -17,7 +17,7 @@ from companions.catalog.paging import BadPage, page_name, parse_page
 from companions.catalog.records import Records
 from companions.catalog.titles import title_faults
 from companions.catalog.words import query_words
-from contracts.catalogue import Title, TitleDetails, TitleList
+from contracts.catalogue import Title, TitleDetails, TitleDigests, TitleList
 from contracts.problems import ProblemCode
 
 MAX_TITLE_BYTES = 64 * 1024 * 1024
@@ -63,6 +63,7 @@ class CatalogApi:
         made.get("/v1/titles", self.listed, summary="Titles shown in a region, newest first, by genre and page")
         made.get("/v1/search", self.search, summary="Titles that have all words of `q`, best first")
         made.get(path, self.details, summary="All about a title that is shown in a region")
+        made.get(f"{path}/digests", self.digests, summary="Block digests of a title's files, to check every byte")
         made.put(
             path,
             self.publish,
@@ -102,6 +103,13 @@ class CatalogApi:
             raise ProblemError(ProblemCode.NOT_FOUND, f"there is no title {title_id[:80]!r}")
         if not found.facts.licence.allows(region, self._clock.wall_s()):
             raise ProblemError(ProblemCode.NOT_IN_REGION, f"{found.facts.name!r} is not available in {region} now")
+        return found
+
+    async def digests(self, call: Call[None]) -> TitleDigests:
+        title_id = call.path["title_id"]
+        found = await self._records.digests(title_id)
+        if found is None:
+            raise ProblemError(ProblemCode.NOT_FOUND, f"there is no title {title_id[:80]!r}")
         return found
 
     async def publish(self, call: Call[Title]) -> Answer[None]:

@@ -33,7 +33,7 @@ from chassis.database import Database
 from companions.catalog.paging import Place
 from companions.catalog.titles import details_of, summary_of
 from companions.catalog.words import after, fold, index_words
-from contracts.catalogue import Title, TitleDetails, TitleSummary
+from contracts.catalogue import Title, TitleDetails, TitleDigests, TitleSummary
 
 SCHEMA_VERSION = 1
 METADATA = MetaData()
@@ -47,6 +47,7 @@ TITLES = Table(
     Column("ends_at", Float),
     Column("summary", LargeBinary, nullable=False),
     Column("details", LargeBinary, nullable=False),
+    Column("digests", LargeBinary, nullable=False),
     Index("titles_by_age", "published_at", "id"),
 )
 GENRES = Table(
@@ -80,6 +81,7 @@ class Records:
             "ends_at": licence.ends_at,
             "summary": msgspec.json.encode(summary_of(details)),
             "details": msgspec.json.encode(details),
+            "digests": msgspec.json.encode(TitleDigests(tuple(file.digests for file in title.files))),
         }
         genres = sorted({fold(genre) for genre in title.facts.genres})
         words = index_words(title.facts)
@@ -102,6 +104,11 @@ class Records:
         async with self._database.read() as session:
             raw = (await session.execute(select(TITLES.c.details).where(TITLES.c.id == title_id))).scalar()
         return msgspec.json.decode(raw, type=TitleDetails) if raw is not None else None
+
+    async def digests(self, title_id: str) -> TitleDigests | None:
+        async with self._database.read() as session:
+            raw = (await session.execute(select(TITLES.c.digests).where(TITLES.c.id == title_id))).scalar()
+        return msgspec.json.decode(raw, type=TitleDigests) if raw is not None else None
 
     async def listed(
         self, region: str, now: float, *, genre: str, after_place: Place | None, limit: int

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from companions.catalog.paging import BadPage, Place, page_name, parse_page
 from companions.catalog.words import fold, query_words, words_of
-from contracts.catalogue import Licence, TitleDetails, TitleList
+from contracts.catalogue import Licence, TitleDetails, TitleDigests, TitleList
 from contracts.problems import ProblemCode
 from tests.companions.lab import Lab, make_title
 
@@ -39,6 +39,15 @@ async def test_a_published_title_is_told_without_its_block_digests(catalog: Lab)
     assert (details.facts, details.renditions) == (title.facts, title.renditions)
     assert [file.blake3 for file in details.files] == [file.digests.blake3 for file in title.files]
     assert b"blocks" not in heard.body
+
+
+async def test_block_digests_have_an_address_of_their_own(catalog: Lab) -> None:
+    title = make_title("tide")
+    await catalog.publish(title)
+    heard = await catalog.http.call("GET", catalog.url("catalog") + "/v1/titles/tide/digests")
+    assert heard.as_(TitleDigests).files == tuple(file.digests for file in title.files)
+    unknown = await catalog.http.call("GET", catalog.url("catalog") + "/v1/titles/ebb/digests")
+    assert unknown.status == 404
 
 
 async def test_only_who_holds_the_secret_publishes(catalog: Lab) -> None:
