@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import sys
 from pathlib import Path
+from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("chassis", "companions", "control_plane", "fill_planner", "oca", "onebox", "origin", "steering")
 PREFIX = "lowtide_"
+MAKERS = frozenset({"counter", "gauge", "histogram"})
 HEAD = """# Metrics
 
 Made by `make docs` from the code. Every process answers `/metrics` in the Prometheus text format; the appliance's supervisor
@@ -17,7 +19,7 @@ answers for its workers and its keeper. Besides these there are the usual `proce
 
 
 def metrics_page() -> str:
-    """Every metric with its help text, by package: calls whose first two arguments are a `lowtide_` name and a text."""
+    """Every metric with its help text, by package."""
     parts = [HEAD]
     for package in PACKAGES:
         rows = sorted(
@@ -31,17 +33,45 @@ def metrics_page() -> str:
 
 
 def _rows(source: str) -> list[tuple[str, str]]:
+    """(name as exposed, help text). A name may come with its text in a call, in a row of a table, or in a call of a module
+    that puts one prefix before all its names."""
+    tree = ast.parse(source)
+    prefix = next((_text(node.values[0]) for node in ast.walk(tree) if _is_prefixed(node)), None)
     found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and len(node.args) >= 2:
-            name, words = (_text(argument) for argument in node.args[:2])
-            if name and name.startswith(PREFIX) and words:
-                found.append((name, " ".join(words.split()).replace("|", "\\|")))
-    return found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Tuple) and len(node.elts) >= 2:
+            found.append((_text(node.elts[0]), _last_text(node.elts[1:]), False))
+        elif isinstance(node, ast.Call) and len(node.args) >= 2:
+            name, kind = _text(node.args[0]), _called(node)
+            if name and prefix and kind in MAKERS and not name.startswith(PREFIX):
+                name = prefix + name
+            found.append((name, _text(node.args[1]), kind == "counter"))
+    return [
+        (_exposed(name, counts), " ".join(words.split()).replace("|", "\\|"))
+        for name, words, counts in found
+        if name and name.startswith(PREFIX) and words
+    ]
+
+
+def _is_prefixed(node: ast.AST) -> TypeGuard[ast.JoinedStr]:
+    return isinstance(node, ast.JoinedStr) and (_text(node.values[0]) or "").startswith(PREFIX)
+
+
+def _called(node: ast.Call) -> str:
+    named = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return str(named).lower().strip("_")
+
+
+def _exposed(name: str, counts: bool) -> str:
+    return name + "_total" if counts and not name.endswith("_total") else name
 
 
 def _text(node: ast.expr) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def _last_text(nodes: list[ast.expr]) -> str | None:
+    return next((text for node in reversed(nodes) if (text := _text(node))), None)
 
 
 def settings_page() -> str:
