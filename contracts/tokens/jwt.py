@@ -55,7 +55,9 @@ def sign(claims: MediaClaims, key: SigningKey, kid: str, alg: str = "ES256") -> 
         cdniuc=uri_container(claims.prefix, claims.tiers),
     )
     payload = {name: value for name, value in msgspec.to_builtins(body).items() if value is not None}
-    return jws.serialize_compact({"alg": alg, "kid": kid, "typ": "JWT"}, msgspec.json.encode(payload), key)
+    return jws.serialize_compact(
+        {"alg": alg, "kid": kid, "typ": "JWT"}, msgspec.json.encode(payload), key, algorithms=[alg]
+    )
 
 
 def verify(token: str, keys: Mapping[str, PublicKey]) -> MediaClaims:
