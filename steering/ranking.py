@@ -5,8 +5,8 @@ The order
    peering, then AS path, MED, site id; of each site the appliances that take new sessions, in its cluster's order
    (`hashing`): who holds the files, who is planned to, then the others;
 2. appliances of tier sites elsewhere that hold the files: nobody else serves other networks' clients;
-3. only when this leaves nobody: what was left out as overloaded, unhealthy or suspect, the least bad first. Suspects whose
-   suspicion is doubted (`vigilance`) come here even when there are better ones;
+3. only when this leaves nobody: what was left out as overloaded, then as unhealthy; only when that leaves nobody either: the
+   suspects. Suspects whose suspicion is doubted (`vigilance`) come here even when there are better ones;
 4. the origins, always.
 
 Laws: never empty as long as an origin or a reachable appliance is known; nothing twice; at most `count` appliances,
@@ -31,8 +31,8 @@ MOST_APPLIANCES = 16
 NOTHING_HELD = Held()
 _ATTACHMENT_RANK = {kind: rank for rank, kind in enumerate(Attachment)}
 _KIND_WHY = (Why.HOLDS, Why.PLANNED, Why.RENDEZVOUS)
-LEAST_BAD = (Why.OVERLOADED, Why.UNHEALTHY, Why.SUSPECT)
-"""What may come back when nobody else is left, in this order. What cannot be reached or is not live never does."""
+LEAST_BAD = (Why.OVERLOADED, Why.UNHEALTHY)
+"""What comes back when nobody else is left, in this order, before suspects. What cannot be reached or is not live never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,18 +301,22 @@ def _tiers(view: View, group: str, keys: Sequence[str]) -> list[Candidate]:
 
 
 def _least_bad(view: View, group: str, keys: Sequence[str], *, everything: bool) -> list[Placed]:
-    """Own appliances that were left out and may come back: all when there is nobody else, else only doubted suspects."""
-    bad: list[Placed] = []
-    for why in LEAST_BAD:
-        for candidates in view.own:
-            back = [
-                c
-                for c in candidates
-                if c.problem is why and (everything or (why is Why.SUSPECT and c.appliance.id in view.world.doubted))
-            ]
-            words = Why.SUSPECT_LAST if why is Why.SUSPECT else why
-            bad += [Placed(candidate, words) for candidate in _in_clusters(view, group, keys, back)]
-    return bad
+    """Own appliances that were left out and come back: when there is nobody else the alive ones, and when there are none of
+    those either the suspects. Suspects that are doubted come back always."""
+    alive = [placed for why in LEAST_BAD for placed in _left_out(view, group, keys, why)] if everything else []
+    suspects = _left_out(view, group, keys, Why.SUSPECT)
+    if alive or not everything:
+        suspects = [placed for placed in suspects if placed.candidate.appliance.id in view.world.doubted]
+    return alive + suspects
+
+
+def _left_out(view: View, group: str, keys: Sequence[str], problem: Why) -> list[Placed]:
+    why = Why.SUSPECT_LAST if problem is Why.SUSPECT else problem
+    return [
+        Placed(candidate, why)
+        for candidates in view.own
+        for candidate in _in_clusters(view, group, keys, [c for c in candidates if c.problem is problem])
+    ]
 
 
 def _distinct(ranked: Sequence[Placed], count: int) -> tuple[list[Placed], list[Placed]]:

@@ -1,0 +1,344 @@
+"""Steering as it runs: a control plane of a few lines over mutual TLS, rankings over HTTP, broken streams, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+import aiohttp
+import msgspec
+import pytest
+import yaml
+from aiohttp import web
+
+from chassis import certificates
+from chassis.client import ServiceClient
+from chassis.errors import ServiceError
+from chassis.service import Listening, Service
+from chassis.tls import ClientCertificate, TlsFiles, server_context
+from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
+from contracts.world import Change, RankExplanation, Ranking, RankRequest, WorldFacts
+from steering.app import compose
+from steering.config import ControlPlane, Http, SteeringSettings
+from tests.steering.worlds import asking, suspect, two_networks
+
+SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+SERVER_URI = san_uri(PeerKind.SERVICE, "control-plane")
+SILENT_AFTER_S = 0.6
+
+
+class FakeControlPlane:
+    """Enrols whoever has the code and streams changes. `ticking` False makes its streams fall silent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.key = certificates.make_key()
+        self.ca_pem = certificates.make_ca(self.key, "test CA", time.time())
+        self.snapshot: list[Change] = two_networks()
+        self.ticking = True
+        self.streams: list[asyncio.Queue[Change | None]] = []
+        self.seen: list[str] = []
+        self.folder = folder
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def code(self) -> str:
+        return f"{SECRET}.{certificates.ca_fingerprint(self.ca_pem)}"
+
+    def say(self, *changes: Change | None) -> None:
+        for stream in self.streams:
+            for change in changes:
+                stream.put_nowait(change)
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/v1/ca", self._ca)
+        app.router.add_post("/v1/enrol", self._enrol)
+        app.router.add_get("/v1/changes", self._changes)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        tls = server_context(self._files(), ClientCertificate.OPTIONAL)
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=tls).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        self.say(None)
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def _files(self) -> TlsFiles:
+        own = certificates.make_key()
+        files = TlsFiles(self.folder / "cp.pem", self.folder / "cp.key", self.folder / "ca.pem")
+        csr = certificates.make_csr(own, SERVER_URI)
+        certificates.write_private(files.key, certificates.key_to_pem(own))
+        files.certificate.write_text(self._signed(csr, SERVER_URI, ("127.0.0.1",)))
+        (self.folder / "ca.pem").write_text(self.ca_pem)
+        return files
+
+    def _signed(self, csr: str, uri: str, addresses: Iterable[str]) -> str:
+        return certificates.sign_csr(
+            csr, ca_pem=self.ca_pem, ca_key=self.key, uri=uri, addresses=tuple(addresses), now=time.time()
+        )
+
+    async def _ca(self, _request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(CaAnswer(self.ca_pem)))
+
+    async def _enrol(self, request: web.Request) -> web.Response:
+        asked = msgspec.json.decode(await request.read(), type=EnrolRequest)
+        assert asked.secret == SECRET
+        pem = self._signed(asked.csr_pem, san_uri(PeerKind.SERVICE, "steering"), asked.addresses)
+        return web.Response(body=msgspec.json.encode(EnrolAnswer(PeerKind.SERVICE, "steering", pem, self.ca_pem)))
+
+    async def _changes(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        certificate = request.transport.get_extra_info("peercert")
+        self.seen.append(next((value for kind, value in certificate["subjectAltName"] if kind == "URI"), ""))
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        queue: asyncio.Queue[Change | None] = asyncio.Queue()
+        for line in (*self.snapshot, Change(1, snapshot_complete=True)):
+            queue.put_nowait(line)
+        self.streams.append(queue)
+        try:
+            while True:
+                change = await self._next(queue)
+                if change is None:
+                    break
+                if self.ticking or not change.tick:
+                    await response.write(msgspec.json.encode(change) + b"\n")
+        finally:
+            self.streams.remove(queue)
+        return response
+
+    @staticmethod
+    async def _next(queue: asyncio.Queue[Change | None]) -> Change | None:
+        try:
+            async with asyncio.timeout(0.1):
+                return await queue.get()
+        except TimeoutError:
+            return Change(1, tick=True)
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[FakeControlPlane]:
+    folder = tmp_path / "control-plane"
+    folder.mkdir()
+    it = FakeControlPlane(folder)
+    await it.start()
+    try:
+        yield it
+    finally:
+        await it.stop()
+
+
+def settings_for(plane: FakeControlPlane, tmp_path: Path) -> SteeringSettings:
+    code = tmp_path / "enrol.code"
+    state_dir = tmp_path / "steering"
+    if not state_dir.exists():
+        code.write_text(plane.code)
+    control_plane = ControlPlane(plane.url, code, silent_after_s=SILENT_AFTER_S, longest_wait_s=0.3)
+    return SteeringSettings(state_dir, control_plane, Http(port=0), save_every_s=0.1)
+
+
+@asynccontextmanager
+async def steering(settings: SteeringSettings) -> AsyncIterator[ServiceClient]:
+    async def composed(service: Service) -> None:
+        await compose(service, settings)
+
+    async with Service("steering", composed, grace_s=0.5).running() as urls, ServiceClient(urls["http"]) as client:
+        yield client
+
+
+async def until(true: Callable[[], Awaitable[bool]]) -> None:
+    """Asks again and again: what is waited for happens in another process or behind a socket."""
+    async with asyncio.timeout(5):
+        while not await true():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def until_live(client: ServiceClient, live: bool = True) -> None:
+    async def is_so() -> bool:
+        return (await client.get("/v1/world", WorldFacts)).live is live
+
+    await until(is_so)
+
+
+async def until_gone(client: ServiceClient, appliance_id: str) -> None:
+    async def is_gone() -> bool:
+        return appliance_id not in await names(client, asking())
+
+    await until(is_gone)
+
+
+async def names(client: ServiceClient, request: RankRequest) -> list[str]:
+    ranking = await client.post("/v1/rank", request, Ranking)
+    return [choice.appliance_id or "origin" for choice in ranking.groups[0].choices]
+
+
+async def status_of(client: ServiceClient, path: str) -> int:
+    async with aiohttp.ClientSession() as session, session.get(client.base_url + path) as response:
+        return response.status
+
+
+async def metric(client: ServiceClient, line: str) -> float:
+    async with aiohttp.ClientSession() as session, session.get(client.base_url + "/metrics") as response:
+        text = await response.text()
+    return next(float(row.rpartition(" ")[2]) for row in text.splitlines() if row.startswith(line + " "))
+
+
+async def test_steering_enrols_follows_the_stream_and_ranks(plane: FakeControlPlane, tmp_path: Path) -> None:
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        assert plane.seen == ["lowtide://service/steering"]
+        assert not (tmp_path / "enrol.code").exists(), "a used code is deleted"
+        assert await names(client, asking()) == ["a2", "a3", "a1", "origin"]
+        assert await status_of(client, "/readyz") == 200
+        plane.say(suspect("a2"))
+        await until_gone(client, "a2")
+        assert await names(client, asking()) == ["a3", "a1", "origin"]
+        found = await client.post("/v1/explain", asking(), RankExplanation)
+        sentences = {fact.appliance_id: fact.sentence for fact in found.candidates["t/v-360"]}
+        assert sentences["a2"].startswith("a2 is left out: it is suspect")
+        assert await metric(client, 'lowtide_steering_first_choices_total{why="holds-the-file"}') >= 1
+        assert await metric(client, "lowtide_steering_suspects") == 1
+
+
+async def test_a_silent_stream_is_broken_the_last_world_answers_and_the_alarm_is_raised(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        plane.ticking = False
+        await until_live(client, live=False)
+        assert await names(client, asking()) == ["a2", "a3", "a1", "origin"]
+        assert await metric(client, 'lowtide_steering_stream_ends_total{reason="silent"}') >= 1
+        plane.ticking = True
+        await until_live(client)
+        assert await status_of(client, "/readyz") == 200
+
+
+async def test_a_restart_answers_from_the_last_world_while_the_control_plane_is_away(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    settings = settings_for(plane, tmp_path)
+    async with steering(settings) as client:
+        await until_live(client)
+        plane.say(suspect("a2"))
+        await until_gone(client, "a2")
+    await plane.stop()
+    async with steering(settings) as client:
+        assert await names(client, asking()) == ["a3", "a1", "origin"]
+        assert await status_of(client, "/readyz") == 503
+        assert await status_of(client, "/healthz") == 200
+        assert await metric(client, "lowtide_steering_stream_live") == 0
+        await plane.start()
+        await until_live(client)
+        assert await names(client, asking()) == ["a2", "a3", "a1", "origin"], "the new snapshot says that it is well"
+
+
+async def test_a_world_file_that_cannot_be_read_is_no_reason_not_to_start(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    settings = settings_for(plane, tmp_path)
+    settings.state_dir.mkdir()
+    (settings.state_dir / "world.ndjson").write_text("not json\n")
+    async with steering(settings) as client:
+        await until_live(client)
+        assert await status_of(client, "/readyz") == 200
+
+
+async def test_bad_requests_are_refused_with_what_is_wrong(plane: FakeControlPlane, tmp_path: Path) -> None:
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        with pytest.raises(ServiceError) as caught:
+            await client.post("/v1/rank", RankRequest("here", (), 99, "gopher"), Ranking)
+        assert caught.value.status == 422
+        assert caught.value.problem is not None
+        assert len(caught.value.problem.errors) == 4
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(client.base_url + "/v1/rank", data=b"{") as response,
+        ):
+            assert response.status in (400, 415)
+            assert response.content_type == "application/problem+json"
+
+
+async def test_before_the_first_world_there_is_a_503_with_a_time_to_come_back(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    plane.snapshot = []
+    async with steering(settings_for(plane, tmp_path)) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.post("/v1/rank", asking(), Ranking)
+        assert (caught.value.status, caught.value.retry_after_s) == (503, 1.0)
+
+
+async def test_the_process_killed_hard_answers_again_from_its_folder(plane: FakeControlPlane, tmp_path: Path) -> None:
+    settings = settings_for(plane, tmp_path)
+    config = tmp_path / "steering.yaml"
+    control_plane = {"url": plane.url, "code_file": str(tmp_path / "enrol.code")}
+    wanted = {
+        "state_dir": str(settings.state_dir),
+        "control_plane": control_plane,
+        "http": {"port": 0},
+        "save_every_s": 0.1,
+    }
+    config.write_text(yaml.safe_dump(wanted))
+    first, url = await start_process(config)
+    try:
+        async with ServiceClient(url) as client:
+            await until_live(client)
+
+            async def is_saved() -> bool:
+                return (settings.state_dir / "world.ndjson").exists()
+
+            await until(is_saved)
+    finally:
+        first.kill()
+        first.wait()
+    await plane.stop()
+    second, url = await start_process(config)
+    try:
+        async with ServiceClient(url) as client:
+            assert await names(client, asking()) == ["a2", "a3", "a1", "origin"]
+        second.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(second.wait, 10) == 0
+    finally:
+        second.kill()
+        second.wait()
+
+
+def spawn(config: Path) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
+    """A real `lowtide steering run` and the pipe on which it says that it is ready."""
+    read, write = os.pipe()
+    command = [sys.executable, "-c", "from steering.cli import app; app()", "run", "--config", str(config)]
+    process = subprocess.Popen(
+        [*command, "--ready-fd", str(write)], pass_fds=(write,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    os.close(write)
+    return process, os.fdopen(read, "rb")
+
+
+async def start_process(config: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """The process once it serves, and the URL it says it listens on."""
+    process, pipe = spawn(config)
+    with pipe:
+        line = await asyncio.wait_for(asyncio.to_thread(pipe.readline), 20)
+    if not line:
+        process.kill()
+        process.wait()
+        raise AssertionError("steering ended before it was ready")
+    return process, msgspec.json.decode(line, type=Listening).listening["http"]
