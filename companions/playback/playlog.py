@@ -71,15 +71,18 @@ class PlayLog:
         self._dropped = dropped
         self._clock = clock
         self._waiting: list[bytes] = []
+        self._something = asyncio.Event()
 
     def append(self, event: PlaybackEvent) -> None:
         if len(self._waiting) >= MAX_WAITING:
             self._dropped.inc()
             return
         self._waiting.append(msgspec.json.encode(event) + b"\n")
+        self._something.set()
 
     async def run(self) -> None:
         while True:
+            await self._something.wait()
             await self._clock.sleep(FLUSH_S)
             await self.flush()
 
@@ -88,6 +91,7 @@ class PlayLog:
         if not self._waiting:
             return
         lines, self._waiting = self._waiting, []
+        self._something.clear()
         try:
             await asyncio.to_thread(self._file.write, lines)
         except OSError as error:

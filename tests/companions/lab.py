@@ -21,7 +21,7 @@ from companions.auth.config import Argon2, Auth, Guessing
 from companions.catalog.config import Catalog
 from companions.config import Companions
 from companions.launching import companions_service
-from companions.playback.config import Asking, Demo, DemoPlace, Log, Playback, Public
+from companions.playback.config import Asking, Demo, DemoPlace, Log, Playback, Popularity, Public
 from companions.recommendation.config import Recommendation
 from contracts.catalogue import FileKind, Licence, PublishedFile, Rendition, Segment, Title, TitleFacts
 from contracts.digests import DigestBuilder
@@ -34,6 +34,7 @@ from contracts.world import Choice, GroupRanking, Ranking, RankRequest, Why
 T = TypeVar("T")
 PASSWORD = "correct horse battery"
 ORIGIN_URL = "http://127.0.0.9:9009"
+HALF_LIFE_S = 200.0
 NOWHERE = "http://127.0.0.1:9"
 
 
@@ -155,6 +156,7 @@ class Lab:
             origin_url=ORIGIN_URL,
             public=Public(recommendation_url="http://rec.example", regions=("DE", "NO")),
             asking=self.asking,
+            popularity=Popularity(half_life_s=HALF_LIFE_S, repeat_s=60.0),
             log=Log(self.folder / "log" / "playback.log"),
             demo=self.demo,
         )
