@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Sequence
 
 import pytest
 
@@ -53,10 +54,12 @@ def test_a_broad_except_handles_what_it_caught(module: Module) -> None:
 @pytest.mark.parametrize("module", all_modules(), ids=lambda module: module.name)
 def test_no_except_swallows_everything_that_ends_a_process(module: Module) -> None:
     wrong = []
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.ExceptHandler) and (node.type is None or "BaseException" in _names(node.type)):
-            ends = any(isinstance(part, ast.Raise) or _ends_process(part) for part in _parts(node.body))
-            wrong += [] if ends else [f"{module.where}:{node.lineno}"]
+    for block in ast.walk(module.tree):
+        for handler in block.handlers if isinstance(block, ast.Try) else ():
+            if handler.type is None or "BaseException" in _names(handler.type):
+                parts = _parts([*handler.body, *block.finalbody])
+                ends = any(isinstance(part, ast.Raise) or _ends_process(part) for part in parts)
+                wrong += [] if ends else [f"{module.where}:{handler.lineno}"]
     assert wrong == []
 
 
@@ -118,5 +121,5 @@ def _names(kind: ast.expr) -> set[str]:
     return {node.id for node in ast.walk(kind) if isinstance(node, ast.Name)}
 
 
-def _parts(body: list[ast.stmt]) -> list[ast.AST]:
+def _parts(body: Sequence[ast.stmt]) -> list[ast.AST]:
     return [part for statement in body for part in ast.walk(statement)]
