@@ -79,9 +79,7 @@ async def _open_desk(service: Service, folder: Path, clock: Clock) -> Desk:
         starts = await place_archive.add_to_counter(session, place_archive.STARTS)
     async with database.read() as session:
         registry: Registry = await place_archive.load(session)
-    now_s = clock.monotonic_s()
-    for box in registry.boxes.values():
-        registry.believe(box, now_s)
+    registry.believe(clock.monotonic_s())
     get_logger("control_plane").info(
         "record-loaded", sites=len(registry.sites), appliances=len(registry.boxes), titles=len(registry.sizes)
     )

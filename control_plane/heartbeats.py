@@ -1,7 +1,7 @@
 """The heartbeat WebSocket: beats come up, nudges go down (DESIGN §6).
 
 Laws: one stream per appliance, the newest wins and the older is closed without making a suspect; a stream that ends for
-any other reason makes a suspect at once; nudges are not queued: what is sent is where the appliance stands now.
+any other reason than our own stopping makes a suspect at once; nudges are not queued: what is sent is where the appliance stands now.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Heartbeats:
             self._desk.unlisten(box.id, waken)
             for task in (sender, stopper):
                 task.cancel()
-            self._give_up(box, socket)
+            self._give_up(box, socket, request.app[STOPPING].is_set())
         return socket
 
     async def close(self, box_id: str, why: str) -> None:
@@ -77,12 +77,13 @@ class Heartbeats:
         if older is not None:
             await older.close(code=WSCloseCode.GOING_AWAY, message=b"another stream was opened")
 
-    def _give_up(self, box: Box, socket: web.WebSocketResponse) -> None:
+    def _give_up(self, box: Box, socket: web.WebSocketResponse, stopping: bool) -> None:
         if self._open.get(box.id) is not socket:
             return
         del self._open[box.id]
         self._desk.metrics.streams.set(len(self._open))
-        self._desk.change_pulse(box, health.broken)
+        if not stopping:
+            self._desk.change_pulse(box, health.broken)
         get_logger("control_plane.heartbeats").info(
             "heartbeat-stream-ended", appliance=box.id, close_code=socket.close_code
         )

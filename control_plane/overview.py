@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from contracts.overview import ApplianceOverview, FillProgress, Overview, ServedBySource, SiteOverview
 from contracts.places import Site
 from contracts.reports import FillState, OrderProgress, Purpose, Source
-from control_plane.archive.reports import Sums
 from control_plane.registry import Box, Registry
 
 INSIDE = (Source.HIT, Source.PEER)
 MOST_FAILURES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Counters over all starts of one appliance. `by_source` is (requests, bytes) by source and purpose."""
+
+    by_source: Mapping[tuple[Source, Purpose], tuple[int, int]]
+    client_requests: int = 0
+    client_bytes: int = 0
+    content_misses: int = 0
+    evictions: int = 0
+
+
 NO_SUMS = Sums({})
 
 

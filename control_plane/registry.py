@@ -20,6 +20,8 @@ from control_plane.health import Pulse, believed, reported
 from control_plane.ingestion import Arrival, Judgement, Reported
 
 UNNUMBERED = 0
+FRESH_S = 20.0
+"""Four reports: an appliance whose last one is older than that, beside the others', was gone already."""
 Changes = tuple[Change, ...]
 
 
@@ -151,10 +153,12 @@ class Registry:
             box for box in self.boxes.values() if box.pulse.silent_at_s is not None and now_s >= box.pulse.silent_at_s
         ]
 
-    def believe(self, box: Box, now_s: float) -> None:
-        """At a start: an appliance that was well when we last looked gets time to call again."""
-        if box.report is not None:
-            box.pulse = believed(box.report.score, box.report.reasons, now_s)
+    def believe(self, now_s: float) -> None:
+        """At a start (monotonic time): appliances that still reported when we last listened get time to call again."""
+        last = max((box.reported_at for box in self.boxes.values()), default=0.0)
+        for box in self.boxes.values():
+            if box.report is not None and box.reported_at >= last - FRESH_S:
+                box.pulse = believed(box.report.score, box.report.reasons, now_s)
 
     def take_report(self, box: Box, judgement: Judgement, report: ApplianceReport, now: float) -> Changes:
         """Takes over what a report says of the present. Traffic is the archive's."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,18 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from contracts.reports import ApplianceReport, FileTraffic, Purpose, Source
 from control_plane import records
 from control_plane.ingestion import Judgement
+from control_plane.overview import Sums
 from control_plane.registry import Box, bare
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Over all starts of one appliance. `by_source` is (requests, bytes) by source and purpose."""
-
-    by_source: dict[tuple[Source, Purpose], tuple[int, int]]
-    client_requests: int = 0
-    client_bytes: int = 0
-    content_misses: int = 0
-    evictions: int = 0
 
 
 async def store(session: AsyncSession, box: Box, judgement: Judgement, report: ApplianceReport, now: float) -> None:
