@@ -54,8 +54,8 @@ def test_a_broad_except_handles_what_it_caught(module: Module) -> None:
 @pytest.mark.parametrize("module", all_modules(), ids=lambda module: module.name)
 def test_no_except_swallows_everything_that_ends_a_process(module: Module) -> None:
     wrong = []
-    for block in ast.walk(module.tree):
-        for handler in block.handlers if isinstance(block, ast.Try) else ():
+    for block in (node for node in ast.walk(module.tree) if isinstance(node, ast.Try)):
+        for handler in block.handlers:
             if handler.type is None or "BaseException" in _names(handler.type):
                 parts = _parts([*handler.body, *block.finalbody])
                 ends = any(isinstance(part, ast.Raise) or _ends_process(part) for part in parts)
