@@ -145,6 +145,9 @@ class Storing:
             except NoSpace as error:
                 if error.reason is NoSpaceReason.PINNED_QUOTA and plan is not None and not must_pin:
                     plan = None
+                elif error.reason is NoSpaceReason.QUOTA and disk.batch.blocks and self._clock.monotonic_s() < until_s:
+                    # Extents with blocks that are not durable yet are no victims.
+                    await self._commit(disk)
                 elif error.reason is NoSpaceReason.DEAD_HELD and self._clock.monotonic_s() < until_s:
                     await self._clock.sleep(TICK_S)
                     await self._in_disk(disk, disk.reap)
