@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from contracts.places import Appliance, ApplianceState, Attachment, Site
@@ -172,9 +173,9 @@ def judge(
 def order_of(view: View, group: str, keys: Sequence[str]) -> Order:
     """The order of one group, the origins left out."""
     ranked = [
-        Placed(candidate, _KIND_WHY[_kind(candidate, keys)])
+        Placed(candidate, _KIND_WHY[kind])
         for candidates in view.own
-        for candidate in _in_clusters(view, group, keys, [c for c in candidates if c.problem is None])
+        for candidate, kind in _in_clusters(view, group, keys, [c for c in candidates if c.problem is None])
     ]
     chosen, passed = _distinct(ranked, view.count)
     elsewhere: list[Placed] = []
@@ -239,32 +240,37 @@ def _reachable_url(appliance: Appliance, client: IpAddress, scheme: str) -> tupl
     """(the first URL of the scheme that the client's family reaches, why there is none). Host names reach both families."""
     why = Why.SCHEME
     for url in appliance.player_urls:
-        parts = urlsplit(url)
-        if parts.scheme != scheme:
+        its_scheme, family = _scheme_and_family(url)
+        if its_scheme != scheme:
             continue
-        if _family(parts.hostname or "") in (None, client.version):
+        if family is None or family == client.version:
             return url, None
         why = Why.ADDRESS_FAMILY
     return "", why
 
 
-def _family(host: str) -> int | None:
-    """4 or 6 for an address literal, None for a name."""
+@lru_cache(maxsize=65536)
+def _scheme_and_family(url: str) -> tuple[str, int | None]:
+    """(scheme, 4 or 6 for an address literal and None for a name). Remembered: taking URLs apart was a third of a decision."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
     if ":" in host:
-        return 6
-    return 4 if host.replace(".", "").isdigit() else None
+        return parts.scheme, 6
+    return parts.scheme, 4 if host.replace(".", "").isdigit() else None
 
 
 def _kind(candidate: Candidate, keys: Sequence[str]) -> int:
     """0 when it holds all the keys, 1 when it holds or is planned to hold them, 2 else."""
     held = candidate.held
-    if all(key in held.whole for key in keys):
+    if held.whole.issuperset(keys):
         return 0
-    return 1 if all(key in held.planned or key in held.whole for key in keys) else 2
+    return 1 if held.planned and all(key in held.planned or key in held.whole for key in keys) else 2
 
 
-def _in_clusters(view: View, group: str, keys: Sequence[str], candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates of one site in order; loads are compared inside manifest clusters.
+def _in_clusters(
+    view: View, group: str, keys: Sequence[str], candidates: Sequence[Candidate]
+) -> list[tuple[Candidate, int]]:
+    """Candidates of one site in order, with their kind; loads are compared inside manifest clusters.
 
     Clusters of one site do not stand before each other: a holder of either comes before one that must fetch.
     """
@@ -278,7 +284,7 @@ def _in_clusters(view: View, group: str, keys: Sequence[str], candidates: Sequen
         for _, its in sorted(clusters.items())
         for member in ordered(group, str(view.client), its, view.rules.load_factor)
     ]
-    return [by_id[member.id] for member in sorted(members, key=lambda member: member.kind)]
+    return [(by_id[member.id], member.kind) for member in sorted(members, key=lambda member: member.kind)]
 
 
 def _tiers(view: View, group: str, keys: Sequence[str]) -> list[Candidate]:
@@ -291,7 +297,7 @@ def _tiers(view: View, group: str, keys: Sequence[str]) -> list[Candidate]:
         if not site.is_tier or site.id in own:
             continue
         for box in world.by_site.get(site.id, ()):
-            if all(key in world.holdings.get(box.id, NOTHING_HELD).whole for key in keys):
+            if world.holdings.get(box.id, NOTHING_HELD).whole.issuperset(keys):
                 candidate = judge(world, box, None, view.client, view.scheme, view.rules)
                 if candidate.problem is None:
                     found.append(candidate)
@@ -315,7 +321,7 @@ def _left_out(view: View, group: str, keys: Sequence[str], problem: Why) -> list
     return [
         Placed(candidate, why)
         for candidates in view.own
-        for candidate in _in_clusters(view, group, keys, [c for c in candidates if c.problem is problem])
+        for candidate, _ in _in_clusters(view, group, keys, [c for c in candidates if c.problem is problem])
     ]
 
 
