@@ -12,6 +12,7 @@ from typing import Protocol
 
 from contracts.digests import BLOCK_BYTES
 from oca.link.messages import Ready
+from oca.store import blocks
 from oca.store.descriptors import Descriptor
 from oca.store.extents import ExtentRecord
 from oca.store.purge import PurgeMode
@@ -175,8 +176,9 @@ class Holdings:
                 bits |= announced.bits
                 if record is not None and announced.bits & ~record.bits == 0:
                     self.announcements.forget(wanted.key, number)
-        absent = (~bits >> first_block) | 1  # the first is missing whatever the maps say: it could not be opened
-        length = min(_ones(absent), last_block - first_block + 1)
+        # The first is missing whatever the maps say: its file could not be opened.
+        absent = blocks.full(last_block - first_block + 1) & ~(bits >> first_block) | 1
+        length = _ones(absent)
         whole = number * (self._extent_bytes // BLOCK_BYTES) + first_block
         return Missing(whole, whole + length - 1)
 

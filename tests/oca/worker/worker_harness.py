@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
 from contracts.urls import MediaName, with_token
 from oca.config import Appliance, ControlPlane, Disk, Serving, Store
+from oca.http.reasons import Closing, Outcome
 from oca.link.counters import Count, Counters
 from oca.link.handover import Handover, write_handover
 from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Served, Want
@@ -247,6 +249,15 @@ class Bench:
     def count(self, row: Count) -> int:
         return self.counters.total(row)
 
+    async def reaches(self, row: Count | Outcome | Closing, number: int) -> None:
+        """Wait until a counter has this value: it is written behind the answer."""
+        found = -1
+        deadline = time.monotonic() + 10
+        while found != number:
+            assert time.monotonic() < deadline, f"{row} stays at {found}, not {number}"
+            await asyncio.sleep(0.01)
+            found = self.counters.total(row)
+
     @property
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
@@ -307,6 +318,12 @@ class Client:
             return True
         finally:
             await self.close()
+
+    def reset(self) -> None:
+        """Break the connection, as a host that goes away does."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         self.writer.close()
