@@ -7,6 +7,7 @@ A child tells that it serves by one JSON line on its `--ready-fd`. When this pro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
@@ -147,8 +148,15 @@ class Running:
             line = await asyncio.wait_for(_read_line(reading), self.spec.ready_s)
             self.listening = msgspec.json.decode(line, type=_ReadyLine).listening
         except (TimeoutError, EOFError, msgspec.MsgspecError) as error:
+            await self._end_at_once()
             raise StartFailed(f"{self.spec.name} did not come to serve ({error!r}):\n{self._log_end()}") from error
         self.on_listening(self.listening)
+
+    async def _end_at_once(self) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.kill_group()
+            await self.process.wait()
 
     def _log_end(self) -> str:
         return "\n".join(self.spec.log_file.read_text(errors="replace").splitlines()[-15:])
