@@ -16,7 +16,11 @@ class SourceKind(Enum):
 
 
 class RankedSource(msgspec.Struct, frozen=True):
-    """Where an order may be filled from. A source is not asked before `after_s` from the opening of the window."""
+    """Where an order may be filled from: a base URL, to which the path of the key is added.
+
+    A source is not asked before `after_s` from the opening of the window, or from the making of the plan when the window
+    was open already.
+    """
 
     kind: SourceKind
     name: str
