@@ -57,7 +57,8 @@ def split(window: SiteWindow, now: float, ordered_bytes: Mapping[str, int]) -> d
         box: WindowShare(
             opens_at=opens_at,
             closes_at=window.closes_at,
-            rate_bps=int(needs_bps[box] + spare_bps),
+            # 0 would mean "no cap" to an appliance.
+            rate_bps=max(1, int(needs_bps[box] + spare_bps)),
             volume_bytes=wanted + spare_bytes,
         )
         for box, wanted in ordered_bytes.items()
