@@ -42,7 +42,7 @@ from oca.store.disks import DiskSettings, StoreSettings
 from oca.store.errors import DiskBusy, StoreError
 from oca.store.writer import StoreWriter
 
-LOCK_PATIENCE_S = 10.0
+LOCK_PATIENCE_S = 5.0
 STATUS_EVERY_S = 1.0
 FIRST_RESTART_S = 0.5
 LONGEST_RESTART_S = 15.0

@@ -4,7 +4,7 @@ Laws:
 - A block that is missing is fetched by exactly one run; whoever wants it meanwhile waits for that run's result and is woken by it.
 - A run goes from source to source until it has all its blocks; what one source delivered is not asked for again.
 - A run goes on when nobody waits any more. What has not been started for anybody else ends with its asker.
-- A run that was started for a fill order turns urgent when a client wants one of its blocks: it is no longer slowed down, and the
+- A run that was started for a fill order turns urgent when a client wants one of its blocks: it leaves the queue of the rate cap, and the
   parents of misses are asked too when the order's own sources have failed.
 - A block is settled after it was verified and written, never before. Wrong bytes are blamed on the source that sent them.
 """
@@ -12,21 +12,21 @@ Laws:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from chassis.clock import Clock
 from chassis.logs import get_logger
-from contracts.digests import block_length
+from contracts.digests import BLOCK_BYTES
 from contracts.plans import RankedSource
 from contracts.reports import Purpose, Source
 from oca.config import Fetching
 from oca.keeper.digests import DigestLibrary
 from oca.keeper.errors import FetchFailed
 from oca.keeper.metrics import KeeperMetrics
-from oca.keeper.sourcing import SOURCE_OF_KIND, Outcome, SourceMemory, split_run, worst_failure
+from oca.keeper.sourcing import RUN_BLOCKS, SOURCE_OF_KIND, Outcome, SourceMemory, split_run, worst_failure
 from oca.keeper.storing import Facts, Held, Storing, facts_of
 from oca.keeper.upstream import RunAsked, SourceFailed, Upstream
 from oca.link.messages import FetchFailure
@@ -38,15 +38,28 @@ AHEAD = 2
 
 
 class Throttle(Protocol):
-    """What slows a fill down (rate cap)."""
+    """What slows a fill down (rate cap). Asked before a request, not while its body comes: what a source was asked for fills the
+    sockets' buffers at line rate, whatever the reader does."""
+
+    @property
+    def run_blocks(self) -> int:
+        """Blocks to ask for in one request, so that a request is a small part of what may move in some seconds."""
 
     async def take(self, count_bytes: int) -> None:
-        """Returns when `count_bytes` more may be read."""
+        """Returns when `count_bytes` more may be asked for. Counts at once, also when cancelled."""
+
+    def give_back(self, count_bytes: int) -> None:
+        """So much of what was taken did not come."""
 
 
 class NoThrottle:
+    run_blocks = RUN_BLOCKS
+
     async def take(self, count_bytes: int) -> None:
         """At once."""
+
+    def give_back(self, count_bytes: int) -> None:
+        """Nothing was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +99,24 @@ class Run:
         if asker.purpose is Purpose.CLIENT:
             self.urgent.set()
 
-    async def slow_down(self, count_bytes: int) -> None:
-        """Waits as the asker's rate cap wants it, unless a client comes to wait too."""
-        if self.urgent.is_set():
-            return
-        taking = asyncio.ensure_future(self.asker.throttle.take(count_bytes))
+    @property
+    def bytes_left(self) -> int:
+        size = self.facts.digests.size_bytes
+        return min(size, (self.last + 1) * BLOCK_BYTES) - min(size, self.next * BLOCK_BYTES)
+
+    async def slow_down(self) -> int:
+        """Waits as the asker's rate cap wants it, unless a client comes to wait too; the bytes that were taken from the cap."""
+        if self.asker.purpose is Purpose.CLIENT:
+            return 0
+        count = self.bytes_left
+        taking = asyncio.ensure_future(self.asker.throttle.take(count))
         hurrying = asyncio.ensure_future(self.urgent.wait())
         try:
             await asyncio.wait((taking, hurrying), return_when=asyncio.FIRST_COMPLETED)
         finally:
             taking.cancel()
             hurrying.cancel()
+        return count
 
     def settle(self, block: int, result: Settled) -> None:
         future = self.blocks[block]
@@ -145,7 +165,7 @@ class Fetcher:
 
         Raises FetchFailed at the first block that cannot be had. Leaving early stops nothing that was started.
         """
-        cuts = split_run(first, last)
+        cuts = split_run(first, last, asker.throttle.run_blocks)
         started: list[list[Fetched | asyncio.Future[Settled]]] = []
         for number, _ in enumerate(cuts):
             while len(started) < len(cuts) and len(started) < number + AHEAD:
@@ -262,36 +282,37 @@ class Fetcher:
 
     async def _ask(self, run: Run, source: RankedSource) -> tuple[Outcome, str]:
         """One request to one source; `run.next` says how far it came. Raises FetchFailed when the store refuses."""
-        asked = RunAsked(run.facts.key, run.facts.digests.size_bytes, run.next, run.last)
-        purpose = run.asker.purpose
+        kind, purpose = SOURCE_OF_KIND[source.kind], run.asker.purpose
         outcome, sentence = Outcome.DONE, ""
         async with self._gate(source, run):
-            self._metrics.requests.labels(source.kind.value, purpose.value).inc()
-            self._metrics.source_requests[SOURCE_OF_KIND[source.kind], purpose] += 1
+            taken = await run.slow_down()
+            asked = RunAsked(run.facts.key, run.facts.digests.size_bytes, run.next, run.last)
+            self._metrics.requests.labels(kind.value, purpose.value).inc()
+            self._metrics.source_requests[kind, purpose] += 1
             try:
                 async with self._upstream.open(source, asked) as body:
                     for number in range(asked.first, asked.last + 1):
-                        await self._take(run, source, number, await self._read(run, body.block, number))
+                        await self._take(run, kind, number, await body.block(number))
             except SourceFailed as error:
                 outcome, sentence = error.outcome, str(error)
             except WrongBlock as error:
                 outcome, sentence = Outcome.WRONG_BYTES, f"{source.name} sent wrong bytes: {error}"
                 self._log.error("wrong-bytes", source=source.name, url=source.url, key=asked.key, block=run.next)
+            finally:
+                if taken:
+                    run.asker.throttle.give_back(run.bytes_left)
         self._memory.note(source, asked.key, outcome, self._clock.monotonic_s())
-        self._metrics.outcomes.labels(source.kind.value, outcome.word).inc()
+        self._metrics.outcomes.labels(kind.value, outcome.word).inc()
         return outcome, sentence
 
-    async def _read(self, run: Run, read: Callable[[int], Awaitable[bytes]], number: int) -> bytes:
-        await run.slow_down(block_length(run.facts.digests.size_bytes, number))
-        return await read(number)
-
-    async def _take(self, run: Run, source: RankedSource, number: int, data: bytes) -> None:
+    async def _take(self, run: Run, kind: Source, number: int, data: bytes) -> None:
         """Verify, write, wake. Bytes count as fetched when they came, right or wrong."""
-        kind, purpose = SOURCE_OF_KIND[source.kind], run.asker.purpose
+        purpose = run.asker.purpose
         self._metrics.fetched.labels(kind.value, purpose.value).inc(len(data))
         self._metrics.source_bytes[kind, purpose] += len(data)
-        must_pin = purpose is Purpose.FILL
-        held = await self._storing.write(run.facts, number, data, run.asker.plan, must_pin=must_pin, epoch=run.epoch)
+        held = await self._storing.write(
+            run.facts, number, data, run.asker.plan, must_pin=purpose is Purpose.FILL, epoch=run.epoch
+        )
         run.next = number + 1
         self._settle(run, number, Fetched(held, kind))
 

@@ -15,8 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from contracts.digests import BLOCK_BYTES
 from contracts.plans import AppliancePlan, Order, RankedSource
 from contracts.reports import FillState, OrderProgress, Source
+from oca.keeper.sourcing import RUN_BLOCKS
 from oca.store.holdings import HeldFile
 
 SOON_S = 0.5
@@ -24,7 +26,7 @@ SOON_AT_MOST_S = 2.0
 LATER_S = 1.0
 LATER_AT_MOST_S = 15.0
 BURST_S = 0.2
-MIN_BURST_BYTES = 256 * 1024
+MIN_BURST_BYTES = BLOCK_BYTES
 
 
 class Why(Enum):
@@ -114,6 +116,16 @@ class TokenBucket:
         self._refill(now)
         self._level -= count_bytes
         return max(0.0, -self._level / self._bytes_per_s)
+
+    def give_back(self, count_bytes: int, now: float) -> None:
+        """So much of what was reserved did not move."""
+        self._refill(now)
+        self._level = min(self._burst, self._level + count_bytes)
+
+    @property
+    def run_blocks(self) -> int:
+        """Blocks to ask for at once: about what may move in `BURST_S`."""
+        return max(1, min(RUN_BLOCKS, int(self._bytes_per_s * BURST_S) // BLOCK_BYTES))
 
     def _refill(self, now: float) -> None:
         self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._bytes_per_s)

@@ -43,6 +43,13 @@ class RateCap:
     def set_rate(self, rate_bps: int) -> None:
         self._bucket.set_rate(rate_bps or UNCAPPED_BPS, self._clock.monotonic_s())
 
+    @property
+    def run_blocks(self) -> int:
+        return self._bucket.run_blocks
+
+    def give_back(self, count_bytes: int) -> None:
+        self._bucket.give_back(count_bytes, self._clock.monotonic_s())
+
     async def take(self, count_bytes: int) -> None:
         wait_s = self._bucket.reserve(count_bytes, self._clock.monotonic_s())
         if wait_s > 0:

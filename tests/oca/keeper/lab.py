@@ -534,20 +534,25 @@ class KeeperLab:
         """A keeper as the supervisor starts it."""
         self._write_listening()
         self.write_code()
-        settings_fd = os.memfd_create("settings")
-        os.write(settings_fd, config.encode(self.settings))
         ready, writing = os.pipe()
-        descriptors = (settings_fd, self.board.fd, writing)
-        names = ("--settings-fd", "--board-fd", "--ready-fd")
-        arguments = [text for name, fd in zip(names, descriptors, strict=True) for text in (name, str(fd))]
-        self.process = _spawn(arguments, descriptors)
-        os.close(settings_fd)
-        os.close(writing)
         try:
+            self.process = self.spawn_process(writing)
+            os.close(writing)
             assert await asyncio.to_thread(os.read, ready, 64) == b"ready\n"
         finally:
             os.close(ready)
         return self.process
+
+    def spawn_process(self, ready_fd: int | None = None) -> subprocess.Popen[bytes]:
+        settings_fd = os.memfd_create("settings")
+        os.write(settings_fd, config.encode(self.settings))
+        given = {"--settings-fd": settings_fd, "--board-fd": self.board.fd}
+        if ready_fd is not None:
+            given["--ready-fd"] = ready_fd
+        arguments = [text for name, fd in given.items() for text in (name, str(fd))]
+        process = subprocess.Popen([sys.executable, "-m", "oca.keeper", *arguments], pass_fds=tuple(given.values()))
+        os.close(settings_fd)
+        return process
 
     async def worker(self, number: int = 0) -> LabWorker:
         worker = LabWorker(self, number)
@@ -580,10 +585,6 @@ class KeeperLab:
             await source.close()
         await self.plane.close()
         self.board.close()
-
-
-def _spawn(arguments: list[str], descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "oca.keeper", *arguments], pass_fds=descriptors)
 
 
 class _Real:
