@@ -6,8 +6,8 @@ How it is started (by the supervisor, with `exec`, or by a test)::
 
 `--settings-fd`: a memfd (or file) with `chassis.config.encode(oca.config.Appliance)`; `--board-fd`: the store's board;
 `--ready-fd`: gets one line `ready\\n` when the disks are open and the link accepts workers, then it is closed. Enrolment goes on
-behind it: a box without a certificate answers misses with a clear failure. SIGTERM and SIGINT stop it with the disks clean
-(exit 0). Exit 2: settings or disks that somebody has to look at (the log says which). It also stops when its parent dies.
+behind it: a box without a certificate answers misses with a clear failure. SIGTERM stops it with the disks clean (exit 0),
+SIGINT is the supervisor's business. Exit 2: settings or disks that somebody has to look at (the log says which). It also stops when its parent dies.
 
 What it reads and writes in `state_dir` (all written whole and renamed, so that a reader sees the old or the new):
 

@@ -54,8 +54,9 @@ def read_settings(descriptor: int) -> Appliance:
 async def _serve(settings: Appliance, board: Board, ready_fd: int | None, parent: int) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # The terminal's Ctrl-C reaches every process of the group; only the supervisor decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     keeper = Keeper(settings, await open_store(settings, board, SYSTEM_CLOCK))
     watching = _watch_parent(parent, stop.set)
     try:

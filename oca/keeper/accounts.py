@@ -20,7 +20,7 @@ class Accounts:
         self.client_requests = 0
         self.client_bytes = 0
         self.content_misses = 0
-        self._hits = [0, 0]
+        self.missed_bytes = 0
         self._peering = [0, 0]
         self._ledger = ledger
         self._metrics = metrics
@@ -37,9 +37,8 @@ class Accounts:
         for _, requests, count in served.peers:
             self._peering[0] += requests
             self._peering[1] += count
-        self._hits[0] += served.hit_requests
-        self._hits[1] += served.hit_bytes
         self.content_misses += served.miss_requests
+        self.missed_bytes += served.miss_bytes
         self._connections[worker] = served.connections
         sent = sum(count for _, _, count in served.clients) + sum(count for _, _, count in served.peers)
         self._sent.append((self._clock.monotonic_s(), sent))
@@ -61,8 +60,11 @@ class Accounts:
 
     def sources(self) -> tuple[SourceTraffic, ...]:
         """Counters since the start, by source and purpose."""
+        # Peers are answered from the store only, so that every miss is a player's.
+        hit_requests = max(0, self.client_requests - self.content_misses)
+        hit_bytes = max(0, self.client_bytes - self.missed_bytes)
         own = [
-            SourceTraffic(Source.HIT, Purpose.CLIENT, *self._hits),
+            SourceTraffic(Source.HIT, Purpose.CLIENT, hit_requests, hit_bytes),
             SourceTraffic(Source.HIT, Purpose.PEERING, *self._peering),
         ]
         metrics = self._metrics

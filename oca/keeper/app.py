@@ -36,9 +36,9 @@ from oca.keeper.upstream import HttpUpstream
 from oca.link.files import KeeperStatus, Listening
 from oca.link.messages import Reload, ReloadWhat
 from oca.link.server import LinkServer
+from oca.link.settings import store_settings
 from oca.store.board import Board
 from oca.store.disk_writer import Gone
-from oca.store.disks import DiskSettings, StoreSettings
 from oca.store.errors import DiskBusy, StoreError
 from oca.store.writer import StoreWriter
 
@@ -46,18 +46,6 @@ LOCK_PATIENCE_S = 5.0
 STATUS_EVERY_S = 1.0
 FIRST_RESTART_S = 0.5
 LONGEST_RESTART_S = 15.0
-
-
-def store_settings(settings: Appliance) -> StoreSettings:
-    """The store's own settings from the appliance's."""
-    store = settings.store
-    return StoreSettings(
-        disks=tuple(DiskSettings(disk.path, disk.quota_bytes, disk.weight) for disk in store.disks),
-        extent_bytes=store.extent_bytes,
-        index_map_bytes=store.index_map_bytes,
-        cache_share=store.cache_share,
-        policy=store.policy,
-    )
 
 
 async def open_store(settings: Appliance, board: Board, clock: Clock) -> StoreWriter:

@@ -107,6 +107,8 @@ class Reporter:
 
     async def keep(self) -> None:
         """Write what is not acknowledged to the disk."""
+        for what, rows in self._ledger.take_losses():
+            self._metrics.traffic_dropped.labels(what).inc(rows)
         data = msgspec.json.encode(self._ledger.spool())
         try:
             await asyncio.to_thread(write_atomically, self._state.folder / SPOOL, data)
@@ -152,6 +154,7 @@ class Reporter:
                 # Repeating it would never help, and would hold up all that comes after it.
                 self._log.error("report-refused", sequence=report.sequence, detail=str(error))
                 self._metrics.reports.labels("refused").inc()
+                self._metrics.traffic_dropped.labels("refused").inc(len(report.traffic))
                 self._ledger.under_way = None
                 self._holdings.forgotten()
                 self._orders.forgotten()

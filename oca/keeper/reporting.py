@@ -47,8 +47,8 @@ class Ledger:
     def __init__(self, spool: Spool | None = None) -> None:
         self.under_way: ApplianceReport | None = spool.under_way if spool else None
         self._rows: dict[tuple[str, int], _Row] = {}
-        self.merged_rows = 0
-        self.dropped_rows = 0
+        self._merged_rows = 0
+        self._dropped_rows = 0
         for row in spool.gathered if spool else ():
             self._add(row.key, row.hour, row.requests, row.served_bytes)
 
@@ -65,6 +65,12 @@ class Ledger:
         chosen = sorted(self._rows, key=lambda name: (name[1], name[0]))[:MAX_ROWS_A_REPORT]
         rows = [(key, hour, self._rows.pop((key, hour))) for key, hour in chosen]
         return tuple(FileTraffic(key, hour, row.requests, row.served_bytes) for key, hour, row in rows)
+
+    def take_losses(self) -> tuple[tuple[str, int], ...]:
+        """(what, rows) that the bound cost since the last call."""
+        lost = (("merged", self._merged_rows), ("dropped", self._dropped_rows))
+        self._merged_rows = self._dropped_rows = 0
+        return tuple(loss for loss in lost if loss[1])
 
     def spool(self) -> Spool:
         rows = (FileTraffic(key, hour, row.requests, row.served_bytes) for (key, hour), row in self._rows.items())
@@ -83,13 +89,13 @@ class Ledger:
             # The newest hours stay as they are: they are what a planner wants most.
             at = hour if newest - hour < DAY_S else hour - hour % DAY_S
             self._add(key, at, row.requests, row.served_bytes)
-        self.merged_rows += len(before) - len(self._rows)
+        self._merged_rows += len(before) - len(self._rows)
         while len(self._rows) > MAX_ROWS * 3 // 4:
             oldest = min(hour for _, hour in self._rows)
             gone = [name for name in self._rows if name[1] == oldest]
             for name in gone[: len(self._rows) - MAX_ROWS * 3 // 4]:
                 del self._rows[name]
-                self.dropped_rows += 1
+                self._dropped_rows += 1
 
 
 class Changes(Generic[K, V]):

@@ -110,7 +110,7 @@ class HttpUpstream:
         if source.kind is SourceKind.PEER:
             headers["Cache-Control"] = "only-if-cached"
         try:
-            async with asyncio.timeout(self._limits.connect_s + self._limits.first_byte_s):
+            async with asyncio.timeout(self._limits.first_byte_s):
                 return await self._opened().get(url, headers=headers, ssl=self._context(source), allow_redirects=False)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise SourceFailed(Outcome.UNREACHABLE, f"{source.name}: {error or type(error).__name__}") from error

@@ -110,6 +110,10 @@ class FakeControlPlane:
         self.asked: Counter[str] = Counter()
         self.away = False
         self.lose_answers = 0
+        self.refuse = 0
+        """Reports to refuse as not possible."""
+        self.code_secret = SECRET
+        """What the operator copied into the code file."""
         self.url = ""
         self._folder = folder
         self._sockets: set[web.WebSocketResponse] = set()
@@ -117,7 +121,7 @@ class FakeControlPlane:
 
     @property
     def code(self) -> str:
-        return f"{SECRET}.{certificates.ca_fingerprint(self.ca_pem)}"
+        return f"{self.code_secret}.{certificates.ca_fingerprint(self.ca_pem)}"
 
     def files(self, name: str, kind: PeerKind = PeerKind.SERVICE) -> TlsFiles:
         """A certificate of this CA for a server of the test."""
@@ -209,6 +213,9 @@ class FakeControlPlane:
 
     async def _report(self, request: web.Request) -> web.Response:
         report = msgspec.json.decode(await request.read(), type=ApplianceReport)
+        if self.refuse:
+            self.refuse -= 1
+            return web.Response(status=422)
         judgement = judge(self.reported, report)
         self.reported = judgement.after
         self.reports.append(report)

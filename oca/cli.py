@@ -1,0 +1,141 @@
+"""`lowtide oca …`: run an appliance, see how it is, check its disks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chassis.command import settings_or_exit
+from oca.config import Appliance
+from oca.link.files import KeeperStatus, Listening
+
+if TYPE_CHECKING:
+    from oca.store.writer import StoreWriter
+
+T = TypeVar("T")
+NAME = "oca"
+STALE_S = 5.0
+
+app = typer.Typer(help="The appliance.", no_args_is_help=True, pretty_exceptions_enable=False)
+store_app = typer.Typer(help="The disks of a stopped appliance.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the settings.")]
+ReadyFd = Annotated[int | None, typer.Option("--ready-fd", help="Descriptor that gets one JSON line once it serves.")]
+
+
+@app.command("run")
+def run_command(config: Config = None, ready_fd: ReadyFd = None) -> None:
+    """Run the appliance (a supervisor, its workers and a keeper) until it is told to stop."""
+    from oca.supervisor.app import run
+
+    raise typer.Exit(run(settings_or_exit(NAME, Appliance, config), ready_fd))
+
+
+@app.command("status")
+def status_command(
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what the keeper wrote, as it is.")] = False,
+) -> None:
+    """Say how the appliance on this machine is. Exit code 0 when it is ready, 1 otherwise."""
+    settings = settings_or_exit(NAME, Appliance, config)
+    run_dir = Path(settings.state_dir) / "run"
+    status = _read(run_dir / "keeper.json", KeeperStatus)
+    if status is None:
+        typer.echo(f"The appliance of {settings.state_dir} has not run yet.", err=True)
+        raise typer.Exit(1)
+    fresh = time.time() - status.written_at <= STALE_S
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(status), indent=2).decode())
+    else:
+        _print_status(status, _read(run_dir / "listening.json", Listening), fresh)
+    raise typer.Exit(0 if fresh and status.ready else 1)
+
+
+@store_app.command("check")
+def check_command(config: Config = None) -> None:
+    """Read every block of every disk and compare it with the index. Bad blocks are quarantined, as the appliance would.
+
+    The appliance must be stopped. Exit code 0 when all is well, 1 when something was bad, 2 when a disk cannot be opened.
+    """
+    import lmdb
+
+    from oca.link.settings import store_settings
+    from oca.store.board import Board, BoardShape
+    from oca.store.errors import StoreError
+    from oca.store.writer import StoreWriter
+
+    settings = settings_or_exit(NAME, Appliance, config)
+    absent = [disk.path for disk in settings.store.disks if not Path(disk.path, "lowtide-disk.json").exists()]
+    if absent:
+        typer.echo(f"No disk there yet: {', '.join(absent)}", err=True)
+        raise typer.Exit(2)
+    board = Board.create(BoardShape(workers=1, disks=len(settings.store.disks)))
+    try:
+        store = StoreWriter.open(store_settings(settings), board, time.time)
+    except (StoreError, OSError, lmdb.Error) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    try:
+        bad = _check_disks(store)
+    finally:
+        store.close()
+        board.close()
+    raise typer.Exit(1 if bad else 0)
+
+
+def _check_disks(store: StoreWriter) -> bool:
+    """Scrubs everything once and prints a line per disk; True when something is wrong."""
+    wrong = False
+    found = store.scrub_some(sys.maxsize)
+    for disk in store.statistics():
+        recovery = store.recovered.get(disk.number)
+        stopped = "stopped in order" if recovery is not None and recovery.clean else "was not stopped in order"
+        if disk.failure is not None or disk.number not in found:
+            typer.echo(f"{disk.path}: taken out: {disk.failure}")
+            wrong = True
+            continue
+        scrubbed = found[disk.number]
+        typer.echo(
+            f"{disk.path}: {disk.objects} files in {disk.extents} extents, {scrubbed.blocks} blocks read, "
+            f"{scrubbed.bad_blocks} bad, {disk.used_bytes} of {disk.quota_bytes} bytes used; it {stopped}"
+        )
+        wrong = wrong or scrubbed.bad_blocks > 0
+    for number, why in store.unavailable.items():
+        typer.echo(f"{store.settings.disks[number].path}: cannot be opened: {why}")
+        wrong = True
+    return wrong
+
+
+def _read(path: Path, type_: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=type_)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool) -> None:
+    table = Table(show_header=False, title=f"appliance {status.appliance_id or '(not enrolled)'}", title_justify="left")
+    orders = ", ".join(f"{count} {state}" for state, count in status.orders.items() if count) or "none"
+    rows = {
+        "running": "yes" if fresh else f"no: the last word is {time.time() - status.written_at:.0f} s old",
+        "ready": "yes" if status.ready else f"no: {status.sentence}",
+        "state": status.state,
+        "control plane": "connected" if status.connected else "away",
+        "score": f"{status.score:g} {' '.join(status.reasons)}",
+        "plan": f"{status.plan_number}; orders: {orders}",
+        "keys": f"number {status.keys_number}",
+        "held": f"{status.held_files} files, {status.held_bytes} bytes",
+    }
+    if listening is not None:
+        rows |= {"players": listening.media, "peers": listening.peers, "status page": listening.status}
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(file=sys.stdout).print(table)

@@ -1,0 +1,176 @@
+"""Reports: nothing counted twice, nothing lost, soon after a change; heartbeat, keys and state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import msgspec
+
+from contracts.keys import KeySet, KeyUse
+from contracts.places import ApplianceState
+from contracts.plans import SourceKind
+from control_plane.ingestion import Reported
+from oca.link.files import Desired
+from oca.link.messages import Reload, ReloadWhat, Served
+from tests.oca.keeper.lab import MIB, SigningKey, keeper_lab, until
+
+KEY = "vod|/media/t/hd/v.mp4"
+
+
+def served(requests: int, count: int, *, connections: int = 3) -> Served:
+    return Served(
+        clients=((KEY, requests, count),),
+        peers=((KEY, 1, 10),),
+        hit_requests=requests,
+        hit_bytes=count,
+        miss_requests=0,
+        miss_bytes=0,
+        connections=connections,
+    )
+
+
+async def test_what_workers_served_is_reported_by_file_once(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        await lab.start()
+        workers = [await lab.worker(0), await lab.worker(1)]
+        for worker in workers:
+            worker.send(served(2, 1000))
+        await until(lambda: lab.plane.traffic[KEY] == 2000)
+        await until(lambda: lab.plane.reports[-1].client_requests == 4)
+        report = lab.plane.reports[-1]
+        assert (report.client_bytes, report.connections) == (2000, 6)
+        rows = {(row.source.value, row.purpose.value): (row.requests, row.bytes) for row in report.sources}
+        assert rows == {("hit", "client"): (4, 2000), ("hit", "peering"): (2, 20)}
+        assert report.egress_bps == 8 * 2020 / 10
+        await asyncio.sleep(0.7)
+        assert lab.plane.traffic[KEY] == 2000
+
+
+async def test_an_answer_that_is_lost_counts_nothing_twice_also_over_a_restart(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        await lab.start()
+        worker = await lab.worker()
+        await until(lambda: lab.plane.reports)
+        lab.plane.lose_answers = 1_000
+        worker.send(served(1, 500))
+        await until(lambda: lab.plane.traffic[KEY] == 500)
+        worker.send(served(1, 70))
+        await until(lambda: json.loads((lab.state_dir / "spool.json").read_text())["under_way"] is not None)
+        await worker.close()
+        await lab.stop()
+        lab.plane.lose_answers = 0
+        await lab.start()
+        await until(lambda: lab.plane.traffic[KEY] == 570)
+        await asyncio.sleep(0.7)
+        assert lab.plane.traffic[KEY] == 570
+        assert len({report.boot_id for report in lab.plane.reports}) == 2
+        assert lab.plane.reported.holdings_known
+
+
+async def test_while_the_control_plane_is_away_traffic_waits_on_disk(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        keeper = await lab.start()
+        worker = await lab.worker()
+        await until(lambda: lab.plane.reports)
+        lab.plane.away = True
+        for _ in range(5):
+            worker.send(served(1, 100))
+        await until(lambda: keeper.accounts.client_requests == 5)
+        await worker.close()
+        await lab.stop()
+        assert lab.plane.traffic[KEY] == 0
+        lab.plane.away = False
+        await lab.start()
+        await until(lambda: lab.plane.traffic[KEY] == 500)
+
+
+async def test_holdings_go_in_full_once_and_then_as_changes(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        file = lab.publish("t/hd/v.mp4", MIB)
+        await lab.source(SourceKind.ORIGIN, "origin", [file])
+        await lab.start()
+        worker = await lab.worker()
+        await until(lambda: lab.plane.reports)
+        assert lab.plane.reports[0].holdings_full
+        await worker.bytes_of(file)
+        await until(lambda: any(h.present_bytes == MIB for r in lab.plane.reports for h in r.holdings))
+        await until(lambda: lab.plane.reports[-1].holdings == ())
+        assert [report.holdings_full for report in lab.plane.reports[1:]].count(True) == 0
+        lab.plane.reported = Reported()
+        await until(lambda: lab.plane.reports[-1].holdings_full)
+        assert [holding.key for holding in lab.plane.reports[-1].holdings] == [file.key]
+
+
+async def test_beats_say_whether_somebody_serves(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        await lab.start()
+        await until(lambda: lab.plane.beats)
+        assert not lab.plane.beats[-1].serving
+        worker = await lab.worker()
+        await until(lambda: lab.plane.beats[-1].serving)
+        await worker.close()
+        await until(lambda: not lab.plane.beats[-1].serving)
+        await until(lambda: "no-workers" in lab.plane.reports[-1].reasons)
+        assert lab.plane.reports[-1].score == 0.0
+
+
+async def test_a_nudge_brings_keys_state_and_tells_the_workers(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        await lab.start()
+        worker = await lab.worker()
+        await until(lambda: lab.plane.beats)
+        lab.plane.keys = KeySet(2, (*lab.plane.keys.keys, SigningKey("m-2", KeyUse.MEDIA).public))
+        lab.plane.state = "draining"
+        await lab.plane.nudge()
+        await until(lambda: {Reload(ReloadWhat.KEYS), Reload(ReloadWhat.STATE)} <= set(worker.reloads))
+        kept = msgspec.json.decode((lab.state_dir / "keys.json").read_bytes(), type=KeySet)
+        assert set(kept.of(KeyUse.MEDIA)) == {"m-1", "m-2"}
+        desired = msgspec.json.decode((lab.state_dir / "desired.json").read_bytes(), type=Desired)
+        assert desired.state is ApplianceState.DRAINING
+        await until(lambda: lab.plane.reports[-1].state == "draining")
+
+
+async def test_enrolment_is_said_to_workers_and_the_code_is_used_up(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        right = lab.plane.ca_pem
+        lab.write_code()
+        lab.plane.away = True
+        keeper = await lab.start(joined=False)
+        worker = await lab.worker()
+        ended = await worker.end(worker.want(KEY))
+        assert (ended.__class__.__name__, getattr(ended, "why", "")) == ("Failed", "NO_DIGESTS")
+        assert not keeper.status().ready
+        lab.plane.away = False
+        await until(keeper.connection.enrolled.is_set)
+        await until(lambda: Reload(ReloadWhat.TLS) in worker.reloads)
+        assert keeper.connection.appliance_id == "a-1"
+        assert not (tmp_path / "enrol.code").exists()
+        assert (lab.state_dir / "tls" / "ca.pem").read_text() == right
+
+
+async def test_a_code_that_is_put_right_is_taken_without_a_restart(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        good = lab.plane.code
+        lab.plane.code_secret = "WRONG"
+        keeper = await lab.start(joined=False)
+        await until(lambda: lab.plane.asked["/v1/enrol"] >= 1)
+        assert not keeper.connection.enrolled.is_set()
+        (tmp_path / "enrol.code").write_text(good)
+        await until(keeper.connection.enrolled.is_set)
+
+
+async def test_a_report_that_is_refused_holds_nothing_up_and_its_loss_is_counted(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        keeper = await lab.start()
+        worker = await lab.worker()
+        await until(lambda: lab.plane.reports)
+        lab.plane.refuse = 1
+        worker.send(served(1, 40))
+        await until(lambda: lab.plane.refuse == 0)
+        worker.send(served(1, 2))
+        await until(lambda: lab.plane.traffic[KEY] in (2, 42))
+        lost = b'lowtide_keeper_traffic_rows_dropped_total{what="refused"} 1.0' in keeper.metrics.text()
+        assert lost == (lab.plane.traffic[KEY] == 2)
+        await until(lambda: lab.plane.reported.holdings_known)
