@@ -16,7 +16,7 @@ from companions.playback.api import ApiRules, PlaybackApi
 from companions.playback.config import Log, Playback
 from companions.playback.media_keys import KeyRegistration
 from companions.playback.metrics import PlaybackMetrics
-from companions.playback.pages import add_pages
+from companions.playback.pages import add_pages, page_folder
 from companions.playback.playlog import LogFile, NoEvents, PlaybackEvents, PlayLog
 from companions.playback.plays import Desk, PlayRules, Plays
 from companions.playback.rankings import Rankings
@@ -77,7 +77,7 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
         cors=Cors(settings.http.cors_origins),
         listener=listener,
     )
-    add_pages(app)
+    add_pages(app, page_folder())
     service.background("playback-streams", partial(_count_streams, records, metrics, clock))
     service.background("playback-sweep", partial(_sweep, records, settings.sessions.keep_s, clock))
     service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from aiohttp import web
 
-import web as pages
+from chassis.errors import ConfigError
 
 CONTENT_SECURITY = (
     "default-src 'self'; connect-src *; media-src * blob:; img-src * data:; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-_ROOT = Path(pages.__file__).parent
 
 
-def add_pages(app: web.Application) -> None:
+def page_folder() -> Path:
+    """The folder `web`. Raises ConfigError when that package is not installed."""
+    spec = importlib.util.find_spec("web")
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not places:
+        raise ConfigError(("the package web is not installed: there is no viewer page to serve",))
+    return Path(places[0])
+
+
+def add_pages(app: web.Application, folder: Path) -> None:
     """Serves the page at `/` and its files under `/web/`; browsers ask again whether they changed."""
-    app.router.add_get("/", _index)
-    for folder in ("viewer", "vendor"):
-        app.router.add_static(f"/web/{folder}/", _ROOT / folder)
+
+    async def index(_request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Security-Policy": CONTENT_SECURITY, "Referrer-Policy": "no-referrer"}
+        return web.FileResponse(folder / "viewer" / "index.html", headers=headers)
+
+    app.router.add_get("/", index)
+    for name in ("viewer", "vendor"):
+        app.router.add_static(f"/web/{name}/", folder / name)
     app.on_response_prepare.append(_caching)
-
-
-async def _index(_request: web.Request) -> web.StreamResponse:
-    return web.FileResponse(_ROOT / "viewer" / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY})
 
 
 async def _caching(request: web.Request, response: web.StreamResponse) -> None:

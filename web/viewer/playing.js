@@ -1,0 +1,158 @@
+// A play: session at playback, Shaka Player on its DASH manifest, heartbeats, and what is happening, for those who look.
+import { call, deviceId } from "./services.js";
+
+const SHAKA = "/web/vendor/shaka-player/shaka-player.compiled-es2021.js";
+const WATCH_MS = 500;
+const STOP_WORDS = {
+  "another-play-on-this-device": "This went on in another window of this browser.",
+  "too-many-streams": "Other devices of your account took all streams of your plan.",
+  "expired": "This session has expired.",
+  "stopped": "This session was stopped.",
+};
+
+let loading = null;
+
+function shaka() {
+  loading ??= new Promise((resolve, reject) => {
+    const tag = Object.assign(document.createElement("script"), { src: SHAKA });
+    tag.onload = () => {
+      window.shaka.polyfill.installAll();
+      resolve(window.shaka);
+    };
+    tag.onerror = () => {
+      loading = null;
+      reject(new Error("The player could not be loaded. Check the connection and try again."));
+    };
+    document.head.append(tag);
+  });
+  return loading;
+}
+
+export class Playing {
+  /** `onFacts(facts)` is told twice a second what is happening, `onStop(words)` when playback cannot go on. */
+  constructor(video, { onFacts, onStop }) {
+    this.video = video;
+    this.onFacts = onFacts;
+    this.onStop = onStop;
+    this.facts = { host: "", hosts: new Set(), bytes: 0, rebuffers: 0, switches: 0, firstFrameMs: null };
+    this.timers = [];
+    this.over = false;
+  }
+
+  async start(titleId, profile) {
+    this.pressedAt = performance.now();
+    const demo_network = profile.settings?.demo_network ?? "";
+    const request = { title_id: titleId, profile_id: profile.id, device_id: deviceId(), demo_network };
+    const [library, session] = await Promise.all([shaka(), call("playback", "POST", "/v1/play", request)]);
+    this.session = session;
+    if (this.over) return this.say("stop");
+    if (!library.Player.isBrowserSupported()) throw new Error("This browser cannot play this kind of video.");
+    this.player = new library.Player();
+    await this.player.attach(this.video);
+    this.configure(library);
+    this.listen(library);
+    await this.player.load(session.dash_url, session.position_s);
+    this.timers.push(setInterval(() => this.look(), WATCH_MS));
+    this.timers.push(setInterval(() => this.say(this.video.paused ? "pause" : "beat"), session.heartbeat_interval_s * 1000));
+    this.say("start");
+    await this.video.play().catch(() => {}); // the browser wants a click first: the controls are there
+  }
+
+  configure() {
+    const retryParameters = { maxAttempts: 6, baseDelay: 100, backoffFactor: 1.6, timeout: 15_000, stallTimeout: 4_000, connectionTimeout: 3_000 };
+    this.player.configure({
+      streaming: { bufferingGoal: 24, rebufferingGoal: 1, bufferBehind: 30, retryParameters },
+      manifest: { retryParameters },
+      abr: { enabled: true, defaultBandwidthEstimate: 4_000_000 },
+    });
+  }
+
+  listen(library) {
+    const segment = library.net.NetworkingEngine.RequestType.SEGMENT;
+    this.player.getNetworkingEngine().registerResponseFilter((type, response) => {
+      if (type !== segment) return;
+      this.facts.host = new URL(response.uri).host;
+      this.facts.hosts.add(this.facts.host);
+      this.facts.bytes += response.data.byteLength;
+    });
+    this.player.addEventListener("adaptation", () => { this.facts.switches += 1; });
+    this.player.addEventListener("error", ({ detail }) => this.stop(wordsOf(detail, library)));
+    this.video.addEventListener("waiting", () => {
+      if (this.facts.firstFrameMs !== null && !this.video.seeking) this.facts.rebuffers += 1;
+    });
+    this.video.addEventListener("playing", () => {
+      this.facts.firstFrameMs ??= Math.round(performance.now() - this.pressedAt);
+    });
+    this.video.addEventListener("pause", () => this.say("pause"));
+    this.leaving = () => this.say("stop");
+    addEventListener("pagehide", this.leaving);
+  }
+
+  look() {
+    const track = this.player.getVariantTracks().find((one) => one.active);
+    const stats = this.player.getStats();
+    this.rendition = track?.originalVideoId ?? "";
+    this.onFacts({
+      ...this.facts,
+      hosts: [...this.facts.hosts],
+      rendition: this.rendition,
+      height: track?.height ?? 0,
+      bps: track?.bandwidth ?? 0,
+      estimateBps: stats.estimatedBandwidth || 0,
+      bufferS: this.bufferS(),
+      dropped: stats.droppedFrames || 0,
+    });
+  }
+
+  bufferS() {
+    const { buffered, currentTime } = this.video;
+    for (let part = 0; part < buffered.length; part += 1) {
+      if (buffered.start(part) <= currentTime + 0.1 && currentTime <= buffered.end(part)) return buffered.end(part) - currentTime;
+    }
+    return 0;
+  }
+
+  /** A heartbeat. One that is lost does no harm: the next one says more. */
+  async say(event) {
+    if (!this.session || this.told) return;
+    if (event === "stop") this.told = true;
+    const body = JSON.stringify({
+      event,
+      position_s: this.video.currentTime || this.session.position_s,
+      rendition: this.rendition ?? "",
+      rebuffers: this.facts.rebuffers,
+      bytes: this.facts.bytes,
+    });
+    try {
+      const headers = { "Content-Type": "application/json" };
+      const answer = await fetch(this.session.heartbeat_url, { method: "POST", headers, body, keepalive: true });
+      const said = answer.ok ? await answer.json() : { go_on: true };
+      if (!said.go_on && event !== "stop") this.stop(STOP_WORDS[said.reason] ?? said.reason);
+    } catch {
+      // The network is away; playback goes on from the buffer and other appliances.
+    }
+  }
+
+  stop(words) {
+    if (this.over) return;
+    this.video.pause();
+    this.onStop(words);
+    this.close();
+  }
+
+  async close() {
+    if (this.over) return;
+    this.over = true;
+    this.timers.forEach(clearInterval);
+    removeEventListener("pagehide", this.leaving);
+    this.say("stop");
+    await this.player?.destroy();
+  }
+}
+
+function wordsOf(error, library) {
+  const { Category } = library.util.Error;
+  if (error.category === Category.NETWORK) return "No place that has this title answers any more. Check the connection and try again.";
+  if (error.category === Category.MEDIA || error.category === Category.MANIFEST) return `This title cannot be decoded here (error ${error.code}).`;
+  return `Playback failed (error ${error.code}).`;
+}
