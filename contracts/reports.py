@@ -147,6 +147,10 @@ class ReportAnswer(msgspec.Struct, frozen=True):
 
 
 class TrafficImport(msgspec.Struct, frozen=True):
-    """Operator: past traffic of a site from another system (`POST /v1/sites/ID/traffic`)."""
+    """Operator: past traffic of a site from another system (`POST /v1/sites/ID/traffic`).
+
+    What was imported before for the same key and hour is replaced, so that an import may be repeated: keep the rows of one
+    key and hour in one import.
+    """
 
     traffic: tuple[FileTraffic, ...]
