@@ -85,7 +85,9 @@ async def _open_desk(service: Service, folder: Path, clock: Clock) -> Desk:
     )
     metrics = ControlPlaneMetrics(service.metrics)
     metrics.plan_number.set(registry.plan.number if registry.plan else 0)
-    return Desk(database, registry, ChangeLog(starts), metrics, clock)
+    desk = Desk(database, registry, ChangeLog(starts), metrics, clock)
+    desk.count_suspects()
+    return desk
 
 
 def _names(settings: ControlPlaneSettings) -> tuple[str, ...]:

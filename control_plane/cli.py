@@ -19,7 +19,15 @@ from chassis.client import ServiceClient
 from chassis.errors import ChassisError, ServiceError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from contracts.overview import FileList, Overview
-from contracts.places import Appliance, ApplianceRegistration, ApplianceState, Site, SiteList, StateChange
+from contracts.places import (
+    Appliance,
+    ApplianceList,
+    ApplianceRegistration,
+    ApplianceState,
+    Site,
+    SiteList,
+    StateChange,
+)
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
 from control_plane.config import NAME, ControlPlaneSettings
 
@@ -119,6 +127,18 @@ def delete_site(site_id: str, url: Url, token_file: TokenFile) -> None:
     Console().print(f"site {site_id} is gone")
 
 
+@appliances_app.command("list")
+def list_appliances(url: Url, token_file: TokenFile) -> None:
+    """All appliances; `overview` shows how they are."""
+    found = _call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList))
+    table = Table("appliance", "site", "cluster", "state", "disk", "players", "peers")
+    for item in found.appliances:
+        disk = f"{item.disk_bytes / GB:.2f} GB"
+        players = " ".join(item.player_urls)
+        table.add_row(item.id, item.site_id, item.manifest_cluster, item.state.value, disk, players, item.peer_url)
+    Console().print(table)
+
+
 @appliances_app.command("put")
 def put_appliance(
     appliance_id: str,
@@ -186,7 +206,7 @@ def list_plans(url: Url, token_file: TokenFile) -> None:
         Console().print(_plan_words(plan))
 
 
-@plan_app.command("explain")
+@app.command()
 def explain(
     key: str,
     url: Url,

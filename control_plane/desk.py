@@ -71,8 +71,13 @@ class Desk:
             get_logger("control_plane.health").info("suspicion", appliance=box.id, reason=word)
         if after is not None and before is None:
             self.metrics.suspects.labels(after.value).inc()
-        self.metrics.suspects_now.set(sum(other.pulse.suspect is not None for other in self.registry.boxes.values()))
+        if (after is None) != (before is None):
+            self.count_suspects()
         self.tell(told)
+
+    def count_suspects(self) -> None:
+        """Puts the gauge right: at a start, and when a suspect came or went."""
+        self.metrics.suspects_now.set(sum(box.pulse.suspect is not None for box in self.registry.boxes.values()))
 
     def pass_time(self) -> None:
         """Who was silent too long is suspect from now on."""

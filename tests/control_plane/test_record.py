@@ -157,6 +157,7 @@ async def test_a_stream_that_beats_is_believed_and_one_that_breaks_is_suspect_at
         await until(plane, lambda item: not item.health.suspect and item.connected)
         assert (await shown(plane)).health.load == 0.3
         transport = socket._response.connection.transport  # type: ignore[union-attr]
+        assert transport is not None
         transport.abort()
         assert await until(plane, lambda item: item.health.suspect) < 1.0
     found = await shown(plane)

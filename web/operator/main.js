@@ -1,0 +1,98 @@
+// Keeps the state, asks the control plane every two seconds, draws.
+
+import { h, render } from "../vendor/preact/preact.mjs";
+import { Refusal, forgetToken, get, keepToken, token } from "./api.js";
+import { noHistory, withOverview } from "./rates.js";
+import { App } from "./views.js";
+
+const REFRESH_MS = 2000;
+const TYPING_MS = 250;
+const FILES_SHOWN = 12;
+
+let state = {
+  token: token(),
+  overview: null,
+  history: noHistory(),
+  problem: null,
+  words: "",
+  files: null,
+  explained: null,
+};
+let typing = null;
+let turn = 0;
+
+function show(changes) {
+  state = { ...state, ...changes };
+  render(h(App, { state, act }), document.getElementById("page"));
+}
+
+const act = {
+  enter(text) {
+    keepToken(text);
+    show({ token: text, problem: null });
+    refresh();
+  },
+  leave() {
+    forgetToken();
+    show({ token: null, overview: null, history: noHistory(), problem: null, files: null, explained: null, words: "" });
+  },
+  search(words) {
+    show({ words });
+    clearTimeout(typing);
+    typing = setTimeout(() => search(words), TYPING_MS);
+  },
+  async explain(key) {
+    const sites = state.overview.sites.map((item) => item.site.id);
+    const answers = await Promise.all(sites.map((site) => explanation(key, site)));
+    show({ explained: { key, answers } });
+  },
+};
+
+async function search(words) {
+  if (!words.trim()) return show({ files: null, explained: null });
+  try {
+    const found = await get("/v1/files", { q: words.trim(), limit: FILES_SHOWN });
+    if (words === state.words) show({ files: found.files });
+  } catch (error) {
+    refused(error);
+  }
+}
+
+async function explanation(key, site) {
+  try {
+    return { site, answer: await get("/v1/plans/latest/explain", { key, site }) };
+  } catch (error) {
+    return { site, problem: error.message };
+  }
+}
+
+function refused(error) {
+  if (!(error instanceof Refusal)) throw error;
+  if (error.status === 401) {
+    forgetToken();
+    show({ token: null, overview: null, problem: "The token was not accepted." });
+  } else {
+    show({ problem: error.message });
+  }
+}
+
+async function refresh() {
+  const mine = ++turn;
+  if (state.token && !document.hidden) {
+    try {
+      const overview = await get("/v1/overview");
+      if (mine === turn && state.token) show({ overview, history: withOverview(state.history, overview), problem: null });
+    } catch (error) {
+      if (mine === turn) refused(error);
+    }
+  }
+  if (mine === turn) setTimeout(() => mine === turn && refresh(), REFRESH_MS);
+}
+
+document.addEventListener("visibilitychange", () => !document.hidden && refresh());
+addEventListener("hashchange", () => {
+  const given = token();
+  if (given !== state.token) act.enter(given);
+});
+show({});
+refresh();
