@@ -179,6 +179,8 @@ class Worker:
 
     def orphaned(self) -> None:
         """The supervisor is gone: serve on while a new generation may bind beside us, then drain."""
+        if self._stop.done():
+            return
         self._log.write("warning", "supervisor-gone", serves_on_s=ORPHAN_S)
         self._loop.call_later(ORPHAN_S, self.stop, Stopping.ORPHANED)
 

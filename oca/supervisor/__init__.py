@@ -1,0 +1,14 @@
+"""The supervisor of an appliance (DESIGN §3.1): opens the listening sockets for life, starts keeper and workers by `exec`, restarts what
+dies, and answers `/healthz`, `/readyz`, `/metrics` for them.
+
+    from oca.supervisor.app import run
+    raise SystemExit(run(settings, ready_fd=None))       # `lowtide oca run` does this
+
+    slots      which worker serves which slot, and who is started when: a pure table
+    sockets    one SO_REUSEPORT listening socket per slot and listener
+    children   exec, readiness, death
+    status     readiness in words, metrics of all processes in one text
+    app        the composition root
+
+It imports neither worker nor keeper. What goes down with `exec` is said in `oca.link.handover` and `oca.keeper`.
+"""

@@ -1,0 +1,302 @@
+"""The composition root of an appliance: sockets, shared memory, locked indexes, keeper and workers, status.
+
+Order: disks are prepared and their indexes locked before any child runs; sockets listen before workers exist, so that nobody is
+refused; `--ready-fd` is told when the first worker serves and the keeper takes asks (or `START_S` have passed: then `/readyz` says
+what is missing).
+
+The end (SIGTERM, SIGINT): workers drain for at most `DRAIN_S`, then the keeper leaves its disks clean, then this process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import lmdb
+import msgspec
+
+from chassis import logs
+from chassis.clock import SYSTEM_CLOCK, Clock
+from chassis.errors import ChassisError
+from chassis.logs import get_logger
+from chassis.routes import Routes
+from chassis.service import Inherited, Listener, OnDeath, Service
+from chassis.service import run as run_service
+from chassis.web import build_app
+from oca.config import Appliance, Listen
+from oca.link.counters import Counters
+from oca.link.files import Listening
+from oca.link.handover import DRAIN_S
+from oca.link.settings import store_settings
+from oca.store.board import Board, BoardShape
+from oca.store.disks import expected_marks, prepare_disk
+from oca.store.errors import StoreError
+from oca.store.pinning import PinnedIndex, pin_index
+from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_worker
+from oca.supervisor.slots import Action, Adopt, Release, Slots, Start, keeper_pause_s
+from oca.supervisor.sockets import CannotListen, open_group, url_of
+from oca.supervisor.status import BoxMetrics, Checks
+
+START_S = 10.0
+TICK_S = 0.1
+KEEPER_STOP_S = 10.0
+KEEPER_STEADY_S = 30.0
+EXEC_RETRY_S = 1.0
+
+
+class CannotRun(ChassisError):
+    """The appliance cannot start; the message says what to mend."""
+
+
+class Supervisor:
+    """One appliance's processes. `open` once, then `start`, then `watch` until `stop`."""
+
+    def __init__(self, settings: Appliance, clock: Clock = SYSTEM_CLOCK, commands: Commands | None = None) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._commands = commands or Commands()
+        self._log = get_logger("oca.supervisor")
+        self.slots = Slots(settings.serving.workers)
+        self.pinned: list[PinnedIndex] = []
+        self.keeper_ready = False
+        self._workers: dict[int, WorkerChild] = {}
+        self._keeper: Child | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._served = asyncio.Event()
+        self._kept = asyncio.Event()
+        self._on_death: Callable[[str], None] = lambda _child: None
+
+    def open(self, status: socket.socket) -> None:
+        """Bind, prepare, lock, and say in `run/listening.json` where. Raises CannotRun."""
+        settings = self.settings
+        serving = settings.serving
+        try:
+            self.media = open_group(serving.media, serving.workers, large_answers=True)
+            self.peers = open_group(serving.peers, serving.workers, large_answers=True)
+            store = store_settings(settings)
+            for disk in store.disks:
+                prepare_disk(disk, store)
+        except (CannotListen, StoreError, OSError, lmdb.Error) as error:
+            raise CannotRun(str(error)) from error
+        self.pinned = [pin_index(disk.path) for disk in store.disks]
+        for index in self.pinned:
+            if not index.locked:
+                self._log.warning("index-not-locked", path=index.disk_path, why=index.reason)
+        marks = max(expected_marks(disk.quota_bytes, store.extent_bytes) for disk in store.disks)
+        self.board = Board.create(BoardShape(serving.workers, len(store.disks), marks))
+        self.counters = Counters.create(serving.workers)
+        self.settings = dataclasses.replace(
+            settings,
+            serving=dataclasses.replace(serving, media=_actual(self.media[0]), peers=_actual(self.peers[0])),
+            status=_actual(status),
+        )
+        self.listening = Listening(
+            url_of("http", self.media[0]),
+            url_of("https", self.peers[0]),
+            url_of("http", status),
+            tuple(index.locked for index in self.pinned),
+        )
+        self._write_listening()
+
+    def on_death(self, told: Callable[[str], None]) -> None:
+        """`told(child)` hears of each child that ended untold."""
+        self._on_death = told
+
+    async def start(self) -> None:
+        """Start everything; returns when the first worker and the keeper are ready, or after `START_S`."""
+        self._spawn(self._keep_keeper(), "keeper")
+        self._act(self.slots.start())
+        try:
+            async with asyncio.timeout(START_S):
+                await self._served.wait()
+                await self._kept.wait()
+        except TimeoutError:
+            self._log.warning("slow-start", workers=self.slots.sentence(), keeper_ready=self.keeper_ready)
+
+    async def watch(self) -> None:
+        """The clock of the slot table."""
+        while True:
+            await self._clock.sleep(TICK_S)
+            self._act(self.slots.tick(self._clock.monotonic_s()))
+
+    async def stop(self) -> None:
+        """Drain, then end every child. Never longer than both limits together."""
+        self._stopping = True
+        workers = list(self._workers.values())
+        for worker in workers:
+            worker.say("drain")
+        await _ended(workers, DRAIN_S)
+        if self._keeper is not None:
+            self._keeper.terminate()
+            await _ended([self._keeper], KEEPER_STOP_S)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sock in (*self.media, *self.peers):
+            sock.close()
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Start(slot):
+                    if not self._stopping:
+                        self._spawn(self._run_worker(slot), f"worker-{slot}")
+                case Adopt(by, slot):
+                    self._log.warning("slot-adopted", slot=slot, by=by)
+                    self._say(by, f"adopt {slot}")
+                case Release(by, slot):
+                    self._log.info("slot-released", slot=slot, by=by)
+                    self._say(by, f"release {slot}")
+
+    def _say(self, slot: int, line: str) -> None:
+        worker = self._workers.get(slot)
+        if worker is not None:
+            worker.say(line)
+
+    async def _run_worker(self, slot: int) -> None:
+        """One life of a slot's worker, from exec to its end."""
+        try:
+            worker = await start_worker(
+                self._commands.worker,
+                self.settings,
+                slot,
+                self.board.fd,
+                self.counters.fd,
+                self.media,
+                self.peers,
+                lambda: self._worker_ready(slot),
+            )
+        except OSError as error:
+            self._log.error("cannot-exec", child=f"worker-{slot}", detail=str(error))
+            await self._clock.sleep(EXEC_RETRY_S)
+            self._act(self.slots.died(slot, self._clock.monotonic_s()))
+            return
+        self._workers[slot] = worker
+        code = await worker.ended()
+        del self._workers[slot]
+        worker.close()
+        self.board.clear_worker(slot)
+        self.counters.forget(slot)
+        if self._stopping:
+            return
+        actions = self.slots.died(slot, self._clock.monotonic_s())
+        found = self.slots.slots[slot]
+        self._log.error(
+            "worker-died",
+            slot=slot,
+            pid=worker.pid,
+            code=code,
+            phase=found.phase.value,
+            early_deaths=found.early_deaths,
+        )
+        self._on_death("worker")
+        self._act(actions)
+
+    def _worker_ready(self, slot: int) -> None:
+        self._log.info("worker-ready", slot=slot)
+        self._act(self.slots.ready(slot, self._clock.monotonic_s()))
+        self._served.set()
+
+    async def _keep_keeper(self) -> None:
+        """Every life of the keeper, with growing pauses while it dies young."""
+        deaths = 0
+        while True:
+            began = self._clock.monotonic_s()
+            try:
+                self._keeper = await start_keeper(
+                    self._commands.keeper, self.settings, self.board.fd, self._keeper_is_ready
+                )
+                code = await self._keeper.ended()
+            except OSError as error:
+                code = -1
+                self._log.error("cannot-exec", child="keeper", detail=str(error))
+            self.keeper_ready = False
+            if self._stopping:
+                return
+            deaths = 1 if self._clock.monotonic_s() - began >= KEEPER_STEADY_S else deaths + 1
+            pause_s = keeper_pause_s(deaths)
+            self._log.error("keeper-died", code=code, deaths_in_a_row=deaths, again_in_s=pause_s)
+            self._on_death("keeper")
+            await self._clock.sleep(pause_s)
+
+    def _keeper_is_ready(self) -> None:
+        self.keeper_ready = True
+        self._kept.set()
+        self._log.info("keeper-ready")
+
+    def _spawn(self, work: Awaitable[None], name: str) -> None:
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task), "a coroutine becomes a task"
+        task.set_name(name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _write_listening(self) -> None:
+        folder = Path(self.settings.state_dir) / "run"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = folder / ".listening.json.new"
+            temporary.write_bytes(msgspec.json.encode(self.listening))
+            temporary.replace(folder / "listening.json")
+        except OSError as error:
+            raise CannotRun(f"cannot write into state_dir {self.settings.state_dir}: {error}") from error
+
+
+async def compose(service: Service, settings: Appliance, commands: Commands | None = None) -> Supervisor:
+    """Build one appliance into a service: its status listener, its checks, its children."""
+    supervisor = Supervisor(settings, service.clock, commands)
+    try:
+        (status,) = open_group(settings.status, 1, large_answers=False)
+    except CannotListen as error:
+        raise CannotRun(str(error)) from error
+    supervisor.open(status)
+    run = Path(supervisor.settings.state_dir) / "run"
+    metrics = BoxMetrics(supervisor.counters, run / "keeper.metrics", lambda: supervisor.keeper_ready)
+    for index in supervisor.pinned:
+        metrics.index_locked.labels(index.disk_path).set(index.locked)
+    supervisor.on_death(lambda child: metrics.child_deaths.labels(child).inc())
+    checks = Checks(supervisor.slots, supervisor.pinned, run / "keeper.json", lambda: supervisor.keeper_ready)
+    service.health.add_check("workers", checks.workers)
+    service.health.add_check("keeper", checks.keeper)
+    service.health.add_check("index", checks.index)
+    app = build_app(Routes("oca"), metrics=metrics, health=service.health)
+    service.listen(Listener("status", app, Inherited(status)))
+    service.urls["media"] = supervisor.listening.media
+    service.urls["peers"] = supervisor.listening.peers
+    service.background("slots", supervisor.watch, OnDeath.END)
+    service.on_close(supervisor.stop)
+    await supervisor.start()
+    return supervisor
+
+
+def run(settings: Appliance, ready_fd: int | None = None) -> int:
+    """`lowtide oca run`: serve until told to stop. Gives the exit code; what the operator can mend is one line of the log."""
+    logs.configure("oca", settings.log_level)
+
+    async def composed(service: Service) -> None:
+        await compose(service, settings)
+
+    # Workers have their own ten seconds behind those of the status listener, which has nothing long to finish.
+    return run_service(Service("oca", composed, ready_fd=ready_fd, grace_s=1.0))
+
+
+def _actual(sock: socket.socket) -> Listen:
+    """The address that was really bound."""
+    host, port = sock.getsockname()[:2]
+    return Listen(host, port)
+
+
+async def _ended(children: list[WorkerChild] | list[Child], limit_s: float) -> None:
+    """Wait for children that were told to end; kill those that do not."""
+    if not children:
+        return
+    waiting = [asyncio.ensure_future(child.ended()) for child in children]
+    _done, late = await asyncio.wait(waiting, timeout=limit_s)
+    if late:
+        for child in children:
+            child.kill()
+        await asyncio.wait(late, timeout=5.0)

@@ -1,0 +1,153 @@
+"""Child processes: exec with inherited descriptors, a line of control with each worker, the news of readiness and death.
+
+Children are told and listened to over descriptors only; no path and no environment carries anything between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from chassis import config
+from chassis.logs import get_logger
+from oca.config import Appliance
+from oca.link.handover import Handover, memfd, write_handover
+
+WORKER = (sys.executable, "-m", "oca.worker")
+KEEPER = (sys.executable, "-m", "oca.keeper")
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """What is executed. Tests put other programs here."""
+
+    worker: Sequence[str] = WORKER
+    keeper: Sequence[str] = KEEPER
+
+
+class Child:
+    """A running process. `ended` is awaited by exactly one task."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    async def ended(self) -> int:
+        """The exit code, negative for a signal."""
+        return await self.process.wait()
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+
+class WorkerChild(Child):
+    """A worker and the control line to it."""
+
+    def __init__(self, process: Process, control: asyncio.Transport) -> None:
+        super().__init__(process)
+        self._control = control
+
+    def say(self, line: str) -> None:
+        """One line of `oca.link.handover`'s control protocol; dropped when the worker is gone."""
+        if not self._control.is_closing():
+            self._control.write(line.encode() + b"\n")
+
+    def close(self) -> None:
+        self._control.close()
+
+
+class _Control(asyncio.Protocol):
+    """The supervisor's end of a control line."""
+
+    def __init__(self, on_ready: Callable[[], None]) -> None:
+        self._on_ready = on_ready
+        self._text = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._text = (self._text + data).split(b"\n")
+        for line in lines:
+            if line == b"ready":
+                self._on_ready()
+            else:
+                get_logger("oca.supervisor").warning("unknown-word", word=line.decode("utf-8", "replace")[:80])
+
+
+async def start_worker(
+    command: Sequence[str],
+    settings: Appliance,
+    slot: int,
+    board_fd: int,
+    counters_fd: int,
+    media: Sequence[socket.socket],
+    peers: Sequence[socket.socket],
+    on_ready: Callable[[], None],
+) -> WorkerChild:
+    """Exec a worker for a slot. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    try:
+        media_fds = tuple(sock.fileno() for sock in media)
+        peers_fds = tuple(sock.fileno() for sock in peers)
+        handover = Handover(settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds)
+        fd = write_handover(handover)
+        try:
+            inherited = (fd, board_fd, counters_fd, theirs.fileno(), *media_fds, *peers_fds)
+            process = await asyncio.create_subprocess_exec(*command, "--handover-fd", str(fd), pass_fds=inherited)
+        finally:
+            os.close(fd)
+        ours.setblocking(False)
+        transport, _protocol = await loop.create_connection(lambda: _Control(on_ready), sock=ours)
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return WorkerChild(process, transport)
+
+
+async def start_keeper(
+    command: Sequence[str], settings: Appliance, board_fd: int, on_ready: Callable[[], None]
+) -> Child:
+    """Exec the keeper. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    reading, writing = os.pipe()
+    try:
+        fd = memfd("lowtide-settings", config.encode(settings))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                "--settings-fd",
+                str(fd),
+                "--board-fd",
+                str(board_fd),
+                "--ready-fd",
+                str(writing),
+                pass_fds=(fd, board_fd, writing),
+            )
+        finally:
+            os.close(fd)
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+    await loop.connect_read_pipe(lambda: _Control(on_ready), os.fdopen(reading, "rb", buffering=0))
+    return Child(process)

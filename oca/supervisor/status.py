@@ -1,0 +1,103 @@
+"""What an operator's tools see of an appliance: readiness in words, and the metrics of all its processes in one text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from chassis.health import NotReady
+from chassis.logs import get_logger
+from chassis.metrics import Metrics
+from oca.http.reasons import Closing, Outcome
+from oca.link.counters import CLOSED_METRIC, REQUESTS_METRIC, Count, CounterKind, Counters
+from oca.link.files import KeeperStatus
+from oca.store.pinning import PinnedIndex
+from oca.supervisor.slots import Slots
+
+
+class WorkerCounters:
+    """A collector over the shared counters: sums over all slots."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[Metric]:
+        for row in Count:
+            family = CounterMetricFamily if row.kind is CounterKind.COUNTER else GaugeMetricFamily
+            yield family(row.metric, row.text, value=self._counters.total(row))
+        for (name, text), label, rows in (
+            (REQUESTS_METRIC, "outcome", tuple(Outcome)),
+            (CLOSED_METRIC, "reason", tuple(Closing)),
+        ):
+            found = CounterMetricFamily(name, text, labels=(label,))
+            for reason in rows:
+                found.add_metric(
+                    (reason.word if isinstance(reason, Outcome) else reason.value,), self._counters.total(reason)
+                )
+            yield found
+
+
+class BoxMetrics(Metrics):
+    """The supervisor's own metrics, the workers' counters, and behind them the text that the keeper writes every second."""
+
+    def __init__(self, counters: Counters, keeper_text: Path, keeper_ready: Callable[[], bool]) -> None:
+        super().__init__("oca")
+        self.registry.register(WorkerCounters(counters))
+        self._keeper_text = keeper_text
+        self._keeper_ready = keeper_ready
+        self.child_deaths = self.counter(
+            "lowtide_oca_child_deaths_total", "Children that ended although nobody told them to", ("child",)
+        )
+        self.index_locked = self.gauge(
+            "lowtide_oca_index_locked", "1 where the disk's index is locked in memory", ("disk",)
+        )
+        self.keeper_up = self.gauge("lowtide_oca_keeper_up", "1 while the keeper has reported ready and lives")
+        self.keeper_up.set_function(lambda: float(keeper_ready()))
+
+    def exposition(self) -> bytes:
+        own = super().exposition()
+        if not self._keeper_ready():
+            return own  # a dead keeper's last figures would look alive
+        try:
+            return own + self._keeper_text.read_bytes()
+        except OSError as error:
+            get_logger("oca.supervisor").debug("no-keeper-metrics", detail=str(error))
+            return own
+
+
+class Checks:
+    """The named checks of `/readyz`."""
+
+    def __init__(
+        self, slots: Slots, pinned: list[PinnedIndex], keeper_file: Path, keeper_ready: Callable[[], bool]
+    ) -> None:
+        self._slots = slots
+        self._pinned = pinned
+        self._keeper_file = keeper_file
+        self._keeper_ready = keeper_ready
+
+    async def workers(self) -> str:
+        sentence = self._slots.sentence()
+        if not self._slots.ready_count:
+            raise NotReady(sentence)
+        return sentence
+
+    async def keeper(self) -> str:
+        if not self._keeper_ready():
+            raise NotReady("the keeper is not there: hits go on, misses wait")
+        try:
+            status = msgspec.json.decode(self._keeper_file.read_bytes(), type=KeeperStatus)
+        except (OSError, msgspec.MsgspecError):
+            return "the keeper serves workers"
+        return status.sentence or f"the keeper serves workers, state {status.state or 'unknown'}"
+
+    async def index(self) -> str:
+        """Ready in any case: service goes on unlocked, and says so."""
+        unlocked = [index for index in self._pinned if not index.locked]
+        if not unlocked:
+            return f"{len(self._pinned)} indexes are locked in memory"
+        return "; ".join(f"{index.disk_path} is not locked: {index.reason}" for index in unlocked)
