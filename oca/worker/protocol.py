@@ -169,6 +169,9 @@ class Connection(asyncio.Protocol):
         if not keep_alive or self._saw_eof:
             self._end(Closing.REFUSED if fatal else Closing.ANSWERED, linger=fatal)
             return
+        if not self._house.desk.keep_alive:  # draining began behind the header
+            self._close(Closing.DRAINED)
+            return
         self.phase = Phase.IDLE
         if self._parser.requests or self._parser.refused or self._unparsed:
             # One answer per turn of the loop: a connection that pipelines does not starve the others.

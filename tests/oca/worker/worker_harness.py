@@ -69,6 +69,33 @@ def _scramble(data: bytes, seed: str) -> bytes:
     return random.Random(seed).randbytes(len(data))
 
 
+def put_block(store: StoreWriter, extent_bytes: int, file: Published, block: int) -> Ready:
+    """Write one block of a file; not durable before the next commit."""
+    number, inside = divmod(block, extent_bytes // BLOCK_BYTES)
+    disk = store.place(key_hash(file.name.key), number)
+    assert disk is not None
+    extent = disk.open_extent(ExtentSpec(file.name.key, file.digests.version, len(file.data), number, file.header))
+    data = file.data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
+    said = disk.write_block(extent, inside, data, file.digests.block(block))
+    disk.close_extent(extent)
+    return Ready(0, said.disk, said.extent_id, number, block, block, said.version, said.file_size, said.slot)
+
+
+def put_file(store: StoreWriter, extent_bytes: int, file: Published) -> None:
+    """All blocks of a file, durable."""
+    for block in range(file.digests.block_count):
+        put_block(store, extent_bytes, file, block)
+    for disk in store.disks.values():
+        disk.commit_batch()
+
+
+def write_keys(state: Path, *keys: PublicKey, number: int = 1, revoked: tuple[str, ...] = ()) -> None:
+    path = state / "keys.json"
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(KeySet(number, keys, revoked)))
+    temporary.replace(path)
+
+
 class Keys:
     """A signing key and the key set that publishes it."""
 
@@ -185,10 +212,7 @@ class Bench:
         self.log = folder / "worker.log"
 
     def write_keys(self, *keys: PublicKey, number: int = 1, revoked: tuple[str, ...] = ()) -> None:
-        path = self.state / "keys.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_bytes(msgspec.json.encode(KeySet(number, keys, revoked)))
-        temporary.replace(path)
+        write_keys(self.state, *keys, number=number, revoked=revoked)
 
     def store_file(self, file: Published, blocks: list[int] | None = None) -> None:
         """Put blocks of a file (all of them by default) into the store and make them durable."""
@@ -201,17 +225,7 @@ class Bench:
             disk.commit_batch()
 
     def write_block(self, file: Published, block: int) -> Ready:
-        per_extent = self.settings.store.extent_bytes // BLOCK_BYTES
-        number, inside = divmod(block, per_extent)
-        hashed = key_hash(file.name.key)
-        disk = self.store.place(hashed, number)
-        assert disk is not None
-        spec = ExtentSpec(file.name.key, file.digests.version, len(file.data), number, file.header)
-        extent = disk.open_extent(spec)
-        data = file.data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]
-        said = disk.write_block(extent, inside, data, file.digests.block(block))
-        disk.close_extent(extent)
-        return Ready(0, said.disk, said.extent_id, number, block, block, said.version, said.file_size, said.slot)
+        return put_block(self.store, self.settings.store.extent_bytes, file, block)
 
     def start(self) -> None:
         ours, theirs = socket.socketpair()

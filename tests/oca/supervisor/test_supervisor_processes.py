@@ -1,0 +1,261 @@
+"""A whole appliance as real processes: supervisor, keeper, two workers; killed one by one while players look on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
+from oca.link.files import Listening
+from oca.link.settings import store_settings
+from oca.store.board import Board, BoardShape
+from oca.store.writer import StoreWriter
+from tests.oca.worker.worker_harness import Keys, Published, publish, put_file, write_keys
+
+FILE = publish("v-360.mp4", 3_000_000)
+SCRIPT = Path(__file__).with_name("appliance_process.py")
+
+
+@dataclass
+class Box:
+    """A running appliance."""
+
+    settings: Appliance
+    keys: Keys
+    process: subprocess.Popen[bytes]
+    media: str
+    status: str
+    log: Path
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.media.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def children(self, module: str) -> list[int]:
+        """Pids of living children of the supervisor that run `module`, in the order they were started."""
+        found = []
+        for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return found
+
+    async def get(self, client: httpx.AsyncClient, first: int, last: int) -> bytes:
+        path = f"/~{self.keys.token()}{FILE.name.path}"
+        reply = await client.get(self.media + path, headers={"Range": f"bytes={first}-{last}"})
+        assert reply.status_code == 206, reply.text
+        return reply.content
+
+    async def metric(self, name: str) -> float:
+        async with httpx.AsyncClient() as client:
+            text = (await client.get(f"{self.status}/metrics")).text
+        return next(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def settings_of(folder: Path, **changes: object) -> Appliance:
+    return Appliance(
+        state_dir=str(folder / "state"),
+        store=Store(
+            disks=(Disk(str(folder / "disk"), 64 << 20),),
+            extent_bytes=1 << 20,
+            index_map_bytes=4 << 20,
+            cache_share=1.0,
+        ),
+        control_plane=ControlPlane(url="https://127.0.0.1:1"),
+        serving=Serving(workers=2, **changes),  # type: ignore[arg-type]
+    )
+
+
+def stock(settings: Appliance, files: list[Published]) -> Keys:
+    """Fill the disk as an earlier life would have left it, cleanly closed."""
+    keys = Keys()
+    Path(settings.state_dir, "run").mkdir(parents=True)
+    write_keys(Path(settings.state_dir), keys.public())
+    board = Board.create(BoardShape(1, 1, 4096))
+    store = StoreWriter.open(store_settings(settings), board, time.time)
+    for file in files:
+        put_file(store, settings.store.extent_bytes, file)
+    store.close()
+    board.close()
+    return keys
+
+
+@contextlib.contextmanager
+def box(settings: Appliance, folder: Path, keys: Keys) -> Iterator[Box]:
+    path = folder / "settings.json"
+    path.write_bytes(msgspec.json.encode(settings))
+    reading, writing = os.pipe()
+    log = folder / "log"
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(path), str(writing)],
+            pass_fds=(writing,),
+            stderr=errors,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        )
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        line = pipe.readline()
+    assert line, log.read_text()
+    urls = msgspec.json.decode(line)["listening"]
+    found = Box(settings, keys, process, urls["media"], urls["status"], log)
+    try:
+        yield found
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        try:
+            process.wait(25)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(5)
+
+
+@pytest.fixture
+def appliance(tmp_path: Path) -> Iterator[Box]:
+    settings = settings_of(tmp_path)
+    keys = stock(settings, [FILE])
+    with box(settings, tmp_path, keys) as found:
+        yield found
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(timeout=20) as made:
+        yield made
+
+
+async def until(condition: object, wait_s: float = 10.0) -> None:
+    deadline = time.monotonic() + wait_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not become true in time"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_box_says_where_it_listens_and_that_it_is_ready(appliance: Box, client: httpx.AsyncClient) -> None:
+    assert await appliance.get(client, 10, 29) == FILE.data[10:30]
+    listening = msgspec.json.decode(
+        Path(appliance.settings.state_dir, "run", "listening.json").read_bytes(), type=Listening
+    )
+    assert (listening.media, listening.status) == (appliance.media, appliance.status)
+    ready = await client.get(f"{appliance.status}/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["checks"]["workers"]["detail"] == "2 of 2 workers serve"
+    assert set(ready.json()["checks"]) == {"workers", "keeper", "index"}
+    assert (await client.get(f"{appliance.status}/healthz")).status_code == 200
+    assert await appliance.metric('lowtide_oca_requests_total{outcome="hit"}') == 1
+    assert await appliance.metric("lowtide_oca_client_bytes_total") == 20
+    assert await appliance.metric("lowtide_oca_workers_ready") == 2
+
+
+async def test_a_killed_worker_loses_only_its_connections_and_nobody_is_refused(
+    appliance: Box, client: httpx.AsyncClient
+) -> None:
+    host, port = appliance.address
+    path = f"/~{appliance.keys.token()}{FILE.name.path}"
+    text = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nRange: bytes=0-9\r\n\r\n".encode()
+    lines = [await asyncio.open_connection(host, port) for _ in range(16)]
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            writer.write(text)
+            await reader.readuntil(b"\r\n\r\n")
+            return await reader.readexactly(10) == FILE.data[:10]
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return False
+
+    assert all([await ask(*line) for line in lines])
+    before = appliance.children("oca.worker")
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    # Every new connection is taken: by the sibling, or from the dead slot's queue by its replacement.
+    fresh = [await asyncio.open_connection(host, port) for _ in range(40)]
+    assert all([await ask(*line) for line in fresh])
+    alive = [await ask(*line) for line in lines]
+    assert any(alive), "the sibling's connections live"
+    await until(lambda: len(appliance.children("oca.worker")) == 2)
+    after = appliance.children("oca.worker")
+    assert before[1] in after
+    assert before[0] not in after
+    await until_metric(appliance, "lowtide_oca_workers_ready", 2)
+    assert await appliance.metric('lowtide_oca_child_deaths_total{child="worker"}') == 1
+    for _, writer in lines + fresh:
+        writer.close()
+    assert await appliance.get(client, 5, 9) == FILE.data[5:10]
+
+
+async def test_hits_go_on_while_the_keeper_is_dead_and_it_comes_back(appliance: Box, client: httpx.AsyncClient) -> None:
+    (keeper,) = appliance.children("oca.keeper")
+    os.kill(keeper, signal.SIGKILL)
+    for first in range(0, 200_000, 10_000):
+        assert await appliance.get(client, first, first + 99) == FILE.data[first : first + 100]
+    await until(lambda: appliance.children("oca.keeper") not in ([], [keeper]))
+    await until_metric(appliance, "lowtide_oca_keeper_linked", 2)
+    assert (await client.get(f"{appliance.status}/readyz")).status_code == 200
+
+
+async def test_workers_outlive_their_supervisor_until_a_new_one_has_bound(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    keys = stock(settings, [FILE])
+    orphans: list[int] = []
+    try:
+        with box(settings, tmp_path, keys) as first:
+            orphans = first.children("oca.worker")
+            keeper = first.children("oca.keeper")
+            async with httpx.AsyncClient(timeout=20) as client:
+                assert await first.get(client, 0, 9) == FILE.data[:10]
+                first.process.kill()
+                first.process.wait(5)
+                assert await first.get(client, 0, 9) == FILE.data[:10], "the old generation serves on"
+                await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in keeper))
+                host, port = first.address
+                again = replace(settings, serving=replace(settings.serving, media=Listen(host, port)))
+                with box(again, tmp_path, keys) as second:
+                    assert second.media == first.media
+                    assert await first.get(client, 0, 9) == FILE.data[:10], "its connections live"
+                    async with httpx.AsyncClient(timeout=20) as fresh:
+                        assert await second.get(fresh, 0, 9) == FILE.data[:10]
+    finally:
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_stop_finishes_what_is_being_answered(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    big = publish("big.mp4", 24_000_000)
+    keys = stock(settings, [big])
+    with box(settings, tmp_path, keys) as found:
+        host, port = found.address
+        reader, writer = await asyncio.open_connection(host, port, limit=1 << 16)
+        idle_reader, idle_writer = await asyncio.open_connection(host, port)
+        writer.write(f"GET /~{keys.token()}{big.name.path} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        found.process.terminate()
+        await asyncio.sleep(0.3)
+        assert await asyncio.wait_for(idle_reader.read(1), 5) == b"", "an idle connection is closed"
+        assert await asyncio.wait_for(reader.readexactly(len(big.data)), 10) == big.data
+        assert await asyncio.wait_for(reader.read(1), 5) == b""
+        writer.close()
+        idle_writer.close()
+        assert found.process.wait(15) == 0
+
+
+async def until_metric(appliance: Box, name: str, value: float, wait_s: float = 10.0) -> None:
+    deadline = time.monotonic() + wait_s
+    while (found := await appliance.metric(name)) != value:
+        assert time.monotonic() < deadline, f"{name} stays at {found}"
+        await asyncio.sleep(0.05)
