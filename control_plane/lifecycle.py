@@ -48,9 +48,12 @@ TABLE: Mapping[tuple[ApplianceState, LifeEvent], ApplianceState] = MappingProxyT
         (_S.BURN_IN, _E.TURNED_UP): _S.LIVE,
         (_S.BURN_IN, _E.ASKED_RETIRED): _S.RETIRED,
         (_S.LIVE, _E.ASKED_DRAINING): _S.DRAINING,
+        # A box that is gone cannot drain: retiring it at once is the operator's decision.
+        (_S.LIVE, _E.ASKED_RETIRED): _S.RETIRED,
         (_S.DRAINING, _E.ASKED_LIVE): _S.LIVE,
         (_S.DRAINING, _E.EMPTIED): _S.DRAINED,
         (_S.DRAINING, _E.ASKED_DRAINED): _S.DRAINED,
+        (_S.DRAINING, _E.ASKED_RETIRED): _S.RETIRED,
         (_S.DRAINED, _E.ASKED_LIVE): _S.LIVE,
         (_S.DRAINED, _E.ASKED_MAINTENANCE): _S.MAINTENANCE,
         (_S.DRAINED, _E.ASKED_RETIRED): _S.RETIRED,

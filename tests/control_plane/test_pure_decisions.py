@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import re
 import zoneinfo
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -54,7 +56,9 @@ def test_every_state_but_the_first_is_reached_by_some_row() -> None:
 
 
 def test_a_refused_change_says_what_could_be_asked_instead() -> None:
-    with pytest.raises(WrongState, match=r"live cannot become maintenance; from here it can be asked for draining"):
+    with pytest.raises(
+        WrongState, match=r"live cannot become maintenance; from here it can be asked for draining or retired"
+    ):
         lifecycle.asked(ApplianceState.LIVE, ApplianceState.MAINTENANCE)
 
 
@@ -71,6 +75,13 @@ def test_burn_in_names_everything_that_is_missing() -> None:
     bad = report(score=0.49, disks=(DiskFacts("/d", 10, 0, 0, healthy=False),), player_urls=())
     assert lifecycle.turn_up(bad) == tuple(TurnUpFailure)
     assert lifecycle.turn_up(report(score=0.5)) == ()
+
+
+def test_the_page_of_the_control_plane_shows_the_table_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "control-plane.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^    (\S+) --> (\S+): (\S+)$", page, re.MULTILINE)
+    rows = {(state.value, after.value, event.value) for (state, event), after in lifecycle.TABLE.items()}
+    assert {tuple(part.replace("_", "-") for part in row) for row in shown} == rows
 
 
 # --- health
