@@ -105,7 +105,7 @@ class Planning:
         await self.make()
         before = self._desk.clock.wall_s() - self._settings.traffic_days * plans.DAY_S
         async with self._desk.alone(), self._desk.archive() as session:
-            await report_archive.forget_traffic(session, before)
+            await report_archive.forget(session, before)
 
     async def _made(self) -> Plan:
         desk = self._desk

@@ -118,8 +118,10 @@ async def filled_since(session: AsyncSession, key: str, appliances: Sequence[str
     return int((await session.execute(statement)).scalar_one())
 
 
-async def forget_traffic(session: AsyncSession, before: float) -> None:
+async def forget(session: AsyncSession, before: float) -> None:
+    """Traffic of hours before, and progress of orders that nobody reported on since."""
     await session.execute(delete(records.traffic).where(records.traffic.c.hour < before))
+    await session.execute(delete(records.order_progress).where(records.order_progress.c.updated_at < before))
 
 
 async def sums(session: AsyncSession) -> dict[str, Sums]:

@@ -25,9 +25,11 @@ from chassis.routes import Routes
 from chassis.web import build_app
 from contracts.enrolment import PeerKind, split_code
 from contracts.places import ApplianceRegistration, ApplianceState, Site
+from contracts.reports import FileTraffic
 from contracts.world import Change
 from control_plane import records
 from control_plane.archive import places as place_archive
+from control_plane.archive import reports as report_archive
 from control_plane.changes import ChangeLog
 from control_plane.config import Plans
 from control_plane.desk import Desk
@@ -41,6 +43,7 @@ from tests.control_plane.plane import ORIGIN, report
 
 MIDNIGHT = 1_767_225_600.0
 """2026-01-01T00:00:00Z."""
+RECENT_HOUR = int(MIDNIGHT) - 3600
 
 
 @asynccontextmanager
@@ -74,10 +77,13 @@ async def plan_number(desk: Desk, wanted: int) -> int:
     return desk.registry.plan.number if desk.registry.plan else 0
 
 
-async def test_the_plan_is_made_by_itself_every_night_at_the_set_time(tmp_path: Path) -> None:
+async def test_the_plan_is_made_by_itself_every_night_at_the_set_time_and_old_traffic_goes(tmp_path: Path) -> None:
     clock = VirtualClock(MIDNIGHT)
     async with desk_of(tmp_path, clock) as desk:
         await with_one_box(desk)
+        old = FileTraffic("k", RECENT_HOUR - 61 * 86400, 1, 1)
+        async with desk.archive() as session:
+            await report_archive.add_traffic(session, "a", "a1", (old, FileTraffic("k", RECENT_HOUR, 1, 2)))
         planning = Planning(desk, Plans(at="01:00"), PlannerSettings())
         task = asyncio.create_task(planning.run())
         await clock.advance(3599.0)
@@ -86,6 +92,8 @@ async def test_the_plan_is_made_by_itself_every_night_at_the_set_time(tmp_path: 
         await clock.advance(1.0)
         assert await plan_number(desk, 1) == 1
         await sleeps_again(clock)
+        async with desk.database.read() as session:
+            assert await report_archive.traffic_by_site(session, 0.0) == {"a": {"k": ([RECENT_HOUR], [2])}}
         await clock.advance(86400.0)
         assert await plan_number(desk, 2) == 2
         task.cancel()
