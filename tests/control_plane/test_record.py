@@ -245,12 +245,12 @@ async def test_the_change_stream_opens_with_the_record_and_goes_on_with_what_hap
     async with beating(box):
         news = await collected(stream, lambda found: any(c.health and not c.health.suspect for c in found))
     news += await collected(stream, lambda found: any(c.health and c.health.suspect for c in found))
-    await sent(box, 2, dropped=("k",))
+    await sent(box, 2, dropped=("k",), peer_url="https://127.1.0.11:99")
     await plane.add_site("b")
     news += await collected(stream, lambda found: found[-1].site is not None)
     kinds = [kind_of(change) for change in news if not change.tick]
-    assert kinds[-2:] == ["holdings", "site"]
-    assert set(kinds[:-2]) == {"health"}
+    assert kinds[-3:] == ["appliance", "holdings", "site"]
+    assert set(kinds[:-3]) == {"health"}
     numbers = [change.number for change in (*opening, *news)]
     assert numbers == sorted(numbers)
     changed = [change.number for change in news if not change.tick]
@@ -279,7 +279,7 @@ async def test_the_stream_ends_at_once_when_the_service_stops_and_calls_nobody_s
         await plane.add_site()
         box = await plane.add_box("a1")
         steering = await plane.service_caller("steering")
-        async with beating(box):
+        async with beating(box) as socket:
             await until(plane, lambda item: not item.health.suspect)
             stream = steering.stream_lines("/v1/changes", Change, idle_s=5.0)
             await collected(stream, lambda seen: seen[-1].snapshot_complete)
@@ -289,6 +289,10 @@ async def test_the_stream_ends_at_once_when_the_service_stops_and_calls_nobody_s
             await stop(plane)
             assert [change for change in await rest if not change.tick] == []
             assert time.monotonic() - began < 1.0
+            while (await socket.receive(timeout=2.0)).type is aiohttp.WSMsgType.TEXT:
+                continue
+            await asyncio.sleep(0.05)
+            assert not (await shown(plane)).health.suspect
 
 
 async def stop(plane: Plane) -> None:
