@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from companions.config import Companions
 from companions.launching import companions_service
 from companions.playback.config import Asking, Demo, DemoPlace, Log, Playback, Popularity, Public
 from companions.recommendation.config import Recommendation
+from companions.settings import Http
 from contracts.catalogue import FileKind, Licence, PublishedFile, Rendition, Segment, Title, TitleFacts
 from contracts.digests import DigestBuilder
 from contracts.members import Account, SignUp, Tokens
@@ -58,7 +60,7 @@ class Heard:
         return found
 
 
-class Http:
+class Caller:
     """One client for all."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
@@ -78,10 +80,18 @@ class Http:
             return Heard(answer.status, dict(answer.headers), await answer.read())
 
 
+TWO_AND_THE_ORIGIN = (
+    Choice("a1", "site-a", "http://127.1.0.11:8080", Why.HOLDS),
+    Choice("a2", "site-a", "http://127.1.0.12:8080", Why.PLANNED),
+    Choice("", "", ORIGIN_URL, Why.ORIGIN),
+)
+
+
 @dataclass(slots=True)
 class FakeSteering:
-    """Answers every group with two appliances and the origin, or with an error; remembers what it was asked."""
+    """Answers every group with the same choices, or with an error; remembers what it was asked."""
 
+    choices: tuple[Choice, ...] = TWO_AND_THE_ORIGIN
     failing: bool = False
     asked: list[RankRequest] = field(default_factory=list)
 
@@ -89,13 +99,8 @@ class FakeSteering:
         self.asked.append(call.body)
         if self.failing:
             raise ProblemError(ProblemCode.UNAVAILABLE, "no world yet")
-        choices = (
-            Choice("a1", "site-a", "http://127.1.0.11:8080", Why.HOLDS),
-            Choice("a2", "site-a", "http://127.1.0.12:8080", Why.PLANNED),
-            Choice("", "", ORIGIN_URL, Why.ORIGIN),
-        )
         groups = dict.fromkeys(file.group for file in call.body.files)
-        return Ranking(7, "127.1.0.0/16", "site-a", tuple(GroupRanking(group, choices) for group in groups))
+        return Ranking(7, "127.1.0.0/16", "site-a", tuple(GroupRanking(group, self.choices) for group in groups))
 
     async def compose(self, service: Service) -> None:
         routes = Routes("Steering")
@@ -117,11 +122,12 @@ class Running:
 class Lab:
     """Start what a test needs with `start(...)`, in the order auth, catalog, playback, recommendation."""
 
-    def __init__(self, folder: Path, http: Http, stack: AsyncExitStack) -> None:
+    def __init__(self, folder: Path, http: Caller, stack: AsyncExitStack) -> None:
         self.folder = folder
         self.http = http
         self.clock = VirtualClock()
         self.steering = FakeSteering()
+        self.recommendation_port = free_port()
         self._stack = stack
         self._running: dict[str, Running] = {}
         self.auth_settings = Auth(
@@ -154,7 +160,7 @@ class Lab:
             catalog_url=self.url("catalog"),
             steering_url=self.url("steering"),
             origin_url=ORIGIN_URL,
-            public=Public(recommendation_url="http://rec.example", regions=("DE", "NO")),
+            public=Public(recommendation_url=f"http://127.0.0.1:{self.recommendation_port}", regions=("DE", "NO")),
             asking=self.asking,
             popularity=Popularity(half_life_s=HALF_LIFE_S, repeat_s=60.0),
             log=Log(self.folder / "log" / "playback.log"),
@@ -190,7 +196,12 @@ class Lab:
             "playback": lambda: Companions(playback=self.playback_settings),
             "recommendation": lambda: Companions(
                 recommendation=Recommendation(
-                    self.url("auth"), self.url("catalog"), self.url("playback"), timeout_s=0.5, because_rows=1
+                    self.url("auth"),
+                    self.url("catalog"),
+                    self.url("playback"),
+                    Http(port=self.recommendation_port),
+                    timeout_s=0.5,
+                    because_rows=1,
                 )
             ),
         }
@@ -226,7 +237,14 @@ class Member:
 async def open_lab(folder: Path) -> AsyncIterator[Lab]:
     async with AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        yield Lab(folder, Http(session), stack)
+        yield Lab(folder, Caller(session), stack)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago: for services that have to know each other's addresses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def rendition(title_id: str, name: str, kind: FileKind, tier: str, bps: int, **more: Any) -> Rendition:
@@ -277,5 +295,6 @@ def make_title(title_id: str = "tide", name: str = "", **facts: Any) -> Title:
         digests.update(made.path.encode())
         size = len(made.path)
         files.append(PublishedFile(made.path, made.kind, made.tier, f"{title_id}/{made.id}", size, digests.finish()))
+    duration_s = facts.pop("duration_s", 61.44)
     about = TitleFacts(id=title_id, name=name or title_id.title(), licence=licence, **facts)
-    return Title(about, 61.44, renditions, tuple(files), published_at=published_at)
+    return Title(about, duration_s, renditions, tuple(files), published_at=published_at)

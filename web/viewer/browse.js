@@ -1,6 +1,6 @@
 // Home, search and a title's page.
 import { Picture, Shelf, Trouble } from "./cards.js";
-import { ask, call } from "./services.js";
+import { afterLastWord, ask, call } from "./services.js";
 import { Component, html } from "./ui.js";
 import { clock, languageName, minutes } from "./words.js";
 
@@ -47,7 +47,8 @@ export class Loading extends Component {
 export class Home extends Loading {
   keyOf(props) { return props.profile.id; }
 
-  fetch({ profile }) {
+  async fetch({ profile }) {
+    await afterLastWord();
     return call("recommendation", "GET", `/v1/home?profile_id=${encodeURIComponent(profile.id)}`);
   }
 
@@ -86,6 +87,7 @@ export class TitlePage extends Loading {
   keyOf(props) { return `${props.titleId} ${props.profile.id}`; }
 
   async fetch({ titleId, region, profile }) {
+    await afterLastWord();
     const [details, known] = await Promise.all([
       ask("catalog", `/v1/titles/${encodeURIComponent(titleId)}?region=${region}`),
       call("playback", "GET", `/v1/profiles/${profile.id}/positions`).catch(() => ({ positions: [] })),

@@ -1,5 +1,6 @@
 // A play: session at playback, Shaka Player on its DASH manifest, heartbeats, and what is happening, for those who look.
-import { call, deviceId } from "./services.js";
+import { call, deviceId, keepLastWord } from "./services.js";
+import { Failure } from "./words.js";
 
 const SHAKA = "/web/vendor/shaka-player/shaka-player.compiled-es2021.js";
 const WATCH_MS = 500;
@@ -49,13 +50,16 @@ export class Playing {
     if (!library.Player.isBrowserSupported()) throw new Error("This browser cannot play this kind of video.");
     this.player = new library.Player();
     await this.player.attach(this.video);
-    this.configure(library);
+    this.configure();
     this.listen(library);
-    await this.player.load(session.dash_url, session.position_s);
+    await this.player.load(session.dash_url, session.position_s).catch((error) => {
+      throw new Failure("player", wordsOf(error, library));
+    });
+    if (this.over) return undefined;
     this.timers.push(setInterval(() => this.look(), WATCH_MS));
     this.timers.push(setInterval(() => this.say(this.video.paused ? "pause" : "beat"), session.heartbeat_interval_s * 1000));
     this.say("start");
-    await this.video.play().catch(() => {}); // the browser wants a click first: the controls are there
+    return this.video.play().catch(() => {}); // the browser wants a click first: the controls are there
   }
 
   configure() {
@@ -145,7 +149,7 @@ export class Playing {
     this.over = true;
     this.timers.forEach(clearInterval);
     removeEventListener("pagehide", this.leaving);
-    this.say("stop");
+    keepLastWord(this.say("stop"));
     await this.player?.destroy();
   }
 }

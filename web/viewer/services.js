@@ -120,3 +120,13 @@ export async function signOut() {
     forget();
   }
 }
+
+// The last word of a play that was left: whoever shows positions waits for it, but not long.
+const LAST_WORD_MS = 1500;
+let lastWord = Promise.resolve();
+
+export function keepLastWord(sent) {
+  lastWord = Promise.race([sent.catch(() => {}), new Promise((resolve) => { setTimeout(resolve, LAST_WORD_MS); })]);
+}
+
+export const afterLastWord = () => lastWord;

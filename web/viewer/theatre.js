@@ -39,8 +39,7 @@ export class Theatre extends Component {
       await playing.start(this.props.titleId, this.props.profile);
     } catch (failure) {
       playing.close();
-      const message = failure.code && typeof failure.code === "number" ? `Playback failed (error ${failure.code}).` : failure.message;
-      this.setState({ failure: { message, lines: failure.lines ?? [] } });
+      this.setState({ failure: { message: failure.message, lines: failure.lines ?? [] } });
     }
   }
 
