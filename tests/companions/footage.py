@@ -15,7 +15,7 @@ from contracts.catalogue import FileKind, Rendition
 from contracts.urls import split_token
 
 DASH = "{urn:mpeg:dash:schema:mpd:2011}"
-SECONDS = 24
+SECONDS = 60
 RUNGS = {"v-180": ("sd", 320, 180, 200), "v-360": ("hd", 640, 360, 600)}
 
 

@@ -52,7 +52,7 @@ async def house(lab: Lab, footage: Footage, servers: tuple[MediaServer, MediaSer
     synopsis = "A harbour town waits for the lowest tide in a hundred years, and for what it will show."
     await lab.publish(
         make_title("tide", "The Lowest Tide", genres=("Drama", "Sea"), cast=("Ida Berg", "Jon Vik"), year=2024,
-                   synopsis=synopsis, renditions=footage.renditions, duration_s=24.0),
+                   synopsis=synopsis, renditions=footage.renditions, duration_s=60.0),
         *(
             make_title(f"t{n}", name, genres=(genre,), year=2015 + n, published_at=float(n))
             for n, (name, genre) in enumerate(
@@ -73,9 +73,17 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
 
 
 async def _look(tab: Tab, name: str) -> None:
-    """Pictures for people, where somebody wants to see them."""
+    """Pictures for people, where somebody wants to see them: by day, by night, on a narrow screen."""
     if PICTURES:
         await tab.picture(Path(PICTURES) / f"{name}.png")
+        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+        await tab.command("Emulation.setEmulatedMedia", features=dark)
+        await tab.picture(Path(PICTURES) / f"{name}-night.png")
+        narrow = {"width": 390, "height": 780, "deviceScaleFactor": 1, "mobile": False}
+        await tab.command("Emulation.setDeviceMetricsOverride", **narrow)
+        await tab.picture(Path(PICTURES) / f"{name}-narrow.png")
+        await tab.command("Emulation.clearDeviceMetricsOverride")
+        await tab.command("Emulation.setEmulatedMedia", features=[])
 
 
 async def _open(tab: Tab, url: str) -> None:
@@ -135,13 +143,13 @@ async def test_from_signing_up_to_a_moving_picture_over_a_lost_appliance_and_bac
     await _look(tab, "5-theatre")
 
     await first.stop()
-    await tab.value("document.querySelector('video').currentTime = 18")
-    await tab.until("document.querySelector('video').currentTime > 18.5 && !document.querySelector('video').paused", 25)
+    await tab.value("document.querySelector('video').currentTime = 40")
+    await tab.until("document.querySelector('video').currentTime > 40.5 && !document.querySelector('video').paused", 25)
     assert second.asked
     await tab.until(f"document.querySelector('.facts').innerText.includes({second.url.removeprefix('http://')!r})")
 
     await tab.click(".back")
-    await tab.until("document.querySelector('.title .main')?.innerText.startsWith('Resume at 0:1')")
+    await tab.until("document.querySelector('.title .main')?.innerText.startsWith('Resume at 0:4')")
     await tab.value("location.hash = '#/'")
     await tab.until("document.querySelector('h2')?.innerText === 'Continue watching'")
     await _look(tab, "6-continue")

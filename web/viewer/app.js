@@ -22,12 +22,22 @@ class Page extends Component {
   }
 
   componentDidMount() {
-    addEventListener("hashchange", () => {
-      this.setState({ place: placeOf(location.hash) });
-      scrollTo(0, 0);
-    });
+    addEventListener("hashchange", () => this.go(placeOf(location.hash)));
     addEventListener("storage", () => { if (!isLoggedIn()) this.leave(); });
     this.open();
+  }
+
+  /** Another page begins at its top, for the eye and for the keyboard; while somebody types, the field keeps the focus. */
+  go(place) {
+    const another = place.name !== this.state.place.name || place.id !== this.state.place.id;
+    this.setState({ place }, () => {
+      if (!another) return;
+      scrollTo(0, 0);
+      const main = document.querySelector("main");
+      if (!main || place.name === "search" || place.name === "play") return;
+      main.tabIndex = -1;
+      main.focus({ preventScroll: true });
+    });
   }
 
   async open() {

@@ -15,6 +15,7 @@ export class Theatre extends Component {
   }
 
   componentDidMount() {
+    this.video.current.focus({ preventScroll: true });
     this.begin();
     const { titleId, region } = this.props;
     ask("catalog", `/v1/titles/${encodeURIComponent(titleId)}?region=${region}`)
