@@ -116,7 +116,7 @@ def _checked(facts: TitleFacts) -> TitleFacts:
 
 def made_id(name: str, suffix: str) -> str:
     """An id that people recognise: the name in plain letters, and a suffix that makes it unique."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[: MAX_ID_CHARS - len(suffix) - 1].strip("-")
     return f"{words}-{suffix}" if words else suffix
 

@@ -163,8 +163,9 @@ class ControlPlaneLink:
     async def fetch_keys(self) -> None:
         """Fetches the public keys once; a failure is logged, the keys at hand stay in use."""
         try:
-            if self._keys.take(await self._client.get("/v1/keys", KeySet, timeout_s=KEYS_TIMEOUT_S)):
-                self._log.info("keys-taken", number=self._keys.number, media=len(self._keys.media))
+            found = await self._client.get("/v1/keys", KeySet, timeout_s=KEYS_TIMEOUT_S)
+            if self._keys.take(found):
+                self._log.info("keys-taken", number=found.number, media=len(self._keys.media))
         except ServiceError as error:
             self._log.warning("keys-not-fetched", detail=str(error), kept=len(self._keys.media))
 

@@ -59,6 +59,7 @@ class Effort:
 
     threads: int
     scaler: str = "bicubic"
+    audio_coder: str = "twoloop"
 
 
 AUDIO_WEIGHT = 0.05
@@ -105,7 +106,7 @@ def arguments(plan: EncodePlan, unit: Unit, source: str, folder: str, effort: Ef
             given.append(f"{folder}/{video.id}.mp4")
     if unit.audio:
         for audio in plan.ladder.audios:
-            given += _audio_output(plan.ladder, audio)
+            given += _audio_output(plan.ladder, audio, effort.audio_coder)
             given.append(f"{folder}/{audio.id}.mp4")
     return tuple(given)
 
@@ -199,12 +200,23 @@ def _video_output(ladder: Ladder, chunk: Chunk, number: int, video: VideoPlan, t
     ]
 
 
-def _audio_output(ladder: Ladder, audio: AudioPlan) -> list[str]:
+def _audio_output(ladder: Ladder, audio: AudioPlan, coder: str) -> list[str]:
     """Starts with the picture and ends with it: gaps are filled, a short track is padded with silence."""
     fitted = f"aresample={AUDIO_RATE_HZ}:async=1:first_pts=0,apad,atrim=end={ladder.duration_s:.6f}"
     return [
         *("-map", f"0:a:{audio.stream}", "-vn", "-sn", "-af", fitted),
-        *("-c:a", "aac", "-b:a", str(audio.bitrate_bps), "-ac", str(AUDIO_CHANNELS), "-ar", str(AUDIO_RATE_HZ)),
+        *(
+            "-c:a",
+            "aac",
+            "-aac_coder",
+            coder,
+            "-b:a",
+            str(audio.bitrate_bps),
+            "-ac",
+            str(AUDIO_CHANNELS),
+            "-ar",
+            str(AUDIO_RATE_HZ),
+        ),
         *("-metadata:s:a:0", f"language={audio.language}", "-map_metadata", "-1", "-f", "mp4"),
     ]
 

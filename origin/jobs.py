@@ -2,14 +2,17 @@
 
 Laws: a title has at most one job; a job is one worker's while its lease lasts; every write of a worker names the lease it
 holds and raises LeaseLost when that is no longer the newest, so that a worker that slept through its lease changes
-nothing; a title's files become visible all at once.
+nothing; a title's files become visible all at once; a transaction that has begun ends, also when its caller is cancelled (a
+connection given back in the middle of a statement blocks the next one and the end of the process).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 from sqlalchemy import Row, delete, insert, select, update
@@ -26,6 +29,9 @@ from origin.errors import LeaseLost
 from origin.probe import Rejected
 from origin.records import files, jobs, titles
 from origin.states import STEPS, Step
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,23 @@ class VisibleFile:
     content_type: str
 
 
+def whole(
+    method: Callable[Concatenate[Jobs, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Jobs, P], Coroutine[Any, Any, R]]:
+    """Runs a method to its end; a caller that is cancelled meanwhile is cancelled after it."""
+
+    @functools.wraps(method)
+    async def run(self: Jobs, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        task = asyncio.ensure_future(method(self, *args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,))
+            raise
+
+    return run
+
+
 class Jobs:
     """The record of one origin. `now` gives seconds since the epoch."""
 
@@ -60,6 +83,7 @@ class Jobs:
         self._database = database
         self._now = now
 
+    @whole
     async def create(self, facts: TitleFacts) -> TitleStatus:
         """A new title in state `created`. Raises ProblemError CONFLICT when the id is taken."""
         now = self._now()
@@ -77,6 +101,7 @@ class Jobs:
             raise ProblemError(ProblemCode.CONFLICT, f"there is a title {facts.id} already") from error
         return await self.status(facts.id)
 
+    @whole
     async def status(self, title_id: str) -> TitleStatus:
         """Raises ProblemError NOT_FOUND."""
         async with self._database.read() as session:
@@ -85,12 +110,14 @@ class Jobs:
             raise _unknown(title_id)
         return _status(row)
 
+    @whole
     async def statuses(self) -> tuple[TitleStatus, ...]:
         """All titles, oldest first."""
         async with self._database.read() as session:
             rows = (await session.execute(_with_job().order_by(titles.c.created_at, titles.c.id))).all()
         return tuple(_status(row) for row in rows)
 
+    @whole
     async def unfinished(self) -> tuple[JobStatus, ...]:
         """All jobs in the order in which they are taken."""
         wanted = select(titles.c.state, jobs).join(titles, titles.c.id == jobs.c.title_id).order_by(jobs.c.queued_at)
@@ -110,6 +137,7 @@ class Jobs:
             for row in rows
         )
 
+    @whole
     async def source_arrived(self, title_id: str, source_bytes: int) -> TitleStatus:
         """The source is whole: `uploaded`, and there is a job. Raises ProblemError CONFLICT in any other state."""
         async with self._database.write() as session:
@@ -119,6 +147,7 @@ class Jobs:
             await self._queue(session, title_id)
         return await self.status(title_id)
 
+    @whole
     async def retry(self, title_id: str) -> TitleStatus:
         """Works on a rejected or waiting title at once. Raises ProblemError CONFLICT where there is nothing to retry."""
         async with self._database.write() as session:
@@ -134,6 +163,7 @@ class Jobs:
                 await self._queue(session, title_id)
         return await self.status(title_id)
 
+    @whole
     async def withdraw(self, title_id: str) -> TitleStatus:
         """Takes a title back: whoever works on it loses its lease. Raises ProblemError NOT_FOUND."""
         async with self._database.write() as session:
@@ -143,6 +173,7 @@ class Jobs:
                 await self._queue(session, title_id)
         return await self.status(title_id)
 
+    @whole
     async def claim(self, worker: str, lease_s: float) -> Lease | None:
         """The job that has waited longest among those nobody has, or None."""
         now = self._now()
@@ -163,11 +194,13 @@ class Jobs:
         facts = msgspec.json.decode(row.facts, type=TitleFacts)
         return Lease(job.title_id, job.epoch + 1, TitleState(row.state), job.attempts + 1, facts)
 
+    @whole
     async def renew(self, lease: Lease, lease_s: float, progress: float) -> None:
         """Keeps the job. Raises LeaseLost."""
         async with self._database.write() as session:
             await _hold(session, lease, lease_until=self._now() + lease_s, progress=progress)
 
+    @whole
     async def advance(self, lease: Lease, lease_s: float, seconds: float) -> Lease | None:
         """The stage is done: moves the title on. The next stage's lease, or None at rest. Raises LeaseLost."""
         to = lease.step.to
@@ -183,16 +216,19 @@ class Jobs:
             await session.execute(delete(jobs).where(jobs.c.title_id == lease.title_id))
             return None
 
+    @whole
     async def failed(self, lease: Lease, wait_s: float, reason: str) -> None:
         """The attempt failed: the job is free again after `wait_s`. Raises LeaseLost."""
         async with self._database.write() as session:
             await _hold(session, lease, lease_until=0.0, run_after=self._now() + wait_s, reason=reason, worker="")
 
+    @whole
     async def released(self, lease: Lease) -> None:
         """The worker stops: the job is free at once and the attempt does not count. Raises LeaseLost."""
         async with self._database.write() as session:
             await _hold(session, lease, lease_until=0.0, attempts=max(0, lease.attempts - 1), worker="")
 
+    @whole
     async def reject(self, lease: Lease, rejected: Rejected) -> None:
         """The title ends here, with the reason in words. Raises LeaseLost."""
         async with self._database.write() as session:
@@ -201,6 +237,7 @@ class Jobs:
             await self._move(session, lease.title_id, TitleState.REJECTED, **words)
             await session.execute(delete(jobs).where(jobs.c.title_id == lease.title_id))
 
+    @whole
     async def make_visible(self, lease: Lease, title: Title) -> None:
         """All files of the title at once, and the record that will be announced. Raises LeaseLost."""
         rows = [
@@ -221,6 +258,7 @@ class Jobs:
             changed = update(titles).where(titles.c.id == lease.title_id)
             await session.execute(changed.values(record=record, announced=True))
 
+    @whole
     async def make_invisible(self, lease: Lease) -> tuple[str, ...]:
         """No file of the title is served from now on; gives their paths. Raises LeaseLost."""
         async with self._database.write() as session:
@@ -230,12 +268,14 @@ class Jobs:
             await session.execute(delete(files).where(files.c.title_id == lease.title_id))
         return paths
 
+    @whole
     async def record(self, title_id: str) -> Title | None:
         """What was or is about to be announced of a title; None before its files are visible."""
         async with self._database.read() as session:
             text = (await session.execute(select(titles.c.record).where(titles.c.id == title_id))).scalar_one_or_none()
         return msgspec.json.decode(text, type=Title) if text else None
 
+    @whole
     async def forget(self, lease: Lease) -> None:
         """Ends a withdrawn title. Raises LeaseLost."""
         async with self._database.write() as session:
@@ -243,6 +283,7 @@ class Jobs:
             await session.execute(delete(jobs).where(jobs.c.title_id == lease.title_id))
             await session.execute(delete(titles).where(titles.c.id == lease.title_id))
 
+    @whole
     async def visible(self, path: str) -> VisibleFile | None:
         """The file served at a token-less media path, or None."""
         async with self._database.read() as session:

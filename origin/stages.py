@@ -185,7 +185,7 @@ class Stages:
 
         rules = self._settings.encode
         source = str(work.folder.source.resolve())
-        effort = encode.Effort(rules.threads, rules.scaler)
+        effort = encode.Effort(rules.threads, rules.scaler, rules.audio_coder)
         given = encode.arguments(plan, unit, source, str(unfinished.relative_to(work.folder.path)), effort)
         ended = await self._ffmpeg(work, given, on_line)
         _require_encoded(ended, unit.name)

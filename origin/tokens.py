@@ -29,14 +29,16 @@ class MediaKeys:
         self._file = file
         self.ask: Callable[[], Awaitable[None]] | None = None
         """Fetches a newer set when somebody shows a key that is not known here; set once there is somebody to ask."""
-        self.number = 0
+        self.generation = 0
+        """Grows whenever another set is taken; the control plane's own number begins anew when its record does."""
+        self._set: KeySet | None = None
         self.media: dict[str, PublicKey] = {}
         self.revoked: frozenset[str] = frozenset()
         self._load()
 
     def take(self, keys: KeySet) -> bool:
-        """Uses a newer set from now on; True when it was newer."""
-        if keys.number == self.number and self.media:
+        """Uses this set from now on; True when it is another one than before."""
+        if keys == self._set:
             return False
         self._use(keys)
         unfinished = self._file.with_name(f"{self._file.name}.new")
@@ -46,7 +48,8 @@ class MediaKeys:
         return True
 
     def _use(self, keys: KeySet) -> None:
-        self.number = keys.number
+        self._set = keys
+        self.generation += 1
         self.media = keys.of(KeyUse.MEDIA)
         self.revoked = frozenset(keys.revoked_sessions)
 
@@ -84,18 +87,18 @@ class PlayerTokens:
         if self._keys.ask is None or now_s - self._asked_s < ASK_AGAIN_S:
             return False
         self._asked_s = now_s
-        before = self._keys.number
+        before = self._keys.generation
         await self._keys.ask()
-        return self._keys.number != before
+        return self._keys.generation != before
 
     def _claims(self, token: str) -> MediaClaims:
         """Verified under the present key set: a key that was taken away verifies nothing any more."""
         known = self._verified.get(token)
-        if known is not None and known[0] == self._keys.number:
+        if known is not None and known[0] == self._keys.generation:
             self._verified.move_to_end(token)
             return known[1]
         claims = jwt.verify(token, self._keys.media)
-        self._verified[token] = (self._keys.number, claims)
+        self._verified[token] = (self._keys.generation, claims)
         while len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)
         return claims

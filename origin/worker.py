@@ -57,8 +57,7 @@ class Worker:
 
     async def work_once(self) -> bool:
         """Takes a job and works on its title as far as it goes. False when nobody needs work."""
-        rules = self._settings.jobs
-        lease = await self._jobs.claim(self._name, rules.lease_s)
+        lease = await self._claimed()
         if lease is None:
             return False
         self._metrics.running.inc()
@@ -70,6 +69,17 @@ class Worker:
         finally:
             self._metrics.running.dec()
         return True
+
+    async def _claimed(self) -> Lease | None:
+        """A job; given back at once when the worker is stopped while it takes one."""
+        claiming = asyncio.ensure_future(self._jobs.claim(self._name, self._settings.jobs.lease_s))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            lease = await claiming
+            if lease is not None:
+                await self._jobs.released(lease)
+            raise
 
     async def _stage(self, lease: Lease) -> Lease | None:
         """Runs the lease's stage; the next one's lease, or None when the title rests or waits. Raises LeaseLost."""

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from contracts.catalogue import FileKind, Title
+from contracts.digests import BLOCK_BYTES
+from contracts.ingest import TitleState
+from origin import boxes, check
+from origin.config import Encode
+from origin.programs import found_programs
+from tests.origin.conftest import Footage
+from tests.origin.room import RUNGS, Room, make_clip, running_room
+
+
+def renditions(title: Title, kind: FileKind = FileKind.VIDEO) -> list[str]:
+    return [rendition.id for rendition in title.renditions if rendition.kind is kind]
+
+
+async def test_an_uploaded_clip_becomes_a_published_title_with_all_facts(room: Room, footage: Footage) -> None:
+    title = await room.published(footage.clip)
+    assert renditions(title) == ["v-180", "v-120", "v-90"]
+    assert renditions(title, FileKind.AUDIO) == ["a-und-96k"]
+    assert title.duration_s == 8.0
+    for rendition in title.renditions:
+        data = room.object_of(rendition.path).read_bytes()
+        index = boxes.read_index(data, len(data))
+        assert rendition.segments == index.segments
+        assert (rendition.init_range, rendition.index_range) == (index.init_range, index.index_range)
+        assert [round(segment.duration_s, 1) for segment in rendition.segments] == [4.0, 4.0]
+        listed = check.byte_ranges(room.object_of(rendition.playlist_path).read_text())
+        assert listed == tuple((segment.offset, segment.length) for segment in rendition.segments)
+    video = title.renditions[0]
+    assert (video.width, video.height, video.frame_rate) == (240, 180, 25.0)
+    assert video.codecs.startswith("avc1.")
+    assert title.renditions[-1].codecs == "mp4a.40.2"
+    assert room.object_of(title.poster_path).read_bytes().startswith(b"\xff\xd8\xff")
+
+
+async def test_published_digests_equal_those_taken_apart(room: Room, footage: Footage) -> None:
+    title = await room.published(footage.clip)
+    assert len(title.files) == 9
+    for file in title.files:
+        data = room.object_of(file.path).read_bytes()
+        assert file.size_bytes == len(data)
+        assert file.digests.sha256 == hashlib.sha256(data).hexdigest()
+        assert file.digests.blake3 == blake3(data).hexdigest()
+        blocks = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
+        assert file.digests.blocks == b"".join(blake3(block).digest() for block in blocks)
+        assert file.digests.key == file.key == f"vod|{file.path}"
+        assert file.group == f"t1/{Path(file.path).stem}"
+
+
+async def test_control_plane_hears_of_a_title_before_the_catalog(room: Room, footage: Footage) -> None:
+    title = await room.published(footage.clip)
+    assert room.control_plane.heard == ["control-plane", "catalog"]
+    assert room.catalog.titles["t1"] == title
+    status = await room.status()
+    assert set(status.stage_seconds) == {"probe", "chunk", "encode", "package", "check", "publish"}
+    assert status.progress == 1.0
+
+
+async def test_a_title_is_published_only_after_both_have_taken_it(room: Room, footage: Footage) -> None:
+    room.catalog.away = True
+    await room.ingest(footage.clip)
+    await room.worker.work_once()
+    waiting = await room.status()
+    assert waiting.state is TitleState.CHECKED
+    assert "the catalog has not taken the news" in waiting.reason
+    stored = {path: path.stat().st_mtime_ns for path in (room.settings.state_dir / "objects").rglob("*.mp4")}
+    room.catalog.away = False
+    await room.operator.post("/v1/titles/t1/retry", None)
+    await room.worker.work_once()
+    assert (await room.status()).state is TitleState.PUBLISHED
+    assert stored == {path: path.stat().st_mtime_ns for path in stored}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "words"),
+    [
+        (
+            "text",
+            "not-media",
+            "The file is not a video in a format that is taken here: no known container was found in it",
+        ),
+        ("truncated", "truncated", "The file is truncated: its picture ends at"),
+        ("headless", "truncated", "The file is truncated: the index at its end (moov) is missing"),
+        ("sound", "no-video", "The file has no video stream: it holds sound only"),
+        ("short", "too-short", "The video is too short: 0.40 s, at least 2 s are needed"),
+        ("image", "not-media", "The file is not a video"),
+    ],
+)
+async def test_a_file_that_cannot_become_a_title_is_rejected_in_words(
+    room: Room, footage: Footage, wrong: str, code: str, words: str
+) -> None:
+    await room.ingest(getattr(footage, wrong))
+    await room.worker.work_once()
+    status = await room.status()
+    assert status.state is TitleState.REJECTED
+    assert status.reason_code == code
+    assert status.reason.startswith(words)
+    assert room.control_plane.heard == []
+    assert not list((room.settings.state_dir / "objects").rglob("*.mp4"))
+
+
+async def test_a_rejected_title_takes_another_source_and_goes_on(room: Room, footage: Footage) -> None:
+    await room.ingest(footage.text)
+    await room.worker.work_once()
+    await room.upload(footage.clip)
+    await room.worker.work_once()
+    status = await room.status()
+    assert (status.state, status.reason) == (TitleState.PUBLISHED, "")
+
+
+async def test_a_title_in_chunks_shows_the_same_frames_at_the_same_times(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "ntsc.mp4", 13, rate="30000/1001")
+    rungs = (RUNGS[0],)
+    async with running_room(tmp_path / "whole", encode=Encode(rungs, threads=1, nice=0)) as room:
+        whole = await room.published(clip)
+        whole_file = room.object_of(whole.renditions[0].path)
+    chunked_rules = Encode(rungs, threads=1, nice=0, chunk_s=4, parallel=2)
+    async with running_room(tmp_path / "chunked", encode=chunked_rules) as room:
+        chunked = await room.published(clip)
+        chunked_file = room.object_of(chunked.renditions[0].path)
+    assert [s.duration_s for s in chunked.renditions[0].segments] == [
+        s.duration_s for s in whole.renditions[0].segments
+    ]
+    assert times(chunked_file) == times(whole_file)
+    assert worst_psnr(chunked_file, whole_file) > 28
+
+
+def times(file: Path) -> list[str]:
+    """When each frame is shown."""
+    asked = [found_programs().ffprobe, "-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time"]
+    found = subprocess.run(
+        [*asked, "-of", "csv=p=0", str(file)], check=True, capture_output=True, text=True, timeout=60
+    )
+    return sorted(found.stdout.split(), key=float)
+
+
+def worst_psnr(file: Path, other: Path) -> float:
+    """How far the least similar pair of frames is apart, in dB: a shift by one frame of the test picture is below 25."""
+    stats = file.parent / "psnr.txt"
+    compare = ["-i", str(file), "-i", str(other), "-lavfi", f"psnr=stats_file={stats}", "-f", "null", "-"]
+    subprocess.run([found_programs().ffmpeg, "-v", "error", *compare], check=True, timeout=60)
+    frames = [dict(part.split(":") for part in line.split()) for line in stats.read_text().splitlines()]
+    return min(float(frame["psnr_avg"]) for frame in frames)
