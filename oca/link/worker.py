@@ -75,6 +75,13 @@ class Ask:
         self.request = want.request
         self.delivered = 0
 
+    def deliver(self, first_block: int, last_block: int) -> None:
+        """Blocks first … last were announced; what lies outside the ask does not count."""
+        first = max(first_block - self.want.first_block, 0)
+        count = last_block - self.want.first_block + 1 - first
+        if count > 0:
+            self.delivered |= ((1 << count) - 1) << first
+
     def remainder(self, request: int) -> Want | None:
         """The want for what was not announced yet, under a new request id; None when all was."""
         want = self.want
@@ -197,7 +204,7 @@ class LinkClient:
                     ask.asker.head(message)
             case Ready(request):
                 if ask := self._asks.get(request):
-                    _deliver(ask, message)
+                    ask.deliver(message.first_block, message.last_block)
                     ask.asker.ready(message)
             case Done(request):
                 if ask := self._asks.pop(request, None):
@@ -256,13 +263,6 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._client.disconnected()
-
-
-def _deliver(ask: Ask, ready: Ready) -> None:
-    first = max(ready.first_block - ask.want.first_block, 0)
-    count = ready.last_block - ask.want.first_block + 1 - first
-    if count > 0:
-        ask.delivered |= ((1 << count) - 1) << first
 
 
 def _failure(why: str) -> FetchFailure:

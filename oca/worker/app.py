@@ -263,7 +263,6 @@ class Worker:
         self._reader.close()
         self._log.write("info", "stopped")
 
-
     async def _emptied(self, wait_s: float) -> bool:
         """True once no connection is left; False when `wait_s` was not enough."""
         if self._connections:

@@ -153,10 +153,8 @@ class Connection(asyncio.Protocol):
             self._guarded(exchange.sender.drained)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        exchange, self._exchange = self._exchange, None
         why = self._closing or Closing.CLIENT
-        if exchange is not None:
-            exchange.lost(_LOST.get(why, Outcome.CLIENT_LEFT))
+        self._drop_exchange(why)
         self.phase = Phase.CLOSING
         self._house.desk.counters.add(why)
         self._house.left(self)
@@ -311,9 +309,15 @@ class Connection(asyncio.Protocol):
         self._since = self._now()
         self._unparsed.clear()
         if abort:
+            self._drop_exchange(why)  # before the transport tells it that the client left
             self._wire.abort()
         else:
             self._wire.close()
+
+    def _drop_exchange(self, why: Closing) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.lost(_LOST.get(why, Outcome.CLIENT_LEFT))
 
 
 _LOST = {Closing.SEND_TIMEOUT: Outcome.SEND_TIMEOUT, Closing.DRAINED: Outcome.CUT_BY_STOP}

@@ -208,7 +208,7 @@ class Bench:
         self.peers = _listener()
         self.port = self.media.getsockname()[1]
         self.process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
+        self.control: socket.socket | None = None
         self.log = folder / "worker.log"
 
     def write_keys(self, *keys: PublicKey, number: int = 1, revoked: tuple[str, ...] = ()) -> None:
@@ -229,7 +229,7 @@ class Bench:
 
     def start(self) -> None:
         ours, theirs = socket.socketpair()
-        self._control = ours
+        self.control = ours
         fds = (self.board.fd, self.counters.fd, theirs.fileno(), self.media.fileno(), self.peers.fileno())
         handover = Handover(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],))
         fd = write_handover(handover)
@@ -243,16 +243,16 @@ class Bench:
         assert ours.recv(64) == b"ready\n", self.log.read_text()
 
     def say(self, line: str) -> None:
-        assert self._control is not None
-        self._control.sendall(line.encode() + b"\n")
+        assert self.control is not None
+        self.control.sendall(line.encode() + b"\n")
 
     def stop(self) -> None:
         if self.process is not None:
             if self.process.poll() is None:
                 self.process.kill()
             self.process.wait(10)
-        if self._control is not None:
-            self._control.close()
+        if self.control is not None:
+            self.control.close()
         for sock in (self.media, self.peers):
             sock.close()
         self.store.close()
@@ -348,6 +348,7 @@ class Client:
 def _listener() -> socket.socket:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 128 * 1024)
     sock.bind(("127.0.0.1", 0))
     sock.listen(128)
     return sock
