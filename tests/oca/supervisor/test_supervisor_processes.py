@@ -17,11 +17,15 @@ import httpx
 import msgspec
 import pytest
 
+from chassis.service import Service
 from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
 from oca.link.files import Listening
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
 from oca.store.writer import StoreWriter
+from oca.supervisor.app import Supervisor, compose
+from oca.supervisor.children import Commands
+from oca.supervisor.slots import SlotPhase
 from tests.oca.worker.worker_harness import Keys, Published, publish, put_file, write_keys
 
 FILE = publish("v-360.mp4", 3_000_000)
@@ -259,3 +263,32 @@ async def until_metric(appliance: Box, name: str, value: float, wait_s: float = 
     while (found := await appliance.metric(name)) != value:
         assert time.monotonic() < deadline, f"{name} stays at {found}"
         await asyncio.sleep(0.05)
+
+
+async def test_a_slot_whose_worker_cannot_live_is_served_by_its_sibling(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    keys = stock(settings, [FILE])
+    marker = tmp_path / "broken"
+    marker.touch()
+    failing = (sys.executable, str(SCRIPT.with_name("failing_worker.py")), "1", str(marker))
+    supervisor: list[Supervisor] = []
+
+    async def composed(service: Service) -> None:
+        supervisor.append(await compose(service, settings, Commands(worker=failing)))
+
+    async with Service("oca", composed, grace_s=1.0).running() as urls:
+        table = supervisor[0].slots
+        await until(lambda: table.slots[1].helper is not None, 20.0)
+        assert table.slots[1].phase is SlotPhase.RESTING
+        path = f"/~{keys.token()}{FILE.name.path}"
+        for _ in range(30):
+            async with httpx.AsyncClient(timeout=10) as client:
+                reply = await client.get(urls["media"] + path, headers={"Range": "bytes=0-9"})
+            assert (reply.status_code, reply.content) == (206, FILE.data[:10])
+        async with httpx.AsyncClient(timeout=10) as client:
+            checks = (await client.get(f"{urls['status']}/readyz")).json()["checks"]
+        assert "worker 1 is resting after 3 early deaths" in checks["workers"]["detail"]
+        marker.unlink()
+        table.slots[1].try_at = 0.0
+        await until(lambda: table.ready_count == 2)
+        assert table.slots[1].helper is None
