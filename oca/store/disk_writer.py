@@ -579,6 +579,7 @@ class DiskWriter:
             if not good_bits:
                 self._remove([extent], Gone.QUARANTINED)
                 return None
+            self._room_to_move(extent)
             extent_id, fd = self._allocate_file(extent.length)
             slot = self.slots.take(extent_id)
             try:
@@ -588,6 +589,16 @@ class DiskWriter:
                 self.syscalls.close(fd)
                 self.syscalls.unlink(self.path_of(extent_id))
                 raise
+
+    def _room_to_move(self, extent: HeldExtent) -> None:
+        """A copy counts beside its original until the workers let go of that. Raises NoSpace."""
+        extent.users += 1
+        try:
+            room = self._make_room(allocated(extent.length), pinned=False)
+        finally:
+            extent.users -= 1
+        if not room.ready:
+            raise NoSpace(room.reason or NoSpaceReason.QUOTA, extent.length)
 
     def _copy_blocks(self, source: HeldExtent, target_fd: int, bits: int) -> dict[int, bytes]:
         checks: dict[int, bytes] = {}

@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -125,7 +126,9 @@ class _FormatOnly(msgspec.Struct):
     format: int
 
 
-def prepare_disk(settings: DiskSettings, store: StoreSettings) -> DiskDescription:
+def prepare_disk(
+    settings: DiskSettings, store: StoreSettings, new_uuid: Callable[[], uuid.UUID] = uuid.uuid4
+) -> DiskDescription:
     """Create the disk where there is none, else check that it fits the settings.
 
     Idempotent; a creation that was interrupted is started over (the description is written last). Raises NotADisk,
@@ -140,7 +143,7 @@ def prepare_disk(settings: DiskSettings, store: StoreSettings) -> DiskDescriptio
     for folder in range(256):
         os.makedirs(os.path.join(path, "extents", f"{folder:02x}"), exist_ok=True)
     create_index(os.path.join(path, "index"), store.index_map_bytes)
-    description = DiskDescription(FORMAT, str(uuid.uuid4()), store.extent_bytes, BLOCK_BYTES, store.index_map_bytes)
+    description = DiskDescription(FORMAT, str(new_uuid()), store.extent_bytes, BLOCK_BYTES, store.index_map_bytes)
     _write_description(path, description)
     return description
 

@@ -17,12 +17,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 from contracts.digests import BLOCK_BYTES, DigestBuilder, FileDigests
 from oca.store.blocks import block_length, count_blocks
 from oca.store.board import Board, BoardShape
 from oca.store.disk_writer import Announcement, DiskWriter
-from oca.store.disks import DiskSettings, StoreSettings
+from oca.store.disks import DiskSettings, StoreSettings, prepare_disk
 from oca.store.errors import NoSpace, NoSpaceReason
 from oca.store.extents import ExtentSpec, extent_count, key_hash
 from oca.store.holdings import HeldExtent
@@ -34,13 +35,16 @@ MIB = 1 << 20
 HEADER = b"Content-Type: video/mp4\r\nCache-Control: public, immutable\r\n"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MadeFile:
     """A file with its bytes and published digests."""
 
     key: str
     data: bytes
     digests: FileDigests
+
+    def __repr__(self) -> str:
+        return f"<{self.key}, {len(self.data)} bytes, {self.version[:3].hex()}>"
 
     @property
     def version(self) -> bytes:
@@ -123,6 +127,10 @@ class StoreLab:
         )
 
     def open_writer(self, syscalls: Syscalls | None = None) -> StoreWriter:
+        """A writer over disks whose uuids, and so whose placement, are the same in every run."""
+        for number, disk in enumerate(self.settings.disks):
+            if not Path(disk.path).exists():
+                prepare_disk(disk, self.settings, lambda number=number: UUID(int=number + 1))  # type: ignore[misc]
         self.writer = StoreWriter.open(self.settings, self.board, self.clock, syscalls or self.syscalls)
         return self.writer
 
