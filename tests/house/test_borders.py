@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "oca.worker": ("contracts", "oca.config", "oca.http", "oca.store", "oca.link", "oca.worker"),
     "oca.keeper": ("contracts", "chassis", "oca.config", "oca.http", "oca.store", "oca.link", "oca.keeper"),
     "oca.supervisor": ("contracts", "chassis", "oca.config", "oca.store", "oca.link", "oca.supervisor"),
-    "oca.cli": ("contracts", "chassis", "oca.config", "oca.supervisor"),
+    "oca.cli": ("contracts", "chassis", "oca.config", "oca.store", "oca.link", "oca.supervisor"),
     "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli"),
     "fill_planner.simulator": ("contracts", "policies", "fill_planner", "-fill_planner.cli"),
     "fill_planner.cli": ("contracts", "chassis", "fill_planner"),

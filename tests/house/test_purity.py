@@ -56,6 +56,8 @@ DECIDING = (
     "fill_planner.snapshot",
     "fill_planner.sources",
     "oca.http",
+    "oca.keeper.filling",
+    "oca.keeper.reporting",
     "oca.keeper.sourcing",
     "oca.link.messages",
     "oca.store.batching",
