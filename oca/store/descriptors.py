@@ -15,6 +15,7 @@ from enum import Enum
 
 from oca.store.board import FLUSH, Board, WorkerLine
 from oca.store.extents import extent_name
+from oca.store.trailer import file_length
 
 
 class NotOpened(Enum):
@@ -84,7 +85,7 @@ class DescriptorCache:
         except OSError as error:
             self.not_opened[_why(error)] += 1
             return None
-        if name in self._open or os.fstat(fd).st_size != length:
+        if name in self._open or os.fstat(fd).st_size != file_length(length):
             os.close(fd)
             self.not_opened[NotOpened.WRONG_LENGTH] += 1
             return None

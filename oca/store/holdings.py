@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from contracts.digests import BLOCK_BYTES
 from oca.store import blocks
 from oca.store.extents import DIGEST, PINNED, ExtentRecord, extent_length, key_hash
+from oca.store.trailer import allocated_bytes
 
 FORMAT = 1
 _HEAD = struct.Struct("<BBQd32sHH")
@@ -24,7 +25,6 @@ class HeldExtent:
 
     __slots__ = (
         "bits",
-        "digests",
         "extent_id",
         "fd",
         "fresh",
@@ -51,8 +51,6 @@ class HeldExtent:
         self.stored_at = stored_at
         self.bits = 0
         self.pending = 0
-        self.digests: dict[int, bytes] = {}
-        """Check bytes of pending blocks."""
         self.fd = -1
         self.users = 0
         self.fresh = True
@@ -62,6 +60,11 @@ class HeldExtent:
     @property
     def block_count(self) -> int:
         return blocks.count_blocks(self.length)
+
+    @property
+    def size(self) -> int:
+        """What its file takes on the disk."""
+        return allocated_bytes(self.length)
 
     @property
     def present(self) -> int:

@@ -4,8 +4,7 @@ Laws (each checked the hard way, REFERENCE §1): opened with locks, once per pro
 creation and is never resized; a read transaction spans one look-up; values are copied out; `reader_check` frees what killed readers
 left, or the file grows. Keys and values are the packed bytes of `extents`, `holdings` and `purge`; nothing is interpreted here.
 
-Tables: `meta`, `extents` (index key → record), `objects` (key hash → object), `checksums` (extent id u64 BE → format byte +
-8 bytes of BLAKE3 per block), `recent` (batch number u64 BE → what that batch made durable), `purge` (rule number u64 BE → rule).
+Tables: `meta`, `extents` (index key → record), `objects` (key hash → object), `recent` (batch number u64 BE → what that batch made durable), `purge` (rule number u64 BE → rule).
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ class Table(Enum):
     META = b"meta"
     EXTENTS = b"extents"
     OBJECTS = b"objects"
-    CHECKSUMS = b"checksums"
     RECENT = b"recent"
     PURGE = b"purge"
 

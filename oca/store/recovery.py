@@ -1,7 +1,7 @@
 """What a keeper does with a disk before it writes: read the index, verify what an unclean stop leaves in doubt, collect strays.
 
 After a clean stop the disk is served from at once and read in meanwhile. After an unclean one (the clean mark is missing), the blocks of the
-last batches are read and compared with their checksums first (`recent`); a bad one costs its extent a move. Files
+last batches are read and compared with their check bytes first (`recent`); a bad one costs its extent a move. Files
 that the index does not know are unlinked, records without their file are deleted.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oca.store.checksums import check_in_row, check_of_data, row_key
 from oca.store.disk_writer import DiskWriter, Gone
 from oca.store.errors import NoSpace
 from oca.store.extents import split_index_key, unpack_record
@@ -18,6 +17,7 @@ from oca.store.index import Changes, Table
 from oca.store.marks import NO_SLOT
 from oca.store.recent import unpack_recent
 from oca.store.space import allocated
+from oca.store.trailer import file_length, is_good
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _load_extent(writer: DiskWriter, packed: bytes, value: bytes, extent_bytes: 
         writer.marks.adopt(extent.slot, extent.extent_id)
     else:
         extent.slot = NO_SLOT
-    writer.space.add(allocated(extent.length), owner.plan is not None)
+    writer.space.add(extent.size, owner.plan is not None)
     return True
 
 
@@ -76,7 +76,7 @@ def _teach_policy(writer: DiskWriter) -> None:
     """Oldest first: before the first marks are collected, age is all that is known."""
     for extent in sorted(writer.holdings.extents.values(), key=lambda extent: (extent.stored_at, extent.extent_id)):
         if extent.object.plan is None:
-            writer.policy.on_insert(extent.extent_id, allocated(extent.length))
+            writer.policy.on_insert(extent.extent_id, extent.size)
 
 
 def verify_recent(writer: DiskWriter) -> tuple[int, int]:
@@ -101,19 +101,15 @@ def verify_recent(writer: DiskWriter) -> tuple[int, int]:
 
 
 def bad_bits(writer: DiskWriter, extent: HeldExtent, bits: int) -> int:
-    """Which of these durable blocks do not have their checksum. Those without a known checksum count as bad."""
-    row = writer.index.get(Table.CHECKSUMS, row_key(extent.extent_id))
+    """Which of these durable blocks do not fit their check bytes in the trailer, or have none."""
+    checks = writer.read_checks(extent) if bits else b""
     bad = 0
     block = 0
     while bits >> block:
-        if bits >> block & 1 and not _is_good(writer, extent, block, check_in_row(row, block)):
+        if bits >> block & 1 and not is_good(writer.read_block(extent, block), checks, block):
             bad |= 1 << block
         block += 1
     return bad
-
-
-def _is_good(writer: DiskWriter, extent: HeldExtent, block: int, check: bytes | None) -> bool:
-    return check is not None and check_of_data(writer.read_block(extent, block)) == check
 
 
 def quarantine(writer: DiskWriter, extent: HeldExtent, bad: int) -> HeldExtent | None:
@@ -138,7 +134,11 @@ def collect_strays(writer: DiskWriter, first_id: int) -> tuple[int, int, int]:
                 strangers += 1
             else:
                 found[extent_id] = size
-    missing = [extent for extent in writer.holdings.extents.values() if found.get(extent.extent_id) != extent.length]
+    missing = [
+        extent
+        for extent in writer.holdings.extents.values()
+        if found.get(extent.extent_id) != file_length(extent.length)
+    ]
     missing = [extent for extent in missing if extent.extent_id < first_id]
     writer.remove(missing, Gone.MISSING)
     orphans = [i for i in found if i < first_id and i not in writer.holdings.extents]

@@ -34,7 +34,6 @@ from oca.store.placement import best_writable
 from oca.store.purge import PurgeKind, PurgeMode, PurgeRule, PurgeRules, pack_rule, unpack_rule
 from oca.store.recovery import Recovery, collect_strays, load, verify_recent
 from oca.store.scrub import Scrub, Scrubbed
-from oca.store.space import allocated
 from oca.store.syscalls import RealSyscalls, Syscalls
 
 
@@ -358,7 +357,7 @@ def _as_file(parts: list[HeldObject]) -> HeldFile:
         newest.version,
         newest.file_size,
         sum(present_bytes(extent) for extent in extents),
-        sum(allocated(extent.length) for extent in extents),
+        sum(extent.size for extent in extents),
         next(iter(plans), None),
         min(part.stored_at for part in parts),
     )

@@ -1,6 +1,6 @@
 """Reusable parts for tests of and above the store: small stores, files with digests, system calls that fail, forget or end the process.
 
-lab = StoreLab(tmp_path)                # one disk of 8 MiB, extents of 1 MiB, a board for two workers, a virtual clock
+lab = StoreLab(tmp_path)                # one disk for eight extents of 1 MiB, a board for two workers, a virtual clock
 writer = lab.open_writer()
 file = make_file("vod|/media/t/hd/v.mp4", 3 * MIB + 100)
 lab.store(writer, file)                 # every block, committed
@@ -29,9 +29,12 @@ from oca.store.extents import ExtentSpec, extent_count, key_hash
 from oca.store.holdings import HeldExtent
 from oca.store.reader import StoreReader
 from oca.store.syscalls import RealSyscalls, Syscalls
+from oca.store.trailer import allocated_bytes
 from oca.store.writer import StoreWriter
 
 MIB = 1 << 20
+FULL = allocated_bytes(MIB)
+"""What an extent of one MiB takes on a disk."""
 HEADER = b"Content-Type: video/mp4\r\nCache-Control: public, immutable\r\n"
 
 
@@ -83,7 +86,7 @@ class StoreLab:
 
     root: Path
     disks: int = 1
-    quota_bytes: int = 8 * MIB
+    quota_bytes: int = 8 * FULL
     extent_bytes: int = MIB
     index_map_bytes: int = 4 * MIB
     cache_share: float = 0.25

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.digests import BLOCK_BYTES
-from oca.store import blocks, checksums
+from contracts.digests import BLOCK_BYTES, block_digest
+from oca.store import blocks, trailer
 from oca.store.batching import Batch
 from oca.store.errors import NoSpaceReason
 from oca.store.extents import (
@@ -187,14 +187,27 @@ def test_recent_blocks_survive_packing(entries: list[tuple[int, int]]) -> None:
     assert unpack_recent(pack_recent(rows)) == rows
 
 
-@given(st.dictionaries(st.integers(0, 7), st.binary(min_size=8, max_size=8).filter(any)))
-def test_checksums_merge_block_by_block(checks: dict[int, bytes]) -> None:
-    row = checksums.merge_row(None, {3: b"oldcheck"}, 8)
-    row = checksums.merge_row(row, checks, 8)
-    expected = {3: b"oldcheck", **checks}
-    assert {b: c for b in range(8) if (c := checksums.check_in_row(row, b)) is not None} == expected
-    assert checksums.check_in_row(None, 0) is None
-    assert checksums.check_in_row(b"\x09" + row[1:], 3) is None
+@given(st.integers(1, 64 << 20))
+def test_the_trailer_lies_behind_the_data_and_every_check_inside_the_file(length: int) -> None:
+    count = blocks.count_blocks(length)
+    offsets = [trailer.check_offset(length, block) for block in range(count)]
+    assert trailer.trailer_offset(length) >= length
+    assert trailer.trailer_offset(length) % 4096 == 0
+    head = trailer.pack_head(7, key_hash("k"), 3, length, b"v" * 32)
+    assert trailer.trailer_offset(length) + len(head) <= offsets[0]
+    assert offsets[-1] + trailer.CHECK_BYTES == trailer.file_length(length)
+    assert trailer.allocated_bytes(length) - trailer.file_length(length) < 4096
+    assert trailer.checks_length(length) == trailer.file_length(length) - offsets[0]
+
+
+@given(st.binary(min_size=1, max_size=50), st.integers(0, 3))
+def test_a_block_is_good_only_with_its_own_check(data: bytes, block: int) -> None:
+    checks = b"other---" * block + trailer.check_of(block_digest(data)) + b"other---"
+    assert trailer.is_good(data, checks, block)
+    assert not trailer.is_good(data + b"x", checks, block)
+    assert not trailer.is_good(data, checks, block + 1)
+    assert not trailer.is_good(data, bytes(8 * (block + 1)), block), "no check is no check"
+    assert not trailer.is_good(data, checks, block + 9)
 
 
 @given(st.sampled_from(PurgeKind), st.sampled_from(PurgeMode), st.text(max_size=100), st.integers(1, 2**60))

@@ -285,7 +285,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert disk.space.used_bytes <= disk.space.quota_bytes
             assert disk.space.pinned_bytes <= disk.space.pinned_limit_bytes
             unpinned = [e for e in disk.holdings.extents.values() if e.object.plan is None]
-            assert disk.policy.used_bytes == sum(allocated(extent.length) for extent in unpinned)
+            assert disk.policy.used_bytes == sum(extent.size for extent in unpinned)
             assert len(disk.policy) == len(unpinned)
 
     def teardown(self) -> None:

@@ -10,6 +10,7 @@ from oca.store.disk_writer import Gone
 from oca.store.errors import NoSpaceReason
 from oca.store.extents import key_hash
 from tests.oca.store.harness import (
+    FULL,
     MIB,
     MadeFile,
     StoreLab,
@@ -102,7 +103,7 @@ def test_plans_may_pin_only_their_share_and_the_rest_stays_cache(lab: StoreLab) 
     held = writer.held(_film(8).key)
     assert held is not None
     assert held.plan is None
-    assert disk.space.pinned_bytes == 6 * MIB
+    assert disk.space.pinned_bytes == 6 * FULL
 
 
 def test_pinning_survives_a_restart_and_moves_between_plans(lab: StoreLab) -> None:
@@ -116,7 +117,7 @@ def test_pinning_survives_a_restart_and_moves_between_plans(lab: StoreLab) -> No
     held = writer.held(_film(1).key)
     assert held is not None
     assert held.plan == "plan-2"
-    assert writer.disks[0].space.pinned_bytes == 3 * MIB
+    assert writer.disks[0].space.pinned_bytes == 3 * FULL
     assert len(writer.disks[0].policy) == 0
 
 
@@ -127,7 +128,7 @@ def test_continuing_a_cached_file_for_a_plan_pins_all_of_it(lab: StoreLab) -> No
     lab.commit(writer)
     lab.write(writer, film, 1, [0], plan="plan-1")
     lab.commit(writer)
-    assert writer.disks[0].space.pinned_bytes == 2 * MIB
+    assert writer.disks[0].space.pinned_bytes == 2 * FULL
     assert len(writer.disks[0].policy) == 0
 
 
@@ -162,13 +163,13 @@ def test_unlinked_space_counts_until_no_worker_holds_it(lab: StoreLab) -> None:
     assert sending is not None
     disk = writer.disks[0]
     assert no_space_reason(lambda: disk.open_extent(_film(9).spec(0))) is NoSpaceReason.DEAD_HELD
-    assert disk.space.dead_bytes == MIB
+    assert disk.space.dead_bytes == FULL
     first.poll()
     assert writer.reap() == 0, "the second worker has not looked yet"
     second.poll()
     assert writer.reap() == 0, "the first worker is still sending it"
     first.descriptors.release(sending)
-    assert writer.reap() == MIB
+    assert writer.reap() == FULL
     assert disk.space.dead_bytes == 0
     lab.store(writer, _film(9))
 
@@ -178,7 +179,7 @@ def test_make_room_evicts_ahead_and_says_when_it_is_ready(lab: StoreLab) -> None
     for n in range(8):
         lab.store(writer, _film(n))
     room = writer.disks[0].make_room(2 * MIB)
-    assert (room.ready, room.evicted_extents, room.evicted_bytes) == (False, 2, 2 * MIB)
+    assert (room.ready, room.evicted_extents, room.evicted_bytes) == (False, 2, 2 * FULL)
     assert room.reason is NoSpaceReason.DEAD_HELD
     reader.poll()
     room = writer.disks[0].make_room(2 * MIB)
@@ -186,7 +187,7 @@ def test_make_room_evicts_ahead_and_says_when_it_is_ready(lab: StoreLab) -> None
 
 
 def test_eviction_ahead_keeps_a_reserve_so_that_nobody_waits(tmp_path: Path) -> None:
-    lab = StoreLab(tmp_path, quota_bytes=16 * MIB, reserve_share=1 / 64)
+    lab = StoreLab(tmp_path, quota_bytes=16 * FULL, reserve_share=1 / 64)
     writer, reader = lab.open_writer(), lab.open_reader()
     disk = writer.disks[0]
     for n in range(40):
@@ -208,7 +209,7 @@ def test_holdings_merge_the_disks_and_count_bytes_exactly(tmp_path: Path) -> Non
     lab.write(writer, _film(2), 0, [1, 2])
     held = {file.key: file for file in writer.holdings()}
     assert held[film.key].present_bytes == 6 * MIB + 777
-    assert held[film.key].allocated_bytes == 6 * MIB + 4096
+    assert held[film.key].allocated_bytes == 6 * FULL + 8192
     assert held[film.key].complete
     assert held[_film(2).key].present_bytes == 2 * 262144
     assert not held[_film(2).key].complete

@@ -1,0 +1,353 @@
+"""What one disk's writer keeps: ids, space, the policy, and how extents leave. The lower half of `disk_writer`.
+
+Laws.
+1. Order of an eviction: index delete → commit → unlink → dead id published. The space counts until no worker holds the file.
+2. Ids are never reused: they come from ranges that the index reserved before the first of them is used.
+3. An error of `fdatasync` or of the index takes the disk out: nothing after it can be trusted (the kernel may have dropped the pages).
+   No space and a read-only filesystem are values: serve, do not store.
+
+Foreign errors are mapped once, in `_writing`. Looking (`find`, `holdings`, `space`) never waits for somebody who is writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+import lmdb
+
+from oca.store.batching import Batch
+from oca.store.board import Board, DiskState
+from oca.store.dead import DeadExtents
+from oca.store.disks import DiskSettings, StoreSettings, reserve_bytes
+from oca.store.errors import DiskFailed, NoSpace, NoSpaceReason, StoreError
+from oca.store.extents import ExtentRecord, extent_name, index_key, key_hash
+from oca.store.holdings import HeldExtent, Holdings
+from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
+from oca.store.marks import Marks, id_low
+from oca.store.purge import PurgeRules
+from oca.store.slots import Slots
+from oca.store.space import Space
+from oca.store.syscalls import Syscalls
+from oca.store.trailer import allocated_bytes
+from policies.eviction import Policy, PolicyName, apply_marks, make_policy
+
+ID_RANGE = 4096
+"""Ids reserved by one index commit."""
+
+
+class Gone(Enum):
+    """Why an extent left; the value is the log word and the counter's label."""
+
+    SPACE = "space"
+    """Evicted by the policy to make room."""
+    REPLACED = "replaced"
+    """A newer version of the file took its place."""
+    PURGED = "purged"
+    DROPPED = "dropped"
+    """By order."""
+    QUARANTINED = "quarantined"
+    """It had a bad block; the good ones moved, or all went where there was no room for that."""
+    MOVED = "moved"
+    """Its blocks moved to a new extent before more could be written (a version without digest after an unclean stop)."""
+    EMPTY = "empty"
+    """Its writer left before a block was written."""
+    MISSING = "missing"
+    """The index promised a file that is not there, or not at its length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Whether `needed` bytes fit now. Not ready with reason DEAD_HELD: ask again after the workers polled."""
+
+    ready: bool
+    evicted_extents: int
+    evicted_bytes: int
+    reason: NoSpaceReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriterParts:
+    """What a disk's writer is built from; `writer.StoreWriter` is the composition root."""
+
+    number: int
+    settings: StoreSettings
+    index: IndexWriter
+    board: Board
+    dead: DeadExtents
+    syscalls: Syscalls
+    now: Callable[[], float]
+
+    @property
+    def disk(self) -> DiskSettings:
+        return self.settings.disks[self.number]
+
+
+class DiskLedger:
+    def __init__(self, parts: WriterParts) -> None:
+        settings = parts.settings
+        self.number = parts.number
+        self.path = parts.disk.path
+        self.index = parts.index
+        self.syscalls = parts.syscalls
+        self.holdings = Holdings(settings.extent_bytes)
+        self.space = Space(parts.disk.quota_bytes, settings.cache_share)
+        self.batch = Batch(settings.batch_blocks, settings.batch_age_s)
+        self.slots = Slots(parts.board.shape.marks_per_disk)
+        self.marks = Marks(parts.board.marks(parts.number))
+        self.policy: Policy[int] = make_policy(PolicyName(settings.policy), parts.disk.quota_bytes)
+        self.gone: Counter[Gone] = Counter()
+        self.blocks_written = 0
+        self.commits = 0
+        self.failure: str | None = None
+        """Why the disk was taken out, in words."""
+        self.read_only = False
+        self.rules = PurgeRules()
+        self.epoch = 0
+        self.unclean_before = 0
+        """Extents with lower ids were there when a keeper stopped uncleanly."""
+        self._extent_bytes = settings.extent_bytes
+        self._board = parts.board
+        self._dead = parts.dead
+        self._now = parts.now
+        self._lock = threading.RLock()
+        self._dirty: dict[int, HeldExtent] = {}
+        self._new_folders: set[str] = set()
+        self._index_full = False
+        self._reserve_bytes = reserve_bytes(parts.disk.quota_bytes, settings)
+        self._batch_number = 0
+        self._next_id = 0
+        self._reserved_id = 0
+
+    # -- ids and failures ------------------------------------------------------------------------------------------
+
+    def start_ids(self, first: int, batch_number: int) -> None:
+        """Ids start at `first`, the end of the ranges that earlier keepers reserved."""
+        self._next_id = self._reserved_id = first
+        self._batch_number = batch_number
+
+    @property
+    def next_id(self) -> int:
+        return self._next_id
+
+    def _new_id(self) -> int:
+        if self._next_id >= self._reserved_id:
+            changes = Changes()
+            changes.number(META_NEXT_ID, self._next_id + ID_RANGE)
+            self.index.commit(changes)
+            self._reserved_id = self._next_id + ID_RANGE
+        extent_id = self._next_id
+        self._next_id += 1
+        return extent_id
+
+    def take_out(self, what: str) -> DiskFailed:
+        """Mark the disk as failed for everybody; gives the error to raise."""
+        if self.failure is None:
+            self.failure = what
+            self._board.set_disk_state(self.number, DiskState.FAILED)
+        return DiskFailed(self.path, self.failure)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """The disk's lock, with foreign errors mapped once: no space and read-only are values, the rest is a failed disk."""
+        with self._lock:
+            if self.failure is not None:
+                raise DiskFailed(self.path, self.failure)
+            try:
+                yield
+            except StoreError:
+                raise
+            except lmdb.MapFullError as error:
+                self._index_full = True
+                raise NoSpace(NoSpaceReason.INDEX_FULL) from error
+            except lmdb.Error as error:
+                if error.code == errno.EROFS:
+                    self.read_only = True
+                    raise NoSpace(NoSpaceReason.READ_ONLY) from error
+                raise self.take_out(f"index: {error}") from error
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise NoSpace(NoSpaceReason.DISK_FULL) from error
+                if error.errno == errno.EROFS:
+                    self.read_only = True
+                    raise NoSpace(NoSpaceReason.READ_ONLY) from error
+                raise self.take_out(f"{error.strerror or error}") from error
+
+    def path_of(self, extent_id: int) -> str:
+        return f"{self.path}/{extent_name(extent_id)}"
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def find(self, hashed: bytes, extent_number: int) -> ExtentRecord | None:
+        """Durable and announced blocks merged; None when nothing of the extent is here."""
+        held = self.holdings.find(hashed, extent_number)
+        return held.record(self.number, durable=False) if held is not None else None
+
+    # -- space -----------------------------------------------------------------------------------------------------
+
+    def make_room(self, needed: int, pinned: bool = False) -> Room:
+        """Evict what the policy gives until an extent of `needed` bytes fits, or say why they do not. Raises DiskFailed, NoSpace(INDEX_FULL)."""
+        with self._writing():
+            return self._make_room(needed, pinned)
+
+    def _make_room(self, length: int, pinned: bool = False) -> Room:
+        size = allocated_bytes(length)
+        refusal = self.space.refusal(size, pinned)
+        if refusal is not None:
+            return Room(False, 0, 0, refusal)
+        victims = self._victims(self.space.to_evict(size))
+        if victims is None:
+            return Room(False, 0, 0, NoSpaceReason.QUOTA)
+        freed = sum(victim.size for victim in victims)
+        self._remove(victims, Gone.SPACE)
+        self.reap()
+        ready = self.space.fits(size)
+        return Room(ready, len(victims), freed, None if ready else NoSpaceReason.DEAD_HELD)
+
+    def _ensure_room(self, length: int, pinned: bool) -> None:
+        """Room for a new extent of `length` bytes. Raises NoSpace."""
+        if self.read_only:
+            raise NoSpace(NoSpaceReason.READ_ONLY, length)
+        if self._index_full:
+            self._evict_for_index()
+        room = self._make_room(length, pinned)
+        if not room.ready:
+            raise NoSpace(room.reason or NoSpaceReason.QUOTA, length)
+
+    def _victims(self, need: int) -> list[HeldExtent] | None:
+        """Extents that nobody writes, worth at least `need` bytes; None when there are not enough of them."""
+        chosen: list[HeldExtent] = []
+        spared: list[HeldExtent] = []
+        while need > 0:
+            candidates = [self.holdings.extents[extent_id] for extent_id in self.policy.victims(need)]
+            if not candidates:
+                break
+            for extent in candidates:
+                if extent.busy:
+                    spared.append(extent)
+                else:
+                    chosen.append(extent)
+                    need -= extent.size
+        for extent in spared if need <= 0 else spared + chosen:
+            self.policy.on_insert(extent.extent_id, extent.size)
+        return chosen if need <= 0 else None
+
+    def _evict_for_index(self) -> None:
+        """The index is nearly full: two out for one in. Pages empty slowly (LMDB merges them at a quarter), records at once.
+
+        In small commits, because every page that a commit touches is copied. Raises NoSpace.
+        """
+        for _ in range(2):
+            victims = self._victims(1)
+            if not victims:
+                raise NoSpace(NoSpaceReason.INDEX_FULL)
+            self._remove(victims, Gone.SPACE)
+
+    def _evict_ahead(self) -> None:
+        """Keep the reserve free, so that the next extent need not wait until workers let go of what it replaces."""
+        victims = self._victims(self.space.to_evict(self._reserve_bytes))
+        if victims:
+            self._remove(victims, Gone.SPACE)
+
+    def reap(self) -> int:
+        """Count as free what no worker holds any more; how many bytes."""
+        with self._lock:
+            released = self._dead.settle(self.number)
+            self.space.release(released)
+            return released
+
+    # -- leaving ---------------------------------------------------------------------------------------------------
+
+    def drop(self, key: str, reason: Gone = Gone.DROPPED) -> int:
+        """Remove every extent of a key here, pinned or not; how many."""
+        with self._writing():
+            owner = self.holdings.objects.get(key_hash(key))
+            return self._remove(list(owner.extents.values()), reason) if owner is not None else 0
+
+    def remove(self, extents: Iterable[HeldExtent], reason: Gone) -> int:
+        with self._writing():
+            return self._remove([extent for extent in extents if not extent.gone], reason)
+
+    def _remove(self, extents: list[HeldExtent], reason: Gone) -> int:
+        """Law 2: index delete → commit → unlink → publish."""
+        if not extents:
+            return 0
+        changes = Changes()
+        leaving = Counter(extent.object.hashed for extent in extents)
+        for extent in extents:
+            if not extent.fresh:
+                changes.delete(Table.EXTENTS, index_key(extent.object.hashed, extent.number))
+            if extent.object.recorded and leaving[extent.object.hashed] == len(extent.object.extents):
+                changes.delete(Table.OBJECTS, extent.object.hashed)
+        try:
+            self.index.commit(changes)
+        except lmdb.Error:
+            self._keep(extents)
+            raise
+        for extent in extents:
+            self._bury(extent)
+        self.gone[reason] += len(extents)
+        return len(extents)
+
+    def _keep(self, extents: list[HeldExtent]) -> None:
+        """They could not leave: the policy knows them again."""
+        for extent in extents:
+            if extent.object.plan is None and extent.extent_id not in self.policy:
+                self.policy.on_insert(extent.extent_id, extent.size)
+
+    def _bury(self, extent: HeldExtent) -> None:
+        size = extent.size
+        self._dirty.pop(extent.extent_id, None)
+        self.holdings.remove_extent(extent)
+        self.policy.remove(extent.extent_id)
+        self.slots.give_back(extent.slot)
+        self.space.kill(size, extent.object.plan is not None)
+        self._close_idle(extent)
+        self.unlink(extent.extent_id, size)
+
+    def unlink(self, extent_id: int, held_bytes: int) -> None:
+        """Unlink and tell the workers. A file that is gone already is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self.syscalls.unlink(self.path_of(extent_id))
+        self._dead.bury(self.number, extent_id, held_bytes)
+
+    def collect_orphan(self, extent_id: int, size: int) -> None:
+        """Unlink a file that the index does not know. Raises DiskFailed, NoSpace(READ_ONLY)."""
+        with self._writing():
+            self.space.add(size, pinned=False)
+            self.space.kill(size, pinned=False)
+            self.unlink(extent_id, size)
+
+    def _close_idle(self, extent: HeldExtent) -> None:
+        if extent.fd >= 0 and (extent.gone or not extent.busy):
+            fd, extent.fd = extent.fd, -1
+            with contextlib.suppress(OSError):  # what counts was synced, and the descriptor is gone either way
+                self.syscalls.close(fd)
+
+    def commit_changes(self, changes: Changes) -> None:
+        """Commit rows that belong to the whole store (purge rules). Raises NoSpace(INDEX_FULL), DiskFailed."""
+        with self._writing():
+            self.index.commit(changes)
+
+    # -- marks -----------------------------------------------------------------------------------------------------
+
+    def collect_marks(self, epoch: int) -> int:
+        """Hand the access marks to the policy, oldest first; how many extents were used. `epoch` is the current one."""
+        with self._lock:
+            accesses: list[tuple[int, int, int]] = []
+            for mark in self.marks.collect():
+                extent_id = self.slots.owner(mark.slot)
+                if extent_id is None:
+                    continue
+                if id_low(extent_id) != mark.extent_id_low:
+                    self.marks.assign(mark.slot, extent_id)
+                    continue
+                age = (epoch - mark.epoch) & 0xFFFF
+                accesses.append((extent_id, mark.hits, epoch - age))
+            apply_marks(self.policy, accesses)
+            return len(accesses)
