@@ -283,7 +283,7 @@ class Keeper:
         )
 
     def status(self) -> KeeperStatus:
-        files = self.storing.files()
+        disks = self.store.statistics()
         score = self.score(self.listening)
         enrolled = self.connection.enrolled.is_set()
         healthy = any(disk.failure is None for disk in self.store.disks.values())
@@ -302,8 +302,8 @@ class Keeper:
             orders=self.filler.counts(),
             score=score.value,
             reasons=score.reasons,
-            held_files=len(files),
-            held_bytes=sum(file.present_bytes for file in files),
+            held_files=sum(disk.objects for disk in disks),
+            held_bytes=sum(disk.live_bytes for disk in disks),
         )
 
     async def _keep_status(self) -> None:

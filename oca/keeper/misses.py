@@ -16,7 +16,7 @@ from oca.keeper.errors import FetchFailed
 from oca.keeper.fetching import Asker, Fetched, Fetcher
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.storing import Facts
-from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Served, Want
+from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Reload, ReloadWhat, Served, Want
 from oca.link.server import Link
 
 MAX_WANTS = 20_000
@@ -58,6 +58,9 @@ class Misses:
 
     def joined(self, link: Link) -> None:
         self._log.info("worker-joined", worker=link.worker, worker_pid=link.worker_pid)
+        # What changed while it was not linked it could not hear.
+        for what in (ReloadWhat.TLS, ReloadWhat.KEYS, ReloadWhat.STATE):
+            link.send(Reload(what))
 
     def wanted(self, link: Link, want: Want) -> None:
         if want.hint:

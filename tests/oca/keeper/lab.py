@@ -588,10 +588,14 @@ class KeeperLab:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             await asyncio.to_thread(self.process.wait, 10)
+        await self.close_world()
+        self.board.close()
+
+    async def close_world(self) -> None:
+        """Sources and control plane."""
         for source in self.sources:
             await source.close()
         await self.plane.close()
-        self.board.close()
 
 
 class _Real:

@@ -109,7 +109,7 @@ async def test_a_killed_keeper_fetches_only_what_is_missing_when_it_comes_back(t
 
 
 async def test_what_a_plan_lets_go_is_evicted_for_what_it_wants_and_pins_never_are(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path, quota_bytes=8 * MIB, cache_share=0.25) as lab:
+    async with keeper_lab(tmp_path, quota_bytes=9 * MIB, cache_share=0.3) as lab:
         old = [lab.publish(f"old/hd/{n}.mp4", 2 * MIB) for n in range(3)]
         new = [lab.publish(f"new/hd/{n}.mp4", 2 * MIB) for n in range(2)]
         passing = [lab.publish(f"passing/hd/{n}.mp4", 2 * MIB) for n in range(3)]
@@ -131,7 +131,7 @@ async def test_what_a_plan_lets_go_is_evicted_for_what_it_wants_and_pins_never_a
 
 
 async def test_more_pins_than_the_plans_share_end_in_words_and_harm_nothing(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path, quota_bytes=8 * MIB, cache_share=0.25) as lab:
+    async with keeper_lab(tmp_path, quota_bytes=9 * MIB, cache_share=0.3) as lab:
         files = [lab.publish(f"t/hd/{n}.mp4", 2 * MIB) for n in range(4)]
         origin = await lab.source(SourceKind.ORIGIN, "origin", files)
         lab.plan(1, *(lab.order(file, (origin, 0.0), priority=n) for n, file in enumerate(files)))

@@ -225,7 +225,7 @@ async def test_another_version_than_the_published_one_is_not_served(tmp_path: Pa
 
 
 async def test_the_least_recently_used_goes_when_room_is_needed(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path, quota_bytes=4 * MIB) as lab:
+    async with keeper_lab(tmp_path, quota_bytes=5 * MIB) as lab:
         files = [lab.publish(f"t/hd/{n}.mp4", 2 * MIB) for n in range(3)]
         await lab.source(SourceKind.ORIGIN, "origin", files)
         keeper = await lab.start()

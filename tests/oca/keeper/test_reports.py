@@ -121,6 +121,8 @@ async def test_a_nudge_brings_keys_state_and_tells_the_workers(tmp_path: Path) -
         await lab.start()
         worker = await lab.worker()
         await until(lambda: lab.plane.beats)
+        await until(lambda: len(worker.reloads) == 3)
+        worker.reloads.clear()
         lab.plane.keys = KeySet(2, (*lab.plane.keys.keys, SigningKey("m-2", KeyUse.MEDIA).public))
         lab.plane.state = "draining"
         await lab.plane.nudge()
@@ -142,6 +144,7 @@ async def test_enrolment_is_said_to_workers_and_the_code_is_used_up(tmp_path: Pa
         ended = await worker.end(worker.want(KEY))
         assert (ended.__class__.__name__, getattr(ended, "why", "")) == ("Failed", "NO_DIGESTS")
         assert not keeper.status().ready
+        worker.reloads.clear()
         lab.plane.away = False
         await until(keeper.connection.enrolled.is_set)
         await until(lambda: Reload(ReloadWhat.TLS) in worker.reloads)

@@ -1,0 +1,124 @@
+"""Two whole appliances (supervisor, workers, keeper) and an origin: what one holds the other takes from it, over mutual TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+import yaml
+
+from chassis import config
+from contracts.plans import RankedSource, SourceKind
+from contracts.tokens.claims import MediaClaims
+from contracts.tokens.jwt import sign
+from oca.link.files import KeeperStatus
+from tests.oca.keeper.lab import MIB, FakeControlPlane, KeeperLab, until
+
+
+def media_path(plane: FakeControlPlane, path: str) -> str:
+    now = time.time()
+    claims = MediaClaims("playback", "session-1", "/media/t/", ("hd",), now + 600, now)
+    return f"/~{sign(claims, plane.media_key.key, plane.media_key.kid)}{path}"
+
+
+@asynccontextmanager
+async def appliance(lab: KeeperLab) -> AsyncIterator[dict[str, str]]:
+    """`lowtide oca run` with the lab's settings; its URLs by listener, once it is enrolled and has keys."""
+    lab.write_code()
+    file = lab.root / "oca.yaml"
+    file.write_text(yaml.safe_dump(json.loads(config.encode(lab.settings))))
+    reading, writing = os.pipe()
+    process = _spawn(file, writing)
+    os.close(writing)
+    try:
+        line = await asyncio.to_thread(os.read, reading, 65536)
+        yield json.loads(line)["listening"]
+    finally:
+        os.close(reading)
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 30) == 0
+
+
+def _spawn(settings: Path, ready_fd: int) -> subprocess.Popen[bytes]:
+    program = "from oca.cli import app; app()"
+    arguments = ["run", "--config", str(settings), "--ready-fd", str(ready_fd)]
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], pass_fds=(ready_fd,))
+
+
+def status_of(lab: KeeperLab) -> KeeperStatus:
+    path = lab.state_dir / "run" / "keeper.json"
+    return msgspec.json.decode(path.read_bytes(), type=KeeperStatus) if path.exists() else KeeperStatus()
+
+
+async def test_what_one_holds_the_other_takes_from_it_and_only_the_rest_from_the_origin(tmp_path: Path) -> None:
+    plane = FakeControlPlane(tmp_path)
+    await plane.start()
+    first = KeeperLab(tmp_path / "a1", plane)
+    second = KeeperLab(tmp_path / "a2", plane)
+    for lab in (first, second):
+        lab.root.mkdir()
+    held, cold = first.publish("t/hd/held.mp4", 5 * MIB + 9), first.publish("t/hd/cold.mp4", 2 * MIB)
+    origin = await first.source(SourceKind.ORIGIN, "origin", [held, cold])
+    try:
+        async with httpx.AsyncClient() as player, appliance(first) as one:
+            await until(lambda: status_of(first).ready and status_of(first).keys_number == 1)
+            first.plan(1, first.order(held, (origin, 0.0)))
+            await plane.nudge()
+            await until(lambda: status_of(first).orders.get("done") == 1)
+            plane.plan = None
+            plane.appliance = "a-2"
+            plane.parents = (RankedSource(SourceKind.PEER, "a-1", one["peers"]), origin.ranked)
+            sent = origin.sent_bytes
+            async with appliance(second) as two:
+                await until(lambda: status_of(second).ready and status_of(second).keys_number == 1)
+                path = media_path(plane, "/media/t/hd/held.mp4")
+                answer = await player.get(two["media"] + path, headers={"Range": "bytes=100-3000000"})
+                assert (answer.status_code, answer.content) == (206, held.data[100:3000001])
+                answer = await player.get(two["media"] + path)
+                assert (answer.status_code, answer.content) == (200, held.data)
+                assert origin.sent_bytes == sent, "all of it came from the other box"
+                answer = await player.get(two["media"] + media_path(plane, "/media/t/hd/cold.mp4"))
+                assert (answer.status_code, answer.content) == (200, cold.data)
+                assert origin.sent_bytes == sent + len(cold.data), "the other box did not fetch it for this one"
+                answer = await player.get(two["media"] + media_path(plane, "/media/t/hd/none.mp4"))
+                assert answer.status_code == 404
+    finally:
+        await first.close_world()
+        first.board.close()
+        second.board.close()
+
+
+async def test_players_are_served_on_while_the_keeper_is_killed_and_misses_go_on_after_it(tmp_path: Path) -> None:
+    plane = FakeControlPlane(tmp_path)
+    await plane.start()
+    lab = KeeperLab(tmp_path, plane)
+    held, cold = lab.publish("t/hd/held.mp4", 3 * MIB), lab.publish("t/hd/cold.mp4", 3 * MIB)
+    await lab.source(SourceKind.ORIGIN, "origin", [held, cold])
+    try:
+        async with httpx.AsyncClient() as player, appliance(lab) as box:
+            await until(lambda: status_of(lab).ready and status_of(lab).keys_number == 1)
+            url = box["media"] + media_path(plane, "/media/t/hd/held.mp4")
+            assert (await player.get(url)).content == held.data
+            await until(lambda: status_of(lab).held_files == 1)
+            await asyncio.sleep(1.2)
+            killed = status_of(lab).pid
+            os.kill(killed, 9)
+            answer = await player.get(url)
+            assert (answer.status_code, answer.content) == (200, held.data), "hits need no keeper"
+            began = time.monotonic()
+            answer = await player.get(box["media"] + media_path(plane, "/media/t/hd/cold.mp4"))
+            assert (answer.status_code, answer.content) == (200, cold.data), "a miss waits for the next keeper"
+            assert time.monotonic() - began < 5.0
+            await until(lambda: status_of(lab).pid != killed)
+    finally:
+        await lab.close_world()
+        lab.board.close()
