@@ -42,6 +42,16 @@ class EveningFacts:
         return [report for visit, report in self.plays if visit.network.site_id == site_id]
 
 
+@dataclass(frozen=True, slots=True)
+class PowerCut:
+    """`kill` gets the hosts that plays are using, busiest first, and names what it killed; `revive` gets that name."""
+
+    after_s: float
+    lasts_s: float
+    kill: Callable[[Sequence[str]], str]
+    revive: Callable[[str], None]
+
+
 async def move_in(services: Services, network: Network, count: int, tag: str) -> list[Household]:
     """Signs up `count` members of a network with a premium plan."""
     found = []
@@ -57,11 +67,10 @@ async def move_in(services: Services, network: Network, count: int, tag: str) ->
 async def evening(
     visits: Sequence[Visit],
     households: Mapping[str, Sequence[Household]],
-    kill_after_s: float,
-    kill: Callable[[Sequence[str]], str],
+    cut: PowerCut,
     report: Report,
 ) -> EveningFacts:
-    """Plays all visits; after `kill_after_s` calls `kill` with the hosts that plays are using, busiest first."""
+    """Plays all visits through one power cut."""
     facts = EveningFacts()
     began = time.monotonic()
     in_use: dict[int, Callable[[], Sequence[str]]] = {}
@@ -89,10 +98,12 @@ async def evening(
         report(f"{len(facts.plays)} of {len(visits)} plays", len(facts.plays) / len(visits))
 
     async def pull_the_plug() -> None:
-        await asyncio.sleep(kill_after_s)
+        await asyncio.sleep(cut.after_s)
         hosts = [host for recent in in_use.values() for host in set(recent())]
-        facts.killed = kill(sorted(set(hosts), key=hosts.count, reverse=True))
+        facts.killed = cut.kill(sorted(set(hosts), key=hosts.count, reverse=True))
         facts.killed_at_s = time.monotonic()
+        await asyncio.sleep(cut.lasts_s)
+        cut.revive(facts.killed)
 
     async with asyncio.TaskGroup() as group:
         for visit in visits:

@@ -38,6 +38,8 @@ class SiteServing:
     """What its appliances fetched because a player asked, by source."""
     direct_origin_bytes: int
     direct_origin_requests: int
+    hit_requests: int
+    """Requests of players that its appliances answered without asking anybody."""
 
     @property
     def outside_bytes(self) -> int:
@@ -49,18 +51,16 @@ class SiteServing:
         return 1 - self.outside_bytes / self.delivered_bytes if self.delivered_bytes else 0.0
 
 
-def serving(
-    site_id: str, before: SiteOverview, after: SiteOverview, attempts: Sequence[Attempt], origin: str
-) -> SiteServing:
+def serving(site_id: str, before: Overview, after: Overview, attempts: Sequence[Attempt], origin: str) -> SiteServing:
     """One site's evening from its counters before and after and from what its players saw. `origin`: host:port."""
-    earlier = {row.source: row for row in before.served}
+    earlier = {row.source: row for row in _site(before, site_id).served}
     rows = tuple(
         SourceRow(
             row.source.value,
             row.client_requests - earlier.get(row.source, ServedBySource(row.source)).client_requests,
             row.client_bytes - earlier.get(row.source, ServedBySource(row.source)).client_bytes,
         )
-        for row in after.served
+        for row in _site(after, site_id).served
         if row.source is not Source.HIT
     )
     direct = [attempt for attempt in attempts if attempt.host == origin]
@@ -71,7 +71,17 @@ def serving(
         rows,
         sum(attempt.got_bytes for attempt in direct),
         len(direct),
+        _hits(after, site_id) - _hits(before, site_id),
     )
+
+
+def _site(overview: Overview, site_id: str) -> SiteOverview:
+    return next(entry for entry in overview.sites if entry.site.id == site_id)
+
+
+def _hits(overview: Overview, site_id: str) -> int:
+    here = [entry for entry in overview.appliances if entry.appliance.site_id == site_id]
+    return sum(entry.client_requests - entry.content_misses for entry in here)
 
 
 def inside_share(sites: Iterable[SiteServing]) -> float:
@@ -82,7 +92,8 @@ def inside_share(sites: Iterable[SiteServing]) -> float:
 
 
 def by_source(sites: Iterable[SiteServing]) -> list[SourceRow]:
-    """The table of the evening: hits are what was delivered by appliances and not fetched for it."""
+    """The table of the evening. Bytes of hits are what appliances delivered and did not fetch for it; requests to peers, tiers
+    and the origin are the appliances' own, those that found nothing included."""
     rows: dict[str, SourceRow] = {}
     all_sites = list(sites)
     for row in (row for site in all_sites for row in site.fetched):
@@ -96,7 +107,7 @@ def by_source(sites: Iterable[SiteServing]) -> list[SourceRow]:
     elsewhere = [*rows.values(), direct]
     hits = SourceRow(
         "appliance hit",
-        max(0, sum(site.delivered_requests for site in all_sites) - sum(row.requests for row in elsewhere)),
+        sum(site.hit_requests for site in all_sites),
         max(0, sum(site.delivered_bytes for site in all_sites) - sum(row.bytes for row in elsewhere)),
     )
     return [hits, *elsewhere]

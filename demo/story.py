@@ -14,7 +14,6 @@ from rich.console import Console
 
 from contracts.catalogue import TitleDetails
 from contracts.digests import FileDigests
-from contracts.overview import Overview, SiteOverview
 from contracts.plans import PlacementExplanation
 from contracts.viewing import Home
 from demo import apart, comparison, evening, filling, measures, publishing, table
@@ -24,7 +23,7 @@ from demo.scenario import NETWORKS, TITLES, Network, past_week
 from demo.scenario import evening as draw_evening
 from demo.stages import Stages
 from onebox.app import OneBox
-from onebox.topology import ApplianceSpec, SiteSpec, Topology
+from onebox.topology import ApplianceSpec, Topology
 from player.fetching import Attempt
 from player.membership import Member, Services
 from player.playing import PlayReport
@@ -32,13 +31,14 @@ from player.playing import PlayReport
 SEED = 20
 DISK_SHARE = 0.38
 """Of the catalogue's bytes, per appliance: no appliance can hold more than 40 % of it."""
-EXTENT_BYTES = 1 << 20
+EXTENT_BYTES = 512 * 1024
 VISITS = 30
 EVENING_S = 38.0
 KILL_AFTER_S = 15.0
+POWER_RETURNS_S = 9.0
 SETTLE_S = 2.5
 FILL_WITHIN_S = 60.0
-LADDER = ("240@280", "360@600", "480@1100")
+LADDER = ("240@400", "360@1000", "480@2400")
 PRESET = "ultrafast"
 COMPARED = "without-plan"
 
@@ -80,13 +80,12 @@ def topology(state_dir: Path) -> Topology:
 
 def boxes(site_suffix: str, disk_bytes: int, cache_only: bool) -> list[ApplianceSpec]:
     """The three appliances, or the same three for the comparison (their sites' names end in `site_suffix`)."""
-    second = 100 if cache_only else 0
     return [
         replace(
             spec,
             id=f"{spec.id}{site_suffix}",
             site=f"{spec.site}{site_suffix}",
-            address=spec.address.replace("127.", f"127.{second}", 1) if second else spec.address,
+            address=compared_address(spec.address) if cache_only else spec.address,
             disk_bytes=disk_bytes,
             extent_bytes=EXTENT_BYTES,
             index_map_bytes=4 << 20,
@@ -95,6 +94,11 @@ def boxes(site_suffix: str, disk_bytes: int, cache_only: bool) -> list[Appliance
         )
         for spec in Topology().appliances
     ]
+
+
+def compared_address(address: str) -> str:
+    """The same address in the comparison's network: 127.1.0.0/16 becomes 127.101.0.0/16."""
+    return address.replace("127.", "127.10", 1)
 
 
 async def play_out(box: OneBox, cache: Path, console: Console, stages: Stages) -> tuple[Story, list[measures.Check]]:
@@ -177,16 +181,16 @@ async def _watch(box: OneBox, operator: Operator, services: Services, stages: St
     with stages.stage("the evening") as stage:
         visits = draw_evening(VISITS, EVENING_S, SEED)
         kill = _killer(box, list(story.quotas), stages)
-        story.facts = await evening.evening(visits, homes, KILL_AFTER_S, kill, stage.report)
-    box.revive(story.facts.killed)
+        cut = evening.PowerCut(KILL_AFTER_S, POWER_RETURNS_S, kill, _reviver(box, stages))
+        story.facts = await evening.evening(visits, homes, cut, stage.report)
     await asyncio.sleep(SETTLE_S)
     after = await operator.overview()
     origin = urlsplit(box.url("origin")).netloc
     story.planned = [
         measures.serving(
             network.site_id,
-            site(before, network.site_id),
-            site(after, network.site_id),
+            before,
+            after,
             _attempts(story, network),
             origin,
         )
@@ -210,11 +214,17 @@ def _killer(box: OneBox, names: Sequence[str], stages: Stages) -> Callable[[Sequ
     return kill
 
 
+def _reviver(box: OneBox, stages: Stages) -> Callable[[str], None]:
+    def revive(name: str) -> None:
+        box.revive(name)
+        stages.say(f"  appliance {name} has power again")
+
+    return revive
+
+
 async def _compare(box: OneBox, operator: Operator, services: Services, stages: Stages, story: Story) -> None:
     disk = next(iter(story.quotas.values()))
-    networks = [
-        replace(n, site_id=f"{n.site_id}-{COMPARED}", prefix=n.prefix.replace("127.", "127.10", 1)) for n in NETWORKS
-    ]
+    networks = [replace(n, site_id=f"{n.site_id}-{COMPARED}", prefix=compared_address(n.prefix)) for n in NETWORKS]
     specs = boxes(f"-{COMPARED}", disk, cache_only=True)
     sites = [
         replace(
@@ -241,7 +251,7 @@ async def _compare(box: OneBox, operator: Operator, services: Services, stages: 
     after = await operator.overview()
     origin = urlsplit(box.url("origin")).netloc
     story.unplanned = [
-        measures.serving(n.site_id, site(before, n.site_id), site(after, n.site_id), attempts, origin)
+        measures.serving(n.site_id, before, after, attempts, origin)
         for n, attempts in zip(networks, played, strict=True)
     ]
     await box.remove_appliances([spec.id for spec in specs])
@@ -299,10 +309,3 @@ def _show(console: Console, stages: Stages, story: Story) -> None:
     console.print(table.play_table(plays, evening.RATE))
     table.print_explanations(console, filling.three_of(story.explanations))
     console.print(table.time_table(stages.times))
-
-
-def site(overview: Overview, site_id: str) -> SiteOverview:
-    return next(entry for entry in overview.sites if entry.site.id == site_id)
-
-
-__all__ = ["SiteSpec", "Story", "boxes", "play_out", "topology"]

@@ -12,6 +12,11 @@ from contracts.plans import PlacementExplanation
 from demo.measures import Check, SiteFill, SiteServing, by_source, inside_share
 from player.playing import PlayReport
 
+SERVING_NOTE = (
+    "Requests of hits are the players'; those to peers, tiers and the origin are the appliances' own, in vain ones included. "
+    "With the plan one appliance lost its power for a while; without it none did."
+)
+
 
 def mebibytes(count: float) -> str:
     return f"{count / (1 << 20):,.1f} MiB"
@@ -19,7 +24,7 @@ def mebibytes(count: float) -> str:
 
 def serving_table(planned: Sequence[SiteServing], unplanned: Sequence[SiteServing]) -> Table:
     """Where the evening's bytes came from, beside the same requests without a plan."""
-    table = Table(title="Served to players, by source", title_justify="left")
+    table = Table(title="Served to players, by source", title_justify="left", caption=SERVING_NOTE)
     table.add_column("source")
     for name in ("requests", "bytes", "requests, no plan", "bytes, no plan"):
         table.add_column(name, justify="right")

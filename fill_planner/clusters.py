@@ -68,9 +68,12 @@ def present_bytes(
 
 
 def clusters_of(
-    appliances: Iterable[PlanningAppliance], present: Mapping[str, Mapping[str, int]], group_of: Mapping[str, str]
+    appliances: Iterable[PlanningAppliance],
+    present: Mapping[str, Mapping[str, int]],
+    group_of: Mapping[str, str],
+    store_overhead: float,
 ) -> tuple[Cluster, ...]:
-    """The manifest clusters, by site and name. `present` is by appliance."""
+    """The manifest clusters, by site and name. `present` is by appliance; `store_overhead` is `PlannerSettings`'s."""
     members: dict[tuple[str, str], list[Box]] = defaultdict(list)
     for entry in sorted(appliances, key=lambda item: item.appliance.id):
         appliance = entry.appliance
@@ -78,7 +81,7 @@ def clusters_of(
             box = Box(
                 id=appliance.id,
                 domain=appliance.failure_domain or appliance.id,
-                space_bytes=int(appliance.disk_bytes * (1.0 - appliance.cache_share)),
+                space_bytes=int(appliance.disk_bytes * (1.0 - appliance.cache_share) * (1.0 - store_overhead)),
                 egress_bps=float(appliance.egress_bps),
                 present=present[appliance.id],
                 pinned=frozenset(group_of[key] for key in entry.pins if key in group_of),

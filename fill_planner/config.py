@@ -47,6 +47,12 @@ class PlannerSettings:
         Le(1.0),
         Doc("share of what the window's rate could carry that is planned; the rest is room for repeats"),
     ] = 0.9
+    store_overhead: Annotated[
+        float,
+        Ge(0.0),
+        Le(0.1),
+        Doc("share of an appliance's pinnable space left for what extents take beyond their bytes (a page each)"),
+    ] = 0.01
     tiers_per_order: Annotated[int, Ge(0), Doc("most tier sources named per order")] = 2
     history_days: Annotated[int, Ge(1), Le(366), Doc("days of traffic the forecast looks back over")] = 28
     new_for_days: Annotated[

@@ -80,7 +80,7 @@ def make_plan(snapshot: PlanningSnapshot, settings: PlannerSettings = DEFAULTS) 
     size_of = {file.key: file.size_bytes for file in snapshot.files}
     present = {a.appliance.id: present_bytes(a, group_of, size_of) for a in snapshot.appliances}
     demands = site_demands(snapshot.sites, snapshot.files, snapshot.now, settings)
-    clusters = clusters_of(snapshot.appliances, present, group_of)
+    clusters = clusters_of(snapshot.appliances, present, group_of, settings.store_overhead)
     placed = [
         _Placed(c, demands[c.site_id], _place(snapshot, groups, c, clusters, sites[c.site_id], demands, settings))
         for c in clusters

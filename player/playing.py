@@ -93,6 +93,7 @@ class Playback:
     async def _play(self) -> None:
         self._presentation = parse_mpd(await self._manifest())
         end_s = min(self._wishes.until_s or self._presentation.duration_s, self._presentation.duration_s)
+        self.timeline.ends_at_s = end_s
         rung: int | None = None
         at_s, started = self._wishes.start_s, False
         while at_s < end_s - 0.05:

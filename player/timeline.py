@@ -17,6 +17,8 @@ class Timeline:
     buffered_s: float = 0.0
     stalls: int = 0
     stalled_s: float = 0.0
+    ends_at_s: float = float("inf")
+    """Reaching this position is the end, not a stall."""
     _moved_at: float = 0.0
     _playing: bool = False
     _stalled_since: float | None = None
@@ -37,8 +39,9 @@ class Timeline:
             self.position_s += (now - self._moved_at) * self.rate
         else:
             self.position_s = self.buffered_s
-            self._stalled_since = dry_at
-            self.stalls += 1
+            if self.position_s < self.ends_at_s:
+                self._stalled_since = dry_at
+                self.stalls += 1
         self._moved_at = now
 
     def appended(self, buffered_s: float, now: float) -> None:

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from contracts.overview import FillProgress, ServedBySource, SiteOverview
-from contracts.places import Site
+from contracts.overview import ApplianceOverview, FillProgress, Overview, ServedBySource, SiteOverview
+from contracts.places import Appliance, ApplianceState, Site
 from contracts.plans import PlacementExplanation, Reason
 from contracts.reports import Source
+from contracts.world import Health
 from demo.comparison import sequence
 from demo.measures import Evidence, SiteFill, by_source, checks, inside_share, plays_on, serving
 from player.fetching import Attempt, Ended
@@ -22,8 +23,30 @@ def attempt(host: str, got: int, at_s: float = 0.0, ended: Ended = Ended.COMPLET
     return Attempt(at_s, host, "/media/t/sd/v.mp4", 0, got - 1, 206, got, 0.1, ended)
 
 
-def overview(*served: ServedBySource) -> SiteOverview:
-    return SiteOverview(Site("a", "A", "isp", "DE"), ("a1",), served, None, FillProgress())
+def record(client_requests: int, content_misses: int, *served: ServedBySource) -> Overview:
+    site = SiteOverview(Site("a", "A", "isp", "DE"), ("a1",), served, None, FillProgress())
+    box = ApplianceOverview(
+        appliance=Appliance("a1", "a", "a-main", ApplianceState.LIVE),
+        health=Health("a1", 1.0, False, True, 0.0),
+        connected=True,
+        report_age_s=0.0,
+        plan_number=1,
+        reported_plan_number=1,
+        window_opens_at=0.0,
+        window_closes_at=0.0,
+        fill=FillProgress(),
+        served=served,
+        client_requests=client_requests,
+        client_bytes=0,
+        content_misses=content_misses,
+        evictions=0,
+        egress_bps=0.0,
+        connections=0,
+        held_files=0,
+        held_bytes=0,
+        disks=(),
+    )
+    return Overview(0.0, 1, (site,), (box,), served, None, 0, 0, 0)
 
 
 def explanation(reason: Reason, appliances: tuple[str, ...] = ()) -> PlacementExplanation:
@@ -56,15 +79,15 @@ def evidence() -> Evidence:
 
 
 def test_what_appliances_fetch_from_far_and_what_the_origin_serves_itself_is_outside() -> None:
-    before = overview(ServedBySource(Source.ORIGIN, 1, 100))
-    after = overview(
-        ServedBySource(Source.HIT, 9, 900), ServedBySource(Source.ORIGIN, 3, 300), ServedBySource(Source.PEER, 1, 50)
-    )
+    before = record(0, 0, ServedBySource(Source.ORIGIN, 1, 100))
+    earlier_and_tonight = (ServedBySource(Source.HIT, 9, 900), ServedBySource(Source.ORIGIN, 3, 300))
+    after = record(12, 3, *earlier_and_tonight, ServedBySource(Source.PEER, 1, 50))
     found = serving("a", before, after, [attempt("h:1", 800), attempt(ORIGIN, 200)], ORIGIN)
     assert found.delivered_bytes == 1000
     assert found.outside_bytes == 200 + 200
     assert found.inside_share == pytest.approx(0.6)
     assert inside_share([found, found]) == pytest.approx(0.6)
+    assert by_source([found])[0].requests == 9
     assert {row.source: row.bytes for row in by_source([found])} == {
         "appliance hit": 550,
         "origin": 200,

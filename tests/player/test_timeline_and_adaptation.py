@@ -21,6 +21,14 @@ def test_playing_moves_at_the_rate_and_stops_where_media_ends() -> None:
     assert (clock.position_s, clock.stalls) == (8.0, 1)
 
 
+def test_reaching_the_end_is_no_stall() -> None:
+    clock = Timeline(0.0, rate=1.0, ends_at_s=4.0)
+    clock.appended(4.0, now=0.0)
+    clock.start(now=0.0)
+    assert clock.buffer_s(9.0) == 0.0
+    assert (clock.position_s, clock.stalls) == (4.0, 0)
+
+
 def test_a_stall_lasts_from_running_dry_to_the_next_segment() -> None:
     clock = Timeline(0.0, rate=1.0)
     clock.appended(4.0, now=0.0)
