@@ -61,13 +61,16 @@ class Count(Enum):
         self.metric = metric
         self.kind = kind
         self.text = text
+        self.at = len(type(self).__members__)
+        """Position of its word in a line."""
 
 
 _COUNTS = tuple(Count)
 _OUTCOMES = tuple(Outcome)
 _CLOSINGS = tuple(Closing)
-_INDEX: dict[Enum, int] = {row: number for number, row in enumerate((*_COUNTS, *_OUTCOMES, *_CLOSINGS))}
-LINE_WORDS = len(_INDEX)
+_REASONS: tuple[Outcome | Closing, ...] = (*_OUTCOMES, *_CLOSINGS)
+_AT = {row: len(_COUNTS) + number for number, row in enumerate(_REASONS)}
+LINE_WORDS = len(_COUNTS) + len(_AT)
 REQUESTS_METRIC = ("lowtide_oca_requests_total", "Requests by how they ended")
 CLOSED_METRIC = ("lowtide_oca_connections_closed_total", "Connections by why they were closed")
 
@@ -101,7 +104,8 @@ class Counters:
 
     def total(self, row: Count | Outcome | Closing) -> int:
         """The sum over all slots."""
-        return sum(int(self._words[slot * LINE_WORDS + _INDEX[row]]) for slot in range(self.slots))
+        at = row.at if isinstance(row, Count) else _AT[row]
+        return sum(int(self._words[slot * LINE_WORDS + at]) for slot in range(self.slots))
 
     def forget(self, slot: int) -> None:
         """The worker of a slot is gone: its gauges are 0."""
@@ -118,19 +122,20 @@ class CounterLine:
     def __init__(self, words: memoryview) -> None:
         self._words = words
 
-    def add(self, row: Count | Outcome | Closing, amount: int = 1) -> None:
-        self._words[_INDEX[row]] += amount
+    def add(self, row: Count, amount: int = 1) -> None:
+        self._words[row.at] += amount
+
+    def ended(self, why: Outcome | Closing) -> None:
+        """One more request, or connection, that ended so."""
+        self._words[_AT[why]] += 1
 
     def set(self, row: Count, value: int) -> None:
-        self._words[_INDEX[row]] = value
-
-    def get(self, row: Count | Outcome | Closing) -> int:
-        return int(self._words[_INDEX[row]])
+        self._words[row.at] = value
 
     def reset_gauges(self) -> None:
         for row in _COUNTS:
             if row.kind is CounterKind.GAUGE:
-                self._words[_INDEX[row]] = 0
+                self._words[row.at] = 0
 
     def release(self) -> None:
         self._words.release()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -245,9 +245,8 @@ class _Wire(asyncio.Protocol):
         self.welcomed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream socket has a stream transport"
-        self._transport = transport
-        self._client.connected(transport)
+        self._transport = cast(asyncio.Transport, transport)
+        self._client.connected(self._transport)
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -10,6 +10,7 @@ import sys
 
 import lmdb
 import msgspec
+import uvloop
 
 from oca.link.handover import Handover, read_handover
 from oca.store.errors import StoreError
@@ -30,7 +31,8 @@ def main() -> int:
     # The terminal's Ctrl-C reaches every process of the group; only the supervisor decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with asyncio.Runner() as runner:
+        # uvloop: about a tenth less user time per request of 1 to 512 KiB than the stock loop, measured alternately.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(handover))
     except (StoreError, lmdb.Error, OSError, ValueError) as error:
         Log(handover.slot).write("error", "cannot-begin", detail=f"{type(error).__name__}: {error}")

@@ -53,15 +53,24 @@ class Desk:
     accounting: Accounting
     counters: CounterLine
     now: Callable[[], float]
-    date_line: Callable[[float], bytes]
+    date_line: Callable[[int], bytes]
     hosts: frozenset[bytes]
     """Host names served; empty: the address the connection came to."""
     own_id: str = ""
     refuse_sessions_since: float | None = None
     """While draining: tokens issued at this instant or later are new sessions."""
     keep_alive: bool = True
+    _around: Surroundings | None = None
     _addresses: dict[bytes, tuple[Address, bytes]] = field(default_factory=dict)
     _representations: dict[tuple[int, bytes], Representation] = field(default_factory=dict)
+
+    def around(self) -> Surroundings:
+        """The surroundings of an answer now; one value serves a whole second."""
+        second = int(self.now())
+        found = self._around
+        if found is None or found.now != second or found.keep_alive is not self.keep_alive:
+            found = self._around = Surroundings(self.cors, self.date_line(second), float(second), self.keep_alive)
+        return found
 
     def address(self, target: bytes) -> tuple[Address, bytes]:
         """The address and the hash of its key; the last few thousand are remembered. Raises RequestRefused."""
@@ -155,14 +164,14 @@ class Exchange:
         if sender is not None:
             sender.cancel()
             self._account(sender)
-        self._desk.counters.add(why)
+        self._desk.counters.ended(why)
 
     def sent(self, outcome: Outcome) -> None:
         sender, answer = self.sender, self._answer
         assert sender is not None, "a sender told it"
         assert answer is not None, "what was sent was an answer"
         self.sender = None
-        self._desk.counters.add(outcome)
+        self._desk.counters.ended(outcome)
         self._account(sender)
         self._owner.answered(answer.keep_alive, self._fatal)
 
@@ -173,47 +182,51 @@ class Exchange:
             return
         if sender is not None:
             self._account(sender)
-        self._desk.counters.add(outcome)
+        self._desk.counters.ended(outcome)
         self._owner.give_up(Closing.CLIENT if outcome is Outcome.CLIENT_LEFT else Closing.ABORTED)
 
     def _decide(self) -> None:
         request, desk = self._request, self._desk
         if request.method == b"OPTIONS":
-            self._send(preflight(request, self._around()), None)
+            self._send(preflight(request, self._desk.around()), None)
             return
         if request.method not in (b"GET", b"HEAD"):
             self._refuse(Outcome.METHOD, f"{request.method.decode('ascii', 'replace')} is not answered here")
             return
         address, self._hashed = desk.address(request.target)
         self._address = address
-        host = host_of(request, address)
         if self._owner.is_peer:
+            host_of(request, address)
             if address.token is not None:
                 raise RequestRefused(Outcome.NOT_FOUND, "a peer's address carries no token", fatal=False)
         else:
-            self._check_player(address, host)
+            self._check_player(address)
         if has_passed(request.headers.get(b"cdn-loop"), desk.own_id):
             raise RequestRefused(Outcome.LOOP, "the request has passed here before", fatal=False)
         if address.key is None:
             raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
         self._look_up(address.key)
 
-    def _check_player(self, address: Address, host: bytes | None) -> None:
+    def _check_player(self, address: Address) -> None:
         """Host, token and state. Raises RequestRefused, TokenRefused."""
         desk = self._desk
         hosts = desk.hosts or self._owner.own_hosts
-        if host is None:
-            # HTTP/1.0 without a host means the only service there is, unless names were configured.
-            if desk.hosts:
-                raise RequestRefused(Outcome.MISDIRECTED, "the Host header is missing", fatal=False)
-        elif host not in hosts:
-            raise RequestRefused(Outcome.MISDIRECTED, "this host name is not served here", fatal=False)
+        if address.host is not None or self._request.headers.get(b"host") not in hosts:
+            self._check_host(host_of(self._request, address), hosts)
         if address.token is None and address.key is None:
             raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
         claims = desk.tokens.check(address.token, address.path, desk.now())
         since = desk.refuse_sessions_since
         if since is not None and claims.issued_at >= since:
             raise RequestRefused(Outcome.DRAINING, "this appliance takes no new sessions", fatal=False)
+
+    def _check_host(self, host: bytes | None, hosts: frozenset[bytes]) -> None:
+        if host is None:
+            # HTTP/1.0 without a host means the only service there is, unless names were configured.
+            if self._desk.hosts:
+                raise RequestRefused(Outcome.MISDIRECTED, "the Host header is missing", fatal=False)
+        elif host not in hosts:
+            raise RequestRefused(Outcome.MISDIRECTED, "this host name is not served here", fatal=False)
 
     def _look_up(self, key: str) -> None:
         request, m = self._request, self._desk.machinery
@@ -223,7 +236,7 @@ class Exchange:
         record = m.holdings.find(key, self._hashed, near)
         if record is not None:
             version = Version(key, self._hashed, record.version, record.file_size)
-            self._plan(version, record.header, self._facts_of(record, near))
+            self._plan(version, record.header, self._facts_of(record, near), record)
         elif self._store_only:
             self._refuse(Outcome.NOT_HELD, "the file is not held here")
         else:
@@ -254,32 +267,27 @@ class Exchange:
         self._wait = None
         self._refuse(outcome, SENTENCES[outcome])
 
-    def _plan(self, version: Version, block: bytes, facts: bytes) -> None:
+    def _plan(self, version: Version, block: bytes, facts: bytes, known: ExtentRecord | None = None) -> None:
         found = self._desk.representation(version.size, block)
         asked = facts is _MISS
-        answer = plan(self._request, found, self._around(), Outcome.MISS if asked else Outcome.HIT, facts)
+        answer = plan(self._request, found, self._desk.around(), Outcome.MISS if asked else Outcome.HIT, facts)
         if self._store_only:
             holdings = self._desk.machinery.holdings
             spans = [part for part in answer.parts if not isinstance(part, bytes)]
             if not all(holdings.holds(version, first, last) for first, last in spans):
                 self._refuse(Outcome.NOT_HELD, "not all of the bytes asked for are held here")
                 return
-        self._send(answer, version)
-
-    def _around(self) -> Surroundings:
-        desk = self._desk
-        now = desk.now()
-        return Surroundings(desk.cors, desk.date_line(now), now, desk.keep_alive)
+        self._send(answer, version, known)
 
     def _refuse(self, outcome: Outcome, detail: str, *, fatal: bool = False) -> None:
         self._fatal = fatal
-        self._send(problem(self._request, self._around(), outcome, detail, fatal=fatal), None)
+        self._send(problem(self._request, self._desk.around(), outcome, detail, fatal=fatal), None)
 
-    def _send(self, answer: Answer, version: Version | None) -> None:
+    def _send(self, answer: Answer, version: Version | None, known: ExtentRecord | None = None) -> None:
         owner = self._owner
         self._answer = answer
         sender = self.sender = Sender(
-            self._desk.machinery, owner.transport, self, answer, version, not owner.is_peer, self._deadline
+            self._desk.machinery, owner.transport, self, answer, version, not owner.is_peer, self._deadline, known
         )
         sender.step()
 

@@ -14,6 +14,7 @@ import time
 from email.utils import formatdate
 from enum import Enum
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -96,7 +97,7 @@ class Worker:
             Accounting(),
             self._counters,
             time.time,
-            _DateLine(),
+            _date_line,
             frozenset(host.lower().encode() for host in settings.serving.hosts),
         )
         serving = settings.serving
@@ -272,19 +273,8 @@ class Worker:
         return not self._connections
 
 
-class _DateLine:
-    """The `Date` line of the current second, rendered once."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._line = b""
-
-    def __call__(self, now: float) -> bytes:
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
-        return self._line
+def _date_line(second: int) -> bytes:
+    return f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
 
 
 def _read_desired(path: str) -> Desired | None:
@@ -313,8 +303,7 @@ class _Control(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport), "a stream socket has a stream transport"
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         *lines, self._text = (self._text + data).split(b"\n")

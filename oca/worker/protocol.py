@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from oca.http.reasons import Closing, Outcome
 from oca.http.request import Limits, Request, RequestParser
-from oca.http.response import Surroundings, problem
+from oca.http.response import problem
 from oca.link.counters import Count
 from oca.worker.answering import Desk, Exchange
 from oca.worker.sending import ByteTransport, Waiting
@@ -156,7 +156,7 @@ class Connection(asyncio.Protocol):
         why = self._closing or Closing.CLIENT
         self._drop_exchange(why)
         self.phase = Phase.CLOSING
-        self._house.desk.counters.add(why)
+        self._house.desk.counters.ended(why)
         self._house.left(self)
 
     # What the exchange calls.
@@ -236,7 +236,7 @@ class Connection(asyncio.Protocol):
             self._answer(parser.requests.popleft())
         elif parser.refused is not None:
             refused = parser.refused
-            self._house.desk.counters.add(refused.outcome)
+            self._house.desk.counters.ended(refused.outcome)
             self._write_problem(refused.outcome, refused.detail)
             self._end(Closing.REFUSED, linger=True)
         elif parser.partial and self.phase is Phase.IDLE:
@@ -284,9 +284,7 @@ class Connection(asyncio.Protocol):
 
     def _write_problem(self, outcome: Outcome, detail: str) -> None:
         desk = self._house.desk
-        now = desk.now()
-        around = Surroundings(desk.cors, desk.date_line(now), now, False)
-        answer = problem(None, around, outcome, detail, fatal=True)
+        answer = problem(None, desk.around(), outcome, detail, fatal=True)
         self._wire.writelines([answer.head, *(part for part in answer.parts if isinstance(part, bytes))])
 
     def _end(self, why: Closing, *, linger: bool) -> None:

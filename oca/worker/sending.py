@@ -25,6 +25,7 @@ from oca.http.reasons import Outcome
 from oca.http.response import Answer
 from oca.link.counters import Count, CounterLine
 from oca.link.worker import LinkClient
+from oca.store.extents import ExtentRecord
 from oca.worker.holdings import Held, Holdings, Missing, Version
 from oca.worker.misses import BlockWait
 from oca.worker.residency import WINDOW_BYTES, DiskPools, Residency, ShortFile, Window
@@ -96,6 +97,7 @@ class Sender:
         "_file_sent",
         "_future",
         "_held",
+        "_known",
         "_last",
         "_m",
         "_missed_end",
@@ -123,8 +125,12 @@ class Sender:
         version: Version | None,
         plain: bool,
         deadline: float,
+        known: ExtentRecord | None = None,
     ) -> None:
-        """`version` may be None when the body is literal. `deadline` (loop time) is that of the first block."""
+        """`version` may be None when the body is literal. `deadline` (loop time) is that of the first block.
+
+        `known` is the record the answer was planned from; `step` has to be called in the same turn of the loop.
+        """
         self._m = machinery
         self._transport = transport
         self._receiver = receiver
@@ -132,6 +138,7 @@ class Sender:
         self._version = version
         self._plain = plain
         self._deadline = deadline
+        self._known = known
         self._pending: list[bytes] = [answer.head]
         self._part = 0
         self._at = 0
@@ -160,7 +167,8 @@ class Sender:
         held = self._held
         if held is None:
             assert self._version is not None, "a body with ranges has a version"
-            found = self._m.holdings.piece(self._version, self._at, self._last)
+            found = self._m.holdings.piece(self._version, self._at, self._last, self._known)
+            self._known = None
             if isinstance(found, Missing):
                 self._ask(self._version, found)
                 return
