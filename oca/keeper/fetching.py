@@ -248,6 +248,8 @@ class Fetcher:
 
     async def _ask_around(self, run: Run) -> FetchFailed:
         """Ask sources until the run has all its blocks. What it gives matters only when some are left."""
+        must_pin = run.asker.purpose is Purpose.FILL
+        await self._storing.expect_room(run.facts, run.next, run.last, must_pin=must_pin)
         outcomes: list[tuple[RankedSource, Outcome]] = []
         said: list[str] = []
         asked: set[str] = set()

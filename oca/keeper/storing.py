@@ -21,7 +21,7 @@ from oca.link.messages import FetchFailure
 from oca.store import blocks
 from oca.store.disk_writer import Announcement, DiskWriter
 from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError
-from oca.store.extents import ExtentSpec, key_hash
+from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
 from oca.store.writer import StoreWriter
 
@@ -79,6 +79,7 @@ class Storing:
     def __init__(self, store: StoreWriter, extent_bytes: int, clock: Clock) -> None:
         self.store = store
         self.blocks_per_extent = blocks.count_blocks(extent_bytes)
+        self._extent_bytes = extent_bytes
         self._clock = clock
         self._threads = {disk.number: ThreadPoolExecutor(1, f"disk-{disk.number}") for disk in store.disks.values()}
         self._housekeeping = ThreadPoolExecutor(1, "housekeeping")
@@ -161,6 +162,35 @@ class Storing:
             else:
                 self._commit_when_due(disk)
                 return Held(made.disk, made.extent_id, number, block, block, made.slot)
+
+    async def expect_room(self, facts: Facts, first: int, last: int, *, must_pin: bool) -> None:
+        """Before anything is fetched: raises FetchFailed(NO_SPACE) when blocks first … last can surely not be kept.
+
+        What must be pinned needs room for all its new extents together, because pins do not make way for each other; the rest
+        needs it for the next one.
+        """
+        needed: dict[int, int] = {}
+        for number in range(first // self.blocks_per_extent, last // self.blocks_per_extent + 1):
+            disk = self.store.place(facts.hashed, number)
+            if disk is None:
+                raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
+            record = self.store.find(facts.hashed, number)
+            if (record is None or record.version != facts.version) and (must_pin or not needed):
+                length = extent_length(facts.digests.size_bytes, number, self._extent_bytes)
+                needed[disk.number] = needed.get(disk.number, 0) + length
+        for number, length in needed.items():
+            disk = self.store.disks[number]
+            try:
+                room = await self._in_disk(disk, functools.partial(disk.make_room, length, must_pin))
+            except NoSpace as error:
+                raise FetchFailed(FetchFailure.NO_SPACE, str(error)) from error
+            except DiskFailed as error:
+                self._disk_failed(disk, error)
+                continue
+            never = room.reason in (NoSpaceReason.PINNED_QUOTA, NoSpaceReason.NOT_ADMITTED, NoSpaceReason.READ_ONLY)
+            if not room.ready and (never or (room.reason is NoSpaceReason.QUOTA and not disk.batch.blocks)):
+                assert room.reason is not None, "a room that is not ready has a reason"
+                raise FetchFailed(FetchFailure.NO_SPACE, str(NoSpace(room.reason, length)))
 
     async def pin(self, key: str) -> None:
         """Raises NoSpace(PINNED_QUOTA), DiskFailed."""

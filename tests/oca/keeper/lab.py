@@ -68,11 +68,18 @@ SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 async def until(true: Callable[[], object], within_s: float = 8.0) -> None:
-    """Waits for something to become true; fails when it does not."""
+    """Waits for something to become true; fails when it does not. An IndexError means that there is nothing to look at yet."""
     end = time.monotonic() + within_s
-    while not true():
+    while not _holds(true):
         assert time.monotonic() < end, "it did not happen in time"
         await asyncio.sleep(0.01)
+
+
+def _holds(true: Callable[[], object]) -> bool:
+    try:
+        return bool(true())
+    except IndexError:
+        return False
 
 
 class SigningKey:
