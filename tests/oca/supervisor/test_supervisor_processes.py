@@ -292,3 +292,12 @@ async def test_a_slot_whose_worker_cannot_live_is_served_by_its_sibling(tmp_path
         table.slots[1].try_at = 0.0
         await until(lambda: table.ready_count == 2)
         assert table.slots[1].helper is None
+
+
+async def test_a_miss_on_a_box_that_is_not_enrolled_says_so_at_once(appliance: Box, client: httpx.AsyncClient) -> None:
+    path = f"/~{appliance.keys.token()}/media/t1/hd/unknown.mp4"
+    began = time.monotonic()
+    reply = await client.get(appliance.media + path)
+    assert reply.status_code in (502, 503, 504)
+    assert reply.headers["content-type"] == "application/problem+json"
+    assert time.monotonic() - began < appliance.settings.serving.first_byte_s + 1.0
