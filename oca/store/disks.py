@@ -59,7 +59,7 @@ class StoreSettings:
         float,
         Ge(0),
         Le(0.125),
-        Doc("Share of the quota kept free by evicting ahead, at least one extent where that is no more than an eighth"),
+        Doc("Share of the quota kept free by evicting ahead, at least four extents where that is no more than an eighth"),
     ] = 1 / 64
     settled: Annotated[bool, Doc("False while disks are added or drained: look-up then tries the two best ranks")] = (
         True
@@ -89,11 +89,17 @@ def expected_marks(quota_bytes: int, extent_bytes: int) -> int:
     return max(4096, 4 * quota_bytes // extent_bytes)
 
 
+RESERVE_EXTENTS = 4
+"""Evicted space is free only when workers let go of it, up to a second later: what a small disk takes in that time at least."""
+
+
 def reserve_bytes(quota_bytes: int, settings: StoreSettings) -> int:
     """Space that eviction keeps free ahead of need; 0 switches it off."""
     if not settings.reserve_share:
         return 0
-    return min(quota_bytes // 8, max(settings.extent_bytes, int(quota_bytes * settings.reserve_share)))
+    return min(
+        quota_bytes // 8, max(RESERVE_EXTENTS * settings.extent_bytes, int(quota_bytes * settings.reserve_share))
+    )
 
 
 def place_of(number: int, settings: DiskSettings, description: DiskDescription) -> Place:

@@ -198,7 +198,7 @@ def test_eviction_ahead_keeps_a_reserve_so_that_nobody_waits(tmp_path: Path) -> 
         reader.poll()
         writer.reap()
         assert disk.space.free_bytes >= MIB
-    assert len(disk.holdings.extents) == 15
+    assert len(disk.holdings.extents) == 14
 
 
 def test_holdings_merge_the_disks_and_count_bytes_exactly(tmp_path: Path) -> None:
