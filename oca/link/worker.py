@@ -118,6 +118,7 @@ class LinkClient:
 
     async def close(self) -> None:
         self._asks.clear()
+        self._welcome = False
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -7,6 +7,7 @@
     protocol     one connection: bytes in, requests one after another, timeouts
     answering    one request: token, key, look-up, plan; asks the keeper when the object is not known
     sending      one body: windows from extent files, by sendfile or in one write with the header
+    ports        what a sender needs of the world
     holdings     what can be sent now: the index, and announcements that run ahead of it
     misses       waiting for blocks
     residency    is a window in memory? the threads that bring it there

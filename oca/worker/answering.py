@@ -32,7 +32,8 @@ from oca.store.extents import ExtentRecord, key_hash
 from oca.worker.accounting import Accounting
 from oca.worker.holdings import Version
 from oca.worker.misses import SENTENCES, HeadWait
-from oca.worker.sending import ByteTransport, Machinery, Sender, Waiting
+from oca.worker.ports import ByteTransport, Machinery, Waiting
+from oca.worker.sending import Sender
 from oca.worker.tls import has_passed
 from oca.worker.tokens import Tokens
 

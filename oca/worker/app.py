@@ -35,9 +35,9 @@ from oca.worker.accounting import Accounting
 from oca.worker.answering import Desk
 from oca.worker.holdings import Holdings
 from oca.worker.logs import Log
+from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
 from oca.worker.residency import DiskPools, Residency
-from oca.worker.sending import Machinery
 from oca.worker.tls import PeerTls
 from oca.worker.tokens import Tokens
 
@@ -205,8 +205,8 @@ class Worker:
             self._log.write("error", "loop-error", detail=str(context.get("message", "")))
 
     def _poll(self) -> None:
+        self._loop.call_later(POLL_S, self._poll)  # first, so that an error does not stop the clock
         self._reader.poll()
-        self._loop.call_later(POLL_S, self._poll)
 
     def _tick(self) -> None:
         self._loop.call_later(SWEEP_S, self._tick)

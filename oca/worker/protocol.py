@@ -20,7 +20,7 @@ from oca.http.request import Limits, Request, RequestParser
 from oca.http.response import problem
 from oca.link.counters import Count
 from oca.worker.answering import Desk, Exchange
-from oca.worker.sending import ByteTransport, Waiting
+from oca.worker.ports import ByteTransport, Waiting
 from oca.worker.tls import appliance_of
 
 SLICE_BYTES = 4096
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client writes no more; what it asked for is still answered."""
         self._saw_eof = True
-        return self.phase in (Phase.ANSWERING, Phase.LINGERING) and not self.is_peer
+        return self.phase is Phase.ANSWERING and not self.is_peer
 
     def pause_writing(self) -> None:
         self.is_congested = True
@@ -164,14 +164,15 @@ class Connection(asyncio.Protocol):
     def answered(self, keep_alive: bool, fatal: bool) -> None:
         self._exchange = None
         self._since = self._now()
-        if not keep_alive or self._saw_eof:
+        more = bool(self._parser.requests or self._parser.refused or self._unparsed)
+        if not keep_alive or (self._saw_eof and not more):
             self._end(Closing.REFUSED if fatal else Closing.ANSWERED, linger=fatal)
             return
         if not self._house.desk.keep_alive:  # draining began behind the header
             self._close(Closing.DRAINED)
             return
         self.phase = Phase.IDLE
-        if self._parser.requests or self._parser.refused or self._unparsed:
+        if more:
             # One answer per turn of the loop: a connection that pipelines does not starve the others.
             self.phase = Phase.ANSWERING
             self._house.desk.machinery.loop.call_soon(self._next_turn)
@@ -239,6 +240,8 @@ class Connection(asyncio.Protocol):
             self._house.desk.counters.ended(refused.outcome)
             self._write_problem(refused.outcome, refused.detail)
             self._end(Closing.REFUSED, linger=True)
+        elif self._saw_eof:
+            self._close(Closing.CLIENT)  # the last request was cut off
         elif parser.partial and self.phase is Phase.IDLE:
             self.phase = Phase.READING
             self._since = self._now()

@@ -16,74 +16,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from dataclasses import dataclass
-from enum import Enum
-from typing import Protocol
 
 from contracts.digests import BLOCK_BYTES
 from oca.http.reasons import Outcome
 from oca.http.response import Answer
-from oca.link.counters import Count, CounterLine
-from oca.link.worker import LinkClient
+from oca.link.counters import Count
 from oca.store.extents import ExtentRecord
-from oca.worker.holdings import Held, Holdings, Missing, Version
+from oca.worker.holdings import Held, Missing, Version
 from oca.worker.misses import BlockWait
-from oca.worker.residency import WINDOW_BYTES, DiskPools, Residency, ShortFile, Window
+from oca.worker.ports import ByteTransport, Machinery, Receiver, Waiting
+from oca.worker.residency import WINDOW_BYTES, ShortFile, Window
 
 SMALL_BYTES = 64 * 1024
 """Up to here a window is read and written together with the header: one system call less than `sendfile`."""
 MAX_ASKS = 3
 """How often one run is asked for when the keeper says it is done and the blocks are not there (evicted in between)."""
-
-
-class ByteTransport(Protocol):
-    """What of an aiofastnet transport is used here."""
-
-    def write(self, data: bytes) -> None: ...
-
-    def writelines(self, list_of_data: list[bytes | bytearray]) -> None: ...
-
-    def sendfile(self, file: object, offset: int, count: int | None) -> asyncio.Future[None] | None: ...
-
-    def is_closing(self) -> bool: ...
-
-
-class Receiver(Protocol):
-    """Who is told how a body ended. Exactly one of the two is called, once, unless the sender was cancelled."""
-
-    @property
-    def is_congested(self) -> bool:
-        """True while written bytes wait in the transport; `Sender.drained` is called when they are gone."""
-
-    def sent(self, outcome: Outcome) -> None:
-        """All of it was handed to the kernel."""
-
-    def not_sent(self, outcome: Outcome, head_sent: bool) -> None:
-        """It cannot be completed. With `head_sent` the connection has to be aborted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Machinery:
-    """What all senders of a worker share."""
-
-    loop: asyncio.AbstractEventLoop
-    holdings: Holdings
-    residency: Residency
-    pools: DiskPools
-    link: LinkClient
-    counters: CounterLine
-    first_byte_s: float
-    stall_s: float
-
-
-class Waiting(Enum):
-    NOTHING = "nothing"
-    TURN = "turn"
-    """For the next turn of the loop."""
-    BLOCKS = "blocks"
-    DISK = "disk"
-    CLIENT = "client"
-    """For the client to take what was handed over."""
 
 
 class Sender:

@@ -198,6 +198,17 @@ async def test_a_client_that_only_writes_no_more_still_gets_its_answer(bench: Be
     assert await client.ended()
 
 
+async def test_all_that_was_pipelined_before_the_end_is_answered(bench: Bench) -> None:
+    client = await bench.connect()
+    for start in (0, 100, 200):
+        client.send(bench.path(BIG), Range=f"bytes={start}-{start + 99}")
+    client.raw(b"GET /half")
+    client.writer.write_eof()
+    for start in (0, 100, 200):
+        assert (await client.reply()).body == BIG.data[start : start + 100]
+    assert await client.ended()
+
+
 async def test_an_absolute_target_names_its_host(bench: Bench) -> None:
     client = await bench.connect()
     reply = await client.ask(f"http://{bench.host}{bench.path(SMALL)}", Host="other.example")
