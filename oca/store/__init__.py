@@ -40,11 +40,12 @@ A block that the keeper announced but the index does not show yet is served with
     announcement = disk.write_block(extent, block, data, digest)   # verified, written once; durable later
     if disk.batch_due(now): disk.commit_batch()        # fdatasync + index commit: ≤ 64 blocks or 1 s
     disk.make_room(bytes, pinned=False) -> Room        # evicts by policy; room.ready or wait and call disk.reap()
+    disk.close_extent(extent)                          # always: an open extent is never evicted
     store.reap()                                       # every 250 ms: unlinked space that no worker holds becomes free
     store.collect_marks(epoch)                         # every few seconds: marks → policy
     store.pin(key, plan); store.unpin(key); store.drop(key, reason)
     store.holdings() -> Iterator[HeldFile]; store.find(key_hash, extent_number)      # committed and announced merged
-    store.purge(kind, text, mode) -> rule; store.purge_acknowledged(rule); store.sweep(rule)
+    store.purge(kind, text) -> rule; store.purge_acknowledged(rule); store.sweep(rule)
     store.scrub_some(max_blocks); store.reader_check(); store.statistics(); store.close()   # close() leaves the clean mark
 
 **Supervisor**::
@@ -59,4 +60,12 @@ Laws, each with a test in `tests/oca/store/`: the order of a write is blocks →
 delete → commit → unlink → publish the dead id. An extent is created at its final length, gets missing blocks written once
 and is unlinked; nothing is truncated, punched or repaired in place. Ids are never reused. A disk that errs is taken out
 alone. Readers open with locks, copy values out, and keep a read transaction for one look-up.
+
+Layers, each using only what stands above it: `errors`, `blocks`, `trailer`, `extents`, `placement`, `purge`, `recent`, `batching`, `space`,
+`slots`, `syscalls` (pure but the last) → `board`, `marks`, `pinning`, `index`, `disks`, `holdings`, `dead` → `descriptors`, `reader` (workers) |
+`ledger`, `disk_writer`, `recovery`, `scrub`, `writer` (keeper).
+
+Money and memory, measured on two shared cores: a look-up 3.3 µs at 100,000 extents and 3.8 µs at a million, record built; `has_blocks` and
+`touch` 0.2 µs each. The index takes about 550 bytes per full extent of 32 MiB with a header block of 170 bytes, the board 8 bytes
+per mark, an extent file one page beyond its data (its trailer), the keeper about 700 bytes of memory per extent.
 """

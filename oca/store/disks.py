@@ -59,7 +59,9 @@ class StoreSettings:
         float,
         Ge(0),
         Le(0.125),
-        Doc("Share of the quota kept free by evicting ahead, at least four extents where that is no more than an eighth"),
+        Doc(
+            "Share of the quota kept free by evicting ahead, at least four extents where that is no more than an eighth"
+        ),
     ] = 1 / 64
     settled: Annotated[bool, Doc("False while disks are added or drained: look-up then tries the two best ranks")] = (
         True

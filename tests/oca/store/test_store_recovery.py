@@ -10,6 +10,7 @@ import pytest
 from contracts.digests import BLOCK_BYTES
 from oca.store.board import DiskState
 from oca.store.disk_writer import Gone
+from oca.store.errors import DiskFailed
 from oca.store.extents import ExtentSpec, extent_name, index_key, key_hash
 from oca.store.index import Changes, Table
 from oca.store.recent import KEPT_BATCHES
@@ -56,6 +57,24 @@ def test_committed_blocks_survive_a_power_cut_and_uncommitted_ones_were_never_pr
     assert len(lab.extent_files()) == 1
     lab.store(writer, FILM)
     assert promised_bytes_are_right(lab, reader, FILM) == 12
+
+
+def test_a_power_cut_during_the_sync_finds_nothing_promised(tmp_path: Path) -> None:
+    calls = ForgetfulSyscalls()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer = lab.open_writer()
+    lab.write(writer, FILM, 0, [0, 1])
+    calls.fail["sync"] = EIO
+    with pytest.raises(DiskFailed):
+        lab.commit(writer)
+    lab.crash(writer)
+    assert calls.power_cut() == 5
+    calls.fail.clear()
+    lab.board = lab.new_board()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    recovery = writer.recovered[0]
+    assert (recovery.extents, recovery.verified_blocks, recovery.orphans) == (0, 0, 1), "blocks first, then the index"
+    assert promised_bytes_are_right(lab, reader, FILM) == 0
 
 
 def test_a_disk_that_lied_about_its_last_batches_is_found_out_before_it_is_served(tmp_path: Path) -> None:
