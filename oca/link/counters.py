@@ -71,8 +71,19 @@ _CLOSINGS = tuple(Closing)
 _REASONS: tuple[Outcome | Closing, ...] = (*_OUTCOMES, *_CLOSINGS)
 _AT = {row: len(_COUNTS) + number for number, row in enumerate(_REASONS)}
 LINE_WORDS = len(_COUNTS) + len(_AT)
-REQUESTS_METRIC = ("lowtide_oca_requests_total", "Requests by how they ended")
-CLOSED_METRIC = ("lowtide_oca_connections_closed_total", "Connections by why they were closed")
+
+
+class ReasonMetric(Enum):
+    """A metric with one label whose values are the words of a closed table: (name, label, help text, rows)."""
+
+    REQUESTS = ("lowtide_oca_requests_total", "outcome", "Requests by how they ended", _OUTCOMES)
+    CLOSED = ("lowtide_oca_connections_closed_total", "reason", "Connections by why they were closed", _CLOSINGS)
+
+    def __init__(self, metric: str, label: str, text: str, rows: tuple[Outcome, ...] | tuple[Closing, ...]) -> None:
+        self.metric = metric
+        self.label = label
+        self.text = text
+        self.rows = rows
 
 
 class Counters:
@@ -106,6 +117,10 @@ class Counters:
         """The sum over all slots."""
         at = row.at if isinstance(row, Count) else _AT[row]
         return sum(int(self._words[slot * LINE_WORDS + at]) for slot in range(self.slots))
+
+    def by_reason(self, metric: ReasonMetric) -> list[tuple[str, int]]:
+        """(word, sum) of every row."""
+        return [(row.word if isinstance(row, Outcome) else row.value, self.total(row)) for row in metric.rows]
 
     def forget(self, slot: int) -> None:
         """The worker of a slot is gone: its gauges are 0."""

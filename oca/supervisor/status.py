@@ -12,8 +12,7 @@ from prometheus_client.metrics_core import Metric
 from chassis.health import NotReady
 from chassis.logs import get_logger
 from chassis.metrics import Metrics
-from oca.http.reasons import Closing, Outcome
-from oca.link.counters import CLOSED_METRIC, REQUESTS_METRIC, Count, CounterKind, Counters
+from oca.link.counters import Count, CounterKind, Counters, ReasonMetric
 from oca.link.files import KeeperStatus
 from oca.store.pinning import PinnedIndex
 from oca.supervisor.slots import Slots
@@ -29,15 +28,10 @@ class WorkerCounters:
         for row in Count:
             family = CounterMetricFamily if row.kind is CounterKind.COUNTER else GaugeMetricFamily
             yield family(row.metric, row.text, value=self._counters.total(row))
-        for (name, text), label, rows in (
-            (REQUESTS_METRIC, "outcome", tuple(Outcome)),
-            (CLOSED_METRIC, "reason", tuple(Closing)),
-        ):
-            found = CounterMetricFamily(name, text, labels=(label,))
-            for reason in rows:
-                found.add_metric(
-                    (reason.word if isinstance(reason, Outcome) else reason.value,), self._counters.total(reason)
-                )
+        for reasons in ReasonMetric:
+            found = CounterMetricFamily(reasons.metric, reasons.text, labels=(reasons.label,))
+            for word, total in self._counters.by_reason(reasons):
+                found.add_metric((word,), total)
             yield found
 
 
