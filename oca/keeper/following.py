@@ -26,7 +26,7 @@ from oca.link.files import Desired
 from oca.link.messages import Reload, ReloadWhat
 
 ASK_EVERY_S = 60.0
-PARENTS_EVERY_S = 15.0
+PARENTS_EVERY_S = 5.0
 PARENTS_WHEN_NONE_S = 2.0
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 15.0

@@ -28,7 +28,8 @@ from oca.store.writer import StoreWriter
 T = TypeVar("T")
 PINNED_BY_PLAN = "plan"
 """The name under which the plan pins. One for all plans, so that a kept file costs no write each night."""
-HELD_PATIENCE_S = 2.0
+HELD_PATIENCE_S = 2.5
+PRESS_EVERY_S = 0.7
 TICK_S = 0.25
 MARKS_EVERY_S = 5.0
 READERS_EVERY_S = 10.0
@@ -87,6 +88,7 @@ class Storing:
         self._commits: set[asyncio.Task[None]] = set()
         self._epoch = 0
         self._said_failed: set[int] = set()
+        self._pressed_s: dict[int, float] = {}
         self._log = get_logger("oca.keeper.storing")
 
     # -- looking ---------------------------------------------------------------------------------------------------
@@ -150,8 +152,7 @@ class Storing:
                     # Extents with blocks that are not durable yet are no victims.
                     await self._commit(disk)
                 elif error.reason is NoSpaceReason.DEAD_HELD and self._clock.monotonic_s() < until_s:
-                    await self._clock.sleep(TICK_S)
-                    await self._in_disk(disk, disk.reap)
+                    await self._wait_for_held(disk, until_s)
                 else:
                     raise FetchFailed(FetchFailure.NO_SPACE, str(error)) from error
             except ExtentGone:
@@ -162,6 +163,24 @@ class Storing:
             else:
                 self._commit_when_due(disk)
                 return Held(made.disk, made.extent_id, number, block, block, made.slot)
+
+    async def _wait_for_held(self, disk: DiskWriter, until_s: float) -> None:
+        """Unlinked extents are still being sent. When they are not let go soon, idle ones make way for what those hold on to.
+
+        Space of idle extents comes back within two polls, so that asking every `PRESS_EVERY_S` evicts only for what is really held.
+        """
+        await self._clock.sleep(TICK_S)
+        await self._in_disk(disk, disk.reap)
+        now_s = self._clock.monotonic_s()
+        waited_s = HELD_PATIENCE_S - (until_s - now_s)
+        if min(waited_s, now_s - self._pressed_s.get(disk.number, 0.0)) < PRESS_EVERY_S:
+            return
+        self._pressed_s[disk.number] = now_s
+        await self._commit(disk)
+        try:
+            await self._in_disk(disk, functools.partial(disk.make_room, self._extent_bytes + disk.space.dead_bytes))
+        except (NoSpace, DiskFailed) as error:
+            self._log.debug("nothing-makes-way", disk=disk.path, detail=str(error))
 
     async def expect_room(self, facts: Facts, first: int, last: int, *, must_pin: bool) -> None:
         """Before anything is fetched: raises FetchFailed(NO_SPACE) when blocks first … last can surely not be kept.

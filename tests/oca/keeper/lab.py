@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
-import ssl
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -25,19 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from aiohttp import WSMsgType, web
-from joserfc import jws
-from joserfc.jwk import ECKey
 
-from chassis import certificates, config
-from chassis.tls import ClientCertificate, TlsFiles, server_context
-from contracts.digests import BLOCK_BYTES, FileDigests, SignedDigests, block_count
-from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
-from contracts.keys import KeySet, KeyUse, PublicKey
-from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind, Upstreams
-from contracts.reports import ApplianceReport, Heartbeat, Nudge, ReportAnswer
+from chassis import config
+from contracts.digests import BLOCK_BYTES, block_count
+from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
 from contracts.urls import cache_key
-from control_plane.ingestion import Reported, judge
 from oca.config import Appliance, ControlPlane, Disk, Fetching, Store
 from oca.keeper.app import Keeper, open_store
 from oca.link.files import Listening
@@ -60,11 +49,12 @@ from oca.link.messages import (
 from oca.link.server import connect
 from oca.store.board import Board, BoardShape
 from oca.store.extents import extent_name
+from tests.oca.keeper.plane import FakeControlPlane
+from tests.oca.keeper.sources import FakeSource
 from tests.oca.store.harness import MadeFile, make_file
 
 MIB = 1 << 20
 EXTENT = MIB
-SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 async def until(true: Callable[[], object], within_s: float = 8.0) -> None:
@@ -80,284 +70,6 @@ def _holds(true: Callable[[], object]) -> bool:
         return bool(true())
     except IndexError:
         return False
-
-
-class SigningKey:
-    """An ES256 key of the control plane."""
-
-    def __init__(self, kid: str, use: KeyUse = KeyUse.DIGESTS) -> None:
-        self.kid = kid
-        self.key = ECKey.generate_key("P-256")
-        public = {name: str(value) for name, value in self.key.as_dict(private=False).items()}
-        self.public = PublicKey(kid, use, "ES256", public)
-
-    def sign(self, digests: FileDigests) -> SignedDigests:
-        header = {"alg": "ES256", "kid": self.kid}
-        return SignedDigests(jws.serialize_compact(header, msgspec.json.encode(digests), self.key))
-
-
-class FakeControlPlane:
-    """Keeps the law of the real one about reports; everything else is as a test sets it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ca_key = certificates.make_key()
-        self.ca_pem = certificates.make_ca(self.ca_key, "test CA", time.time())
-        self.appliance = "a-1"
-        self.signing = SigningKey("d-1")
-        self.media_key = SigningKey("m-1", KeyUse.MEDIA)
-        self.keys = KeySet(1, (self.signing.public, self.media_key.public))
-        self.lists: dict[str, SignedDigests] = {}
-        self.parents: tuple[RankedSource, ...] = ()
-        self.plan: AppliancePlan | None = None
-        self.state = "live"
-        self.reports: list[ApplianceReport] = []
-        self.traffic: Counter[str] = Counter()
-        self.reported = Reported()
-        self.beats: list[Heartbeat] = []
-        self.asked: Counter[str] = Counter()
-        self.away = False
-        self.lose_answers = 0
-        self.refuse = 0
-        """Reports to refuse as not possible."""
-        self.code_secret = SECRET
-        """What the operator copied into the code file."""
-        self.url = ""
-        self._folder = folder
-        self._sockets: set[web.WebSocketResponse] = set()
-        self._runner: web.AppRunner | None = None
-
-    @property
-    def code(self) -> str:
-        return f"{self.code_secret}.{certificates.ca_fingerprint(self.ca_pem)}"
-
-    def files(self, name: str, kind: PeerKind = PeerKind.SERVICE) -> TlsFiles:
-        """A certificate of this CA for a server of the test."""
-        key = certificates.make_key()
-        uri = san_uri(kind, name)
-        pem = certificates.sign_csr(
-            certificates.make_csr(key, uri),
-            ca_pem=self.ca_pem,
-            ca_key=self.ca_key,
-            uri=uri,
-            addresses=("127.0.0.1",),
-            now=time.time(),
-        )
-        files = TlsFiles(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem", self._folder / "ca.pem")
-        certificates.write_private(files.key, certificates.key_to_pem(key))
-        files.certificate.write_text(pem)
-        (self._folder / "ca.pem").write_text(self.ca_pem)
-        return files
-
-    async def start(self) -> None:
-        app = web.Application(client_max_size=64 << 20, middlewares=[self._maybe_away])
-        app.router.add_get("/v1/ca", self._ca)
-        app.router.add_post("/v1/enrol", self._enrol)
-        app.router.add_get("/v1/keys", self._keys)
-        app.router.add_get("/v1/digests", self._digests)
-        app.router.add_get("/v1/upstreams", self._upstreams)
-        app.router.add_get("/v1/appliance/plan", self._plan)
-        app.router.add_post("/v1/appliance/report", self._report)
-        app.router.add_get("/v1/appliance/heartbeat", self._heartbeat)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-        await self._runner.setup()
-        context = server_context(self.files("control-plane"), ClientCertificate.OPTIONAL)
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        self.url = f"https://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def close(self) -> None:
-        for socket in list(self._sockets):
-            await socket.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-
-    async def nudge(self) -> None:
-        for socket in list(self._sockets):
-            await socket.send_str(msgspec.json.encode(self._standing()).decode())
-
-    def _standing(self) -> Nudge:
-        return Nudge(self.plan.number if self.plan else 0, self.keys.number, self.state)
-
-    @web.middleware
-    async def _maybe_away(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        self.asked[request.path] += 1
-        if self.away:
-            assert request.transport is not None
-            request.transport.abort()
-            raise ConnectionResetError
-        response: web.StreamResponse = await handler(request)
-        return response
-
-    async def _ca(self, _request: web.Request) -> web.Response:
-        return _json(CaAnswer(self.ca_pem))
-
-    async def _enrol(self, request: web.Request) -> web.Response:
-        asked = msgspec.json.decode(await request.read(), type=EnrolRequest)
-        if asked.secret != SECRET:
-            return web.Response(status=403)
-        pem = certificates.sign_csr(
-            asked.csr_pem,
-            ca_pem=self.ca_pem,
-            ca_key=self.ca_key,
-            uri=san_uri(PeerKind.APPLIANCE, self.appliance),
-            addresses=asked.addresses,
-            now=time.time(),
-        )
-        return _json(EnrolAnswer(PeerKind.APPLIANCE, self.appliance, pem, self.ca_pem))
-
-    async def _keys(self, _request: web.Request) -> web.Response:
-        return _json(self.keys)
-
-    async def _digests(self, request: web.Request) -> web.Response:
-        found = self.lists.get(request.query["key"])
-        return _json(found) if found is not None else web.Response(status=404)
-
-    async def _upstreams(self, _request: web.Request) -> web.Response:
-        return _json(Upstreams(1, self.parents))
-
-    async def _plan(self, _request: web.Request) -> web.Response:
-        return _json(self.plan) if self.plan is not None else web.Response(status=404)
-
-    async def _report(self, request: web.Request) -> web.Response:
-        report = msgspec.json.decode(await request.read(), type=ApplianceReport)
-        if self.refuse:
-            self.refuse -= 1
-            return web.Response(status=422)
-        judgement = judge(self.reported, report)
-        self.reported = judgement.after
-        self.reports.append(report)
-        if judgement.counts:
-            for row in report.traffic:
-                self.traffic[row.key] += row.served_bytes
-        if self.lose_answers:
-            self.lose_answers -= 1
-            assert request.transport is not None
-            request.transport.abort()
-        standing = self._standing()
-        return _json(
-            ReportAnswer(
-                judgement.stored_sequence,
-                standing.plan_number,
-                standing.keys_number,
-                standing.state,
-                judgement.want_full_holdings,
-            )
-        )
-
-    async def _heartbeat(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
-        self._sockets.add(socket)
-        await socket.send_str(msgspec.json.encode(self._standing()).decode())
-        async for message in socket:
-            if message.type is WSMsgType.TEXT:
-                self.beats.append(msgspec.json.decode(message.data, type=Heartbeat))
-        self._sockets.discard(socket)
-        return socket
-
-
-def _json(value: msgspec.Struct) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
-
-
-@dataclass
-class FakeSource:
-    """An origin or appliance that serves published files, with the faults that a test sets."""
-
-    kind: SourceKind
-    name: str
-    files: dict[str, bytes]
-    status: int | None = None
-    """Answer everything with this status."""
-    wrong_block: int | None = None
-    truncate_in_block: int | None = None
-    stall_in_block: int | None = None
-    stall_head: bool = False
-    grown: bool = False
-    """It has a longer file under the same name."""
-    ignore_range: bool = False
-    delay_s: float = 0.0
-    held: dict[str, set[int]] | None = None
-    """Blocks by path that it has; None: all. A range it does not have whole is 504, as an appliance does."""
-    gate: asyncio.Event | None = None
-    """Bodies wait for it."""
-    asked: list[tuple[str, int, int]] = field(default_factory=list)
-    """(path, first block, last block) of each request."""
-    sent_bytes: int = 0
-    headers: list[dict[str, str]] = field(default_factory=list)
-    url: str = ""
-    runner: web.AppRunner | None = None
-
-    @property
-    def ranked(self) -> RankedSource:
-        return RankedSource(self.kind, self.name, self.url)
-
-    def blocks_asked(self, path: str) -> Counter[int]:
-        """How often each block was asked for."""
-        return Counter(n for asked, first, last in self.asked if asked == path for n in range(first, last + 1))
-
-    async def start(self, context: ssl.SSLContext | None = None) -> None:
-        app = web.Application()
-        app.router.add_get("/{path:.*}", self._serve)
-        self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
-        await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=context).start()
-        scheme = "https" if context else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.runner.addresses[0][1]}"
-
-    async def close(self) -> None:
-        if self.runner is not None:
-            await self.runner.cleanup()
-            self.runner = None
-
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
-        assert match is not None, "a keeper always asks for a range"
-        first, last = int(match[1]), int(match[2])
-        data = self.files.get(request.path)
-        blocks = range(first // BLOCK_BYTES, last // BLOCK_BYTES + 1)
-        self.asked.append((request.path, blocks[0], blocks[-1]))
-        self.headers.append(dict(request.headers))
-        if self.delay_s:
-            await asyncio.sleep(self.delay_s)
-        if self.stall_head:
-            await asyncio.sleep(30)
-        if self.status is not None:
-            return web.Response(status=self.status)
-        if data is None:
-            return web.Response(status=404)
-        if self.held is not None and not set(blocks) <= self.held.get(request.path, set()):
-            return web.Response(status=504)
-        return await self._send(request, data, first, last)
-
-    async def _send(self, request: web.Request, data: bytes, first: int, last: int) -> web.StreamResponse:
-        size = len(data) + (1 if self.grown else 0)
-        response = web.StreamResponse(status=200 if self.ignore_range else 206)
-        body = bytearray(data if self.ignore_range else data[first : last + 1])
-        response.content_length = len(body)
-        if not self.ignore_range:
-            response.headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-        await response.prepare(request)
-        if self.gate is not None:
-            await self.gate.wait()
-        start = 0 if self.ignore_range else first // BLOCK_BYTES
-        for offset in range(0, len(body), BLOCK_BYTES):
-            number = start + offset // BLOCK_BYTES
-            piece = body[offset : offset + BLOCK_BYTES]
-            if number == self.wrong_block:
-                piece[7] ^= 0x40
-            if number == self.stall_in_block:
-                await response.write(piece[: len(piece) // 2])
-                await asyncio.sleep(30)
-            if number == self.truncate_in_block:
-                await response.write(piece[: len(piece) // 2])
-                assert request.transport is not None
-                request.transport.close()
-                return response
-            await response.write(piece)
-            self.sent_bytes += len(piece)
-        await response.write_eof()
-        return response
 
 
 class Refused(Exception):

@@ -12,7 +12,9 @@ from chassis.tls import ClientCertificate, server_context
 from contracts.digests import BLOCK_BYTES
 from contracts.plans import SourceKind
 from oca.link.messages import Cancel, Done, Failed
-from tests.oca.keeper.lab import MIB, FakeSource, Refused, SigningKey, keeper_lab, until
+from tests.oca.keeper.lab import MIB, Refused, keeper_lab, until
+from tests.oca.keeper.plane import SigningKey
+from tests.oca.keeper.sources import FakeSource
 
 
 async def test_two_hundred_waiters_for_one_cold_object_cost_one_fetch_per_block(tmp_path: Path) -> None:
@@ -259,3 +261,21 @@ async def test_sources_over_mutual_tls_see_this_appliances_certificate(tmp_path:
         lab.plane.parents = (origin.ranked,)
         await lab.start()
         assert await (await lab.worker()).bytes_of(file) == file.data
+
+
+async def test_idle_extents_make_way_when_unlinked_ones_are_still_being_sent(tmp_path: Path) -> None:
+    """A worker that never lets go of what it reads costs room, and nobody a block."""
+    async with keeper_lab(tmp_path, quota_bytes=7 * MIB) as lab:
+        first, *others = [lab.publish(f"t/hd/{n}.mp4", 2 * MIB) for n in range(5)]
+        await lab.source(SourceKind.ORIGIN, "origin", [first, *others])
+        keeper = await lab.start()
+        worker = await lab.worker()
+        assert await worker.bytes_of(first) == first.data
+        line = lab.board.line(0)
+        line.attach(1, lab.board.head)
+        for sequence in range(lab.board.head, lab.board.head + 2):
+            line.hold(sequence)
+        line.position = lab.board.head + 1_000_000
+        for file in others:
+            assert await worker.bytes_of(file) == file.data
+        assert sum(disk.dead_bytes for disk in keeper.store.statistics()) >= 2 * MIB

@@ -14,7 +14,8 @@ from contracts.plans import SourceKind
 from control_plane.ingestion import Reported
 from oca.link.files import Desired
 from oca.link.messages import Reload, ReloadWhat, Served
-from tests.oca.keeper.lab import MIB, SigningKey, keeper_lab, until
+from tests.oca.keeper.lab import MIB, keeper_lab, until
+from tests.oca.keeper.plane import SigningKey
 
 KEY = "vod|/media/t/hd/v.mp4"
 

@@ -21,7 +21,8 @@ from contracts.plans import RankedSource, SourceKind
 from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
 from oca.link.files import KeeperStatus
-from tests.oca.keeper.lab import MIB, FakeControlPlane, KeeperLab, until
+from tests.oca.keeper.lab import MIB, KeeperLab, until
+from tests.oca.keeper.plane import FakeControlPlane
 
 
 def media_path(plane: FakeControlPlane, path: str) -> str:
