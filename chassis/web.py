@@ -108,6 +108,11 @@ def _observe(metrics: Metrics, listener: str, cors: Cors) -> Middleware:
                 response = await _answer(request, handler, metrics, cors, route)
                 status = response.status
                 return response
+            except ConnectionError:
+                if not _is_gone(request):
+                    raise
+                # Nobody reads this answer; aiohttp drops it without a word.
+                return web.Response(status=_CLIENT_GONE)
             finally:
                 in_flight.dec()
                 spent_s = time.perf_counter() - started_s
@@ -116,6 +121,10 @@ def _observe(metrics: Metrics, listener: str, cors: Cors) -> Middleware:
                 _log(request, status, spent_s)
 
     return observe
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _answer(

@@ -51,6 +51,15 @@ class Sites:
     async def delete(self, call: Call[None]) -> None:
         raise RuntimeError("a bug with a secret inside")
 
+    async def slow(self, request: web.Request) -> web.StreamResponse:
+        """Answers when its asker has gone."""
+        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        response = web.StreamResponse(headers={"Content-Length": "5"})
+        await response.prepare(request)
+        await response.write(b"hello")
+        return response
+
     async def upstream(self, call: Call[None]) -> Site:
         raise ServiceError("far away: 10.0.0.1", source=Source.UPSTREAM, retry=Retry.YES, status=502)
 
@@ -72,6 +81,7 @@ async def serving(cors: Cors | None = None) -> AsyncIterator[aiohttp.ClientSessi
     routes.delete("/v1/sites/{site_id}", api.delete, summary="Delete", guard=SecretGuard("s3cret"))
     routes.get("/v1/upstream", api.upstream, summary="Upstream")
     routes.raw("GET", "/v1/half", half, summary="Half a body")
+    routes.raw("GET", "/v1/slow", api.slow, summary="An answer that waits")
 
     async def compose(service: Service) -> None:
         app = build_app(routes, metrics=metrics, health=Health("test"), cors=cors)
@@ -186,6 +196,22 @@ async def test_a_stream_that_breaks_is_never_taken_for_a_whole_answer(client: ai
     with pytest.raises(aiohttp.ClientPayloadError):
         async with client.get("/v1/half") as response:
             await response.read()
+
+
+async def test_a_client_that_left_before_the_answer_is_no_error(
+    client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = str(client._base_url)
+    host, _colon, port = base.removeprefix("http://").rstrip("/").partition(":")
+    _reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /v1/slow HTTP/1.1\r\nHost: h\r\n\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    writer.transport.abort()
+    await asyncio.sleep(0.2)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    async with client.get("/metrics") as response:
+        assert 'status="499"' in await response.text()
 
 
 async def test_head_answers_like_get_without_a_body(client: aiohttp.ClientSession) -> None:
