@@ -255,7 +255,7 @@ class Fetcher:
         asked: set[str] = set()
         pass_began = run.next
         while run.next <= run.last:
-            source = self._next_source(run, asked)
+            source, last = self._next_source(run, asked)
             if source is None:
                 if run.next == pass_began:
                     break
@@ -263,7 +263,7 @@ class Fetcher:
                 pass_began = run.next
                 continue
             asked.add(source.url)
-            outcome, sentence = await self._ask(run, source)
+            outcome, sentence = await self._ask(run, source, last=last)
             outcomes.append((source, outcome))
             if sentence:
                 said.append(sentence)
@@ -273,16 +273,17 @@ class Fetcher:
         sentence = "; ".join(said[-4:]) or "there is nobody to ask"
         return FetchFailed(worst_failure(outcomes), sentence, not_held=not_held)
 
-    def _next_source(self, run: Run, asked: set[str]) -> RankedSource | None:
+    def _next_source(self, run: Run, asked: set[str]) -> tuple[RankedSource | None, bool]:
+        """Whom to ask next, and whether nobody stands behind it."""
         own = run.asker.sources
         candidates = list(own) if own is not None else list(self._parents())
         if own is not None and run.urgent.is_set():
             candidates += [parent for parent in self._parents() if all(parent.url != s.url for s in own)]
         left = [source for source in candidates if source.url not in asked]
         ordered = self._memory.ordered(left, run.facts.key, self._clock.monotonic_s())
-        return ordered[0] if ordered else None
+        return (ordered[0], len(ordered) == 1) if ordered else (None, True)
 
-    async def _ask(self, run: Run, source: RankedSource) -> tuple[Outcome, str]:
+    async def _ask(self, run: Run, source: RankedSource, *, last: bool) -> tuple[Outcome, str]:
         """One request to one source; `run.next` says how far it came. Raises FetchFailed when the store refuses."""
         kind, purpose = SOURCE_OF_KIND[source.kind], run.asker.purpose
         outcome, sentence = Outcome.DONE, ""
@@ -292,7 +293,7 @@ class Fetcher:
             self._metrics.requests.labels(kind.value, purpose.value).inc()
             self._metrics.source_requests[kind, purpose] += 1
             try:
-                async with self._upstream.open(source, asked) as body:
+                async with self._upstream.open(source, asked, last=last) as body:
                     for number in range(asked.first, asked.last + 1):
                         await self._take(run, kind, number, await body.block(number))
             except SourceFailed as error:

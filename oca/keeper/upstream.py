@@ -66,8 +66,8 @@ class Body(Protocol):
 
 
 class Upstream(Protocol):
-    def open(self, source: RankedSource, asked: RunAsked) -> AbstractAsyncContextManager[Body]:
-        """Asks a source; entering waits for the head. Raises SourceFailed."""
+    def open(self, source: RankedSource, asked: RunAsked, *, last: bool = False) -> AbstractAsyncContextManager[Body]:
+        """Asks a source; entering waits for the head, longer for the `last` one, behind which nobody stands. Raises SourceFailed."""
 
 
 class HttpUpstream:
@@ -86,8 +86,10 @@ class HttpUpstream:
             await self._session.close()
 
     @asynccontextmanager
-    async def open(self, source: RankedSource, asked: RunAsked) -> AsyncIterator[Body]:
-        response = await self._request(source, asked)
+    async def open(self, source: RankedSource, asked: RunAsked, *, last: bool = False) -> AsyncIterator[Body]:
+        limits = self._limits
+        first_byte_s = max(limits.first_byte_s, limits.stall_s) if last else limits.first_byte_s
+        response = await self._request(source, asked, first_byte_s)
         whole = False
         try:
             _check_head(response, source, asked)
@@ -100,7 +102,7 @@ class HttpUpstream:
             else:
                 response.close()
 
-    async def _request(self, source: RankedSource, asked: RunAsked) -> aiohttp.ClientResponse:
+    async def _request(self, source: RankedSource, asked: RunAsked, first_byte_s: float) -> aiohttp.ClientResponse:
         url = URL(source.url.rstrip("/") + split_key(asked.key)[1], encoded=True)
         headers = {
             "Range": f"bytes={asked.first_byte}-{asked.last_byte}",
@@ -110,7 +112,7 @@ class HttpUpstream:
         if source.kind is SourceKind.PEER:
             headers["Cache-Control"] = "only-if-cached"
         try:
-            async with asyncio.timeout(self._limits.first_byte_s):
+            async with asyncio.timeout(first_byte_s):
                 return await self._opened().get(url, headers=headers, ssl=self._context(source), allow_redirects=False)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise SourceFailed(Outcome.UNREACHABLE, f"{source.name}: {error or type(error).__name__}") from error

@@ -11,6 +11,7 @@ import pytest
 from chassis.tls import ClientCertificate, server_context
 from contracts.digests import BLOCK_BYTES
 from contracts.plans import SourceKind
+from oca.config import Fetching
 from oca.link.messages import Cancel, Done, Failed
 from tests.oca.keeper.lab import MIB, Refused, keeper_lab, until
 from tests.oca.keeper.plane import SigningKey
@@ -279,3 +280,13 @@ async def test_idle_extents_make_way_when_unlinked_ones_are_still_being_sent(tmp
         for file in others:
             assert await worker.bytes_of(file) == file.data
         assert sum(disk.dead_bytes for disk in keeper.store.statistics()) >= 2 * MIB
+
+
+async def test_the_last_source_is_waited_for_longer_than_one_that_others_stand_behind(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path, fetching=Fetching(first_byte_s=0.3, stall_s=3.0)) as lab:
+        file = lab.publish("t/hd/v.mp4", MIB)
+        peer = await lab.source(SourceKind.PEER, "peer", [file], delay_s=0.8)
+        origin = await lab.source(SourceKind.ORIGIN, "origin", [file], delay_s=0.8)
+        await lab.start()
+        assert await (await lab.worker()).bytes_of(file) == file.data
+        assert (len(peer.asked), peer.sent_bytes, len(origin.asked)) == (1, 0, 1)
