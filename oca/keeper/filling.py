@@ -170,6 +170,7 @@ class FillSchedule:
         self.orders: dict[str, OrderState] = {
             order.id: self._taken_over(order, known.get(order.id)) for order in plan.orders
         }
+        self._ranked = sorted(self.orders.values(), key=lambda state: (state.order.priority, state.order.id))
 
     @staticmethod
     def _taken_over(order: Order, before: OrderState | None) -> OrderState:
@@ -196,14 +197,16 @@ class FillSchedule:
             return []
         free = places - sum(state.state is FillState.FILLING for state in self.orders.values())
         ready: list[Order] = []
-        for state in sorted(self.orders.values(), key=lambda state: (state.order.priority, state.order.id)):
+        for state in self._ranked:
+            if len(ready) >= free:
+                break
             if state.state is not FillState.WAITING or state.ready_at > now:
                 continue
-            if not askable(self.plan, state.order, now):
+            if askable(self.plan, state.order, now):
+                ready.append(state.order)
+            else:
                 state.why = Why.NOBODY_YET
                 state.ready_at = next_source_at(self.plan, state.order, now) or now + LATER_AT_MOST_S
-            elif len(ready) < free:
-                ready.append(state.order)
         return ready
 
     def _hold_back(self, window: Window) -> None:

@@ -269,14 +269,16 @@ class KeeperLab:
             os.close(ready)
         return self.process
 
-    def spawn_process(self, ready_fd: int | None = None) -> subprocess.Popen[bytes]:
+    def spawn_process(self, ready_fd: int | None = None, through: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """A keeper process; `through` is a command that starts the command it gets as arguments."""
         settings_fd = os.memfd_create("settings")
         os.write(settings_fd, config.encode(self.settings))
         given = {"--settings-fd": settings_fd, "--board-fd": self.board.fd}
         if ready_fd is not None:
             given["--ready-fd"] = ready_fd
         arguments = [text for name, fd in given.items() for text in (name, str(fd))]
-        process = subprocess.Popen([sys.executable, "-m", "oca.keeper", *arguments], pass_fds=tuple(given.values()))
+        command = [*through, sys.executable, "-m", "oca.keeper", *arguments]
+        process = subprocess.Popen(command, pass_fds=tuple(given.values()), stdout=subprocess.PIPE if through else None)
         os.close(settings_fd)
         return process
 

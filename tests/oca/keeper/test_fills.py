@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -260,3 +262,32 @@ async def test_a_second_keeper_on_the_same_disk_is_refused(tmp_path: Path) -> No
         second = lab.spawn_process()
         assert await asyncio.to_thread(second.wait, 20) == 2
         assert first.poll() is None
+
+
+PARENT = (
+    "import subprocess, sys; p = subprocess.Popen(sys.argv[1:], close_fds=False); print(p.pid, flush=True); p.wait()"
+)
+
+
+async def test_a_keeper_whose_parent_died_lets_go_of_the_disks(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        reading, writing = os.pipe()
+        parent = lab.spawn_process(writing, through=(sys.executable, "-c", PARENT))
+        os.close(writing)
+        assert await asyncio.to_thread(os.read, reading, 64) == b"ready\n"
+        os.close(reading)
+        assert parent.stdout is not None
+        child = int(await asyncio.to_thread(parent.stdout.readline))
+        parent.stdout.close()
+        parent.kill()
+        await asyncio.to_thread(parent.wait)
+        await until(lambda: not Path(f"/proc/{child}").exists() or b"Z" in _stat(child))
+        keeper = await lab.start(joined=False)
+        assert keeper.store.recovered[0].clean
+
+
+def _stat(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except FileNotFoundError:
+        return b"Z"
