@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
+import aiofiles
+
 from chassis.errors import ProblemError
 from contracts.problems import ProblemCode
 from origin.folders import TitleFolder
@@ -105,19 +107,16 @@ class Uploads:
         """Writes everything and gives its SHA-256. Raises UploadError when fewer bytes come than wanted."""
         sha256 = hashlib.sha256()
         received = 0
-        with part.open("wb") as file:
-
-            def keep(data: bytes) -> None:
-                sha256.update(data)
-                file.write(data)
-
+        async with aiofiles.open(part, "wb") as file:
             async for data in self._gathered(body, wanted):
-                await asyncio.to_thread(keep, data)
+                await asyncio.to_thread(sha256.update, data)
+                await file.write(data)
                 received += len(data)
                 self._on_bytes(len(data))
             if received != wanted:
                 raise _truncated(received, wanted)
-            await asyncio.to_thread(_to_disk, file.fileno(), file.flush)
+            await file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
         return sha256.digest()
 
     async def _gathered(self, body: AsyncIterator[bytes], wanted: int) -> AsyncIterator[bytes]:
@@ -175,11 +174,6 @@ def remove_leftovers(titles: Path) -> int:
     for part in parts:
         part.unlink(missing_ok=True)
     return len(parts)
-
-
-def _to_disk(descriptor: int, flush: Callable[[], None]) -> None:
-    flush()
-    os.fsync(descriptor)
 
 
 def _truncated(received: int, wanted: int, how: str = "") -> UploadError:

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli"),
     "fill_planner.simulator": ("contracts", "policies", "fill_planner", "-fill_planner.cli"),
     "fill_planner.cli": ("contracts", "chassis", "fill_planner"),
+    "fill_planner.__main__": ("fill_planner.cli",),
     "control_plane": ("contracts", "chassis", "fill_planner", "-fill_planner.cli", "control_plane"),
     "steering": ("contracts", "chassis", "steering"),
     "origin": ("contracts", "chassis", "origin"),
