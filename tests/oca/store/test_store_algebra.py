@@ -278,6 +278,7 @@ def test_dead_bytes_count_until_released_and_pins_have_their_limit() -> None:
 def test_slots_are_never_given_out_twice(actions: list[str]) -> None:
     slots = Slots(8)
     taken: dict[int, int] = {}
+    freed: list[int] = []
     for extent_id, action in enumerate(actions):
         if action == "take":
             slot = slots.take(extent_id)
@@ -285,11 +286,14 @@ def test_slots_are_never_given_out_twice(actions: list[str]) -> None:
                 assert len(taken) == 8
                 continue
             assert slot not in taken
-            assert slot == min(set(range(8)) - set(taken))
+            if slot in freed:
+                assert slot == freed.pop(0), "the one that is free for the longest time"
+                assert len(freed) + len(taken) == 7, "only when no fresh one is left"
             taken[slot] = extent_id
         elif taken:
             slot, _ = taken.popitem()
             slots.give_back(slot)
+            freed.append(slot)
         assert all(slots.owner(slot) == owner for slot, owner in taken.items())
         assert len(slots) == len(taken)
 

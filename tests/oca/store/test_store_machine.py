@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -16,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from oca.store.descriptors import Descriptor
 from oca.store.errors import NoSpace
-from oca.store.extents import extent_count, extent_name, key_hash
+from oca.store.extents import ExtentRecord, extent_count, extent_name, key_hash
 from oca.store.purge import PurgeKind
 from oca.store.reader import StoreReader
 from oca.store.space import allocated
@@ -37,6 +38,17 @@ FILES = [make_file(key, size, seed) for key, size in zip(KEYS, SIZES, strict=Tru
 EXTENT_BYTES = 2 * 262_144
 
 Block = tuple[int, int]
+
+
+def _blocks(records: Iterable[ExtentRecord | None]) -> set[Block]:
+    """(extent number, block) of every block these records show."""
+    return {
+        (record.extent_number, block)
+        for record in records
+        if record is not None
+        for block in range(record.block_count)
+        if record.has_blocks(block, block)
+    }
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -242,18 +254,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.pinned = {file.key for file in self.writer.holdings() if file.plan is not None}
 
     def _trust_only_what_is_there(self, key: str) -> None:
-        """Before it was pinned it may have been evicted in part."""
-        present = {
-            (number, block)
-            for number in range(8)
-            if (record := self.writer.find(key_hash(key), number)) is not None
-            for block in range(record.block_count)
-            if record.has_blocks(block, block)
-        }
+        """Before it was pinned it may have been evicted in part, and written again without a commit since."""
+        present = _blocks(self.writer.find(key_hash(key), number) for number in range(8))
+        promised = _blocks(self.reader.lookup(key_hash(key), number) for number in range(8))
         file, blocks = self.written[key]
         assert present <= blocks
         self.written[key] = (file, present)
-        self.durable[key] = self.durable.get(key, set()) & present
+        self.durable[key] = self.durable.get(key, set()) & promised
 
     # -- what always holds ---------------------------------------------------------------------------------------
 
@@ -266,13 +273,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert not any(records), "nothing of what was never written or left"
                 continue
             assert promised_bytes_are_right(self.lab, self.reader, known[0]) >= 0
-            promised = {
-                (record.extent_number, block)
-                for record in records
-                if record is not None
-                for block in range(record.block_count)
-                if record.has_blocks(block, block)
-            }
+            promised = _blocks(records)
             assert promised <= known[1]
             if key in self.pinned:
                 assert self.durable.get(key, set()) & known[1] <= promised, "a committed, pinned block is there"
