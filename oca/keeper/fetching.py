@@ -274,14 +274,20 @@ class Fetcher:
         return FetchFailed(worst_failure(outcomes), sentence, not_held=not_held)
 
     def _next_source(self, run: Run, asked: set[str]) -> tuple[RankedSource | None, bool]:
-        """Whom to ask next, and whether nobody stands behind it."""
+        """Whom to ask next, and whether nobody who is well stands behind it."""
         own = run.asker.sources
         candidates = list(own) if own is not None else list(self._parents())
         if own is not None and run.urgent.is_set():
             candidates += [parent for parent in self._parents() if all(parent.url != s.url for s in own)]
         left = [source for source in candidates if source.url not in asked]
-        ordered = self._memory.ordered(left, run.facts.key, self._clock.monotonic_s())
-        return (ordered[0], len(ordered) == 1) if ordered else (None, True)
+        key, now_s = run.facts.key, self._clock.monotonic_s()
+        ordered = self._memory.ordered(left, key, now_s)
+        behind = [
+            s
+            for s in ordered[1:]
+            if not self._memory.is_resting(s, now_s) and not self._memory.is_blamed(s, key, now_s)
+        ]
+        return (ordered[0] if ordered else None, not behind)
 
     async def _ask(self, run: Run, source: RankedSource, *, last: bool) -> tuple[Outcome, str]:
         """One request to one source; `run.next` says how far it came. Raises FetchFailed when the store refuses."""
