@@ -74,7 +74,9 @@ class Fetching:
     """How the keeper asks peers, tiers and the origin."""
 
     connect_s: Annotated[float, Gt(0), Doc("Time to connect to a source before the next one is asked")] = 1.0
-    first_byte_s: Annotated[float, Gt(0), Doc("Time a source has to begin its answer, connecting included; the last one has stall_s")] = 2.0
+    first_byte_s: Annotated[
+        float, Gt(0), Doc("Time a source has to begin its answer, connecting included; the last one has stall_s")
+    ] = 2.0
     stall_s: Annotated[float, Gt(0), Doc("Silence between bytes after which a source is given up")] = 5.0
     client_fetches: Annotated[int, Ge(1), Doc("Fetches for clients at once per source")] = 16
     fill_fetches: Annotated[int, Ge(1), Doc("Fetches for fill orders at once per source")] = 4
