@@ -27,7 +27,7 @@ from chassis import config
 from contracts.digests import BLOCK_BYTES, block_count
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
 from contracts.urls import cache_key
-from oca.config import Appliance, ControlPlane, Disk, Fetching, Store
+from oca.config import Appliance, ControlPlane, Disk, Fetching, Serving, Store
 from oca.keeper.app import Keeper, open_store
 from oca.link.files import Listening
 from oca.link.messages import (
@@ -165,6 +165,7 @@ class KeeperLab:
     fetching: Fetching = field(
         default_factory=lambda: Fetching(connect_s=0.5, first_byte_s=0.5, stall_s=0.5, client_fetches=4)
     )
+    serving: Serving = field(default_factory=Serving)
     keeper: Keeper | None = None
     board: Board = field(default_factory=lambda: Board.create(BoardShape(workers=4, disks=1, marks_per_disk=4096)))
     sources: list[FakeSource] = field(default_factory=list)
@@ -181,6 +182,7 @@ class KeeperLab:
             state_dir=str(self.state_dir),
             store=Store((Disk(str(self.root / "disk"), self.quota_bytes),), EXTENT, 4 * MIB, self.cache_share),
             control_plane=ControlPlane(self.plane.url, str(self.root / "enrol.code"), report_s=0.3, heartbeat_s=0.1),
+            serving=self.serving,
             fetching=self.fetching,
             cache_only=self.cache_only,
             log_level="warning",
