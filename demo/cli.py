@@ -16,7 +16,7 @@ from demo.filling import NotFilled
 from demo.footage import FootageMissing
 from demo.publishing import NotPublished
 from demo.stages import Stages
-from demo.story import play_out, topology
+from demo.story import play_out, show, topology
 from demo.table import print_checks
 from onebox.app import OneBox
 from onebox.processes import StartFailed
@@ -67,10 +67,11 @@ async def _tell(box: OneBox, cache: Path, console: Console, check: bool, stop: a
         with Stages(console) as stages:
             with stages.stage("services start") as stage:
                 await box.start(stage.report)
-            _story, checks = await play_out(box, cache, console, stages)
+            story, checks = await play_out(box, cache, stages)
     except (FootageMissing, NotFilled, NotPublished, Refused, StartFailed) as error:
         console.print(f"[red]the demo could not go on[/red]: {error}")
         return 1
+    show(console, stages.times, story)
     print_checks(console, checks)
     if check:
         return 0 if all(one.holds for one in checks) else 1

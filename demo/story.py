@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -101,7 +101,7 @@ def compared_address(address: str) -> str:
     return address.replace("127.", "127.10", 1)
 
 
-async def play_out(box: OneBox, cache: Path, console: Console, stages: Stages) -> tuple[Story, list[measures.Check]]:
+async def play_out(box: OneBox, cache: Path, stages: Stages) -> tuple[Story, list[measures.Check]]:
     """Runs every stage on a box whose services are up. Returns the story and its checks."""
     story = Story()
     operator = Operator(box.url("control-plane"), read_token(box.operator_token_file))
@@ -116,9 +116,7 @@ async def play_out(box: OneBox, cache: Path, console: Console, stages: Stages) -
             compared = await asyncio.to_thread(_compare_digests, box, story)
     finally:
         await operator.aclose()
-    found = measures.checks(_evidence(box, story, compared))
-    _show(console, stages, story)
-    return story, found
+    return story, measures.checks(_evidence(box, story, compared))
 
 
 async def _publish(box: OneBox, services: Services, cache: Path, stages: Stages, story: Story) -> None:
@@ -301,11 +299,12 @@ def _evidence(box: OneBox, story: Story, compared: tuple[int, tuple[str, ...]]) 
     )
 
 
-def _show(console: Console, stages: Stages, story: Story) -> None:
+def show(console: Console, times: Mapping[str, float], story: Story) -> None:
+    """The tables at the end."""
     plays = [story.sofa, story.kitchen, *(report for _visit, report in story.facts.plays)]
     console.print()
     console.print(table.serving_table(story.planned, story.unplanned))
     console.print(table.fill_table(story.fills))
     console.print(table.play_table(plays, evening.RATE))
     table.print_explanations(console, filling.three_of(story.explanations))
-    console.print(table.time_table(stages.times))
+    console.print(table.time_table(times))
