@@ -12,11 +12,11 @@ import pytest
 
 from chassis.clock import SYSTEM_CLOCK
 from contracts.world import Choice, Why
-from tests.companions.browser import Tab, chromium, open_tab
+from tests.browser.chromium import Tab, open_tab, unexpected
 from tests.companions.footage import Footage, MediaServer, make_footage
 from tests.companions.lab import PASSWORD, FakeSteering, Lab, make_title
 
-pytestmark = [pytest.mark.system, pytest.mark.skipif(chromium() is None, reason="Chromium is not installed")]
+pytestmark = pytest.mark.system
 PICTURES = os.environ.get("LOWTIDE_TEST_PICTURES")
 
 
@@ -73,26 +73,13 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
 
 
 async def _look(tab: Tab, name: str) -> None:
-    """Pictures for people, where somebody wants to see them: by day, by night, on a narrow screen."""
+    """Pictures for people, where somebody wants to see them."""
     if PICTURES:
-        await tab.picture(Path(PICTURES) / f"{name}.png")
-        dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-        await tab.command("Emulation.setEmulatedMedia", features=dark)
-        await tab.picture(Path(PICTURES) / f"{name}-night.png")
-        narrow = {"width": 390, "height": 780, "deviceScaleFactor": 1, "mobile": False}
-        await tab.command("Emulation.setDeviceMetricsOverride", **narrow)
-        await tab.picture(Path(PICTURES) / f"{name}-narrow.png")
-        await tab.command("Emulation.clearDeviceMetricsOverride")
-        await tab.command("Emulation.setEmulatedMedia", features=[])
-
-
-async def _open(tab: Tab, url: str) -> None:
-    await tab.command("Page.navigate", url=url)
-    await tab.until("document.readyState === 'complete'")
+        await tab.pictures(Path(PICTURES), name)
 
 
 async def _sign_up(tab: Tab, house: Lab) -> None:
-    await _open(tab, house.url("playback") + "/")
+    await tab.open(house.url("playback") + "/")
     await tab.until("document.querySelector('.sheet')")
     await _look(tab, "1-entrance")
     await tab.click(".link")
@@ -153,7 +140,7 @@ async def test_from_signing_up_to_a_moving_picture_over_a_lost_appliance_and_bac
     await tab.value("location.hash = '#/'")
     await tab.until("document.querySelector('h2')?.innerText === 'Continue watching'")
     await _look(tab, "6-continue")
-    assert not [error for error in tab.errors if "ERR_CONNECTION_REFUSED" not in error], tab.errors
+    assert unexpected(tab.errors, "ERR_CONNECTION_REFUSED") == []
 
 
 async def test_a_reload_keeps_the_log_in_and_signing_out_ends_it(house: Lab, tab: Tab) -> None:
@@ -171,7 +158,7 @@ async def test_a_reload_keeps_the_log_in_and_signing_out_ends_it(house: Lab, tab
 
 
 async def test_refusals_are_said_in_words(house: Lab, tab: Tab) -> None:
-    await _open(tab, house.url("playback") + "/")
+    await tab.open(house.url("playback") + "/")
     await tab.fill("[name=email]", "nobody@example.org")
     await tab.fill("[name=password]", "wrong")
     await tab.press("Enter")

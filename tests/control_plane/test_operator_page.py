@@ -15,7 +15,7 @@ import pytest
 from contracts.overview import FileList, ImportAnswer
 from contracts.plans import PlanSummary
 from contracts.reports import FileTraffic, Purpose, ReportAnswer, Source, SourceTraffic, TrafficImport
-from tests.control_plane.browser import CHROMIUM, tab
+from tests.browser.chromium import open_tab, unexpected
 from tests.control_plane.plane import ORIGIN, Plane, report, title
 
 WEB = Path(__file__).parents[2] / "web"
@@ -53,7 +53,6 @@ def test_vendored_files_are_those_of_the_manifest_each_package_with_its_licence(
 
 
 @pytest.mark.system
-@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 async def test_a_browser_shows_sites_appliances_shares_and_explanations_as_they_change(
     plane: Plane, tmp_path: Path
 ) -> None:
@@ -69,7 +68,8 @@ async def test_a_browser_shows_sites_appliances_shares_and_explanations_as_they_
     await plane.operator.post("/v1/sites/a/traffic", TrafficImport(rows), ImportAnswer)
     await plane.operator.post("/v1/plans", None, PlanSummary)
 
-    async with tab(tmp_path / "profile", plane.urls["http"] + "/") as page:
+    async with open_tab(tmp_path / "profile", size=(1360, 1600)) as page:
+        await page.open(plane.urls["http"] + "/")
         await page.until("document.querySelector('input[type=password]') !== null")
         await page.value("document.querySelector('#token').value = 'wrong'")
         await page.value("document.querySelector('form').requestSubmit()")
@@ -93,4 +93,4 @@ async def test_a_browser_shows_sites_appliances_shares_and_explanations_as_they_
         await page.until("document.querySelectorAll('.files button').length === 2")
         await page.value("document.querySelector('.files button').click()")
         await page.until("document.querySelectorAll('.facts').length === 1")
-        assert [error for error in page.errors if "401" not in error] == []
+        assert unexpected(page.errors, "401") == []
