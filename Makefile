@@ -23,7 +23,8 @@ up: $(STAMP) ## run the whole system for as long as you like, with its state in 
 	@$(BIN)/lowtide up
 
 test: $(STAMP) ## run the tests that need nothing of the distribution; ARGS='…' go to pytest
-	@$(BIN)/pytest -m 'not system' $(ARGS)
+	@status=0; $(BIN)/pytest -m 'not system' $(ARGS) || status=$$?; \
+		echo "not run: system (needs Chromium; make test-system)"; exit $$status
 
 check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/ruff format --check .
@@ -32,7 +33,7 @@ check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/mypy tests scripts
 	@$(BIN)/pytest -q tests/house
 
-test-system: $(STAMP) ## play the viewer page in headless Chromium (parts: sudo scripts/system-parts)
+test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts)
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system $(ARGS)
 
