@@ -185,3 +185,14 @@ async def test_the_page_is_usable_with_the_keyboard_alone(house: Lab, tab: Tab) 
     await tab.press("Enter")
     await tab.until("location.hash.startsWith('#/title/')")
     await tab.until("document.querySelector('.title .main')")
+
+
+async def test_a_house_without_titles_says_so_calmly(lab: Lab, tab: Tab) -> None:
+    lab.clock = SYSTEM_CLOCK  # type: ignore[assignment]
+    await lab.start("auth", "catalog", "steering", "playback", "recommendation")
+    await _sign_up(tab, lab)
+    await tab.click(".face")
+    await tab.until("document.querySelector('.empty')?.innerText.includes('Nothing to watch yet')")
+    assert not await tab.value("document.querySelector('[role=alert]')")
+    await _look(tab, "8-empty")
+    assert tab.errors == []

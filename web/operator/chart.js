@@ -3,9 +3,10 @@
 import { Component, createRef, h } from "../vendor/preact/preact.mjs";
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { SOURCES, stacked } from "./rates.js";
-import { rate } from "./words.js";
+import { clock, rate } from "./words.js";
 
 const HEIGHT = 220;
+const SHORTEST_S = 120;
 
 const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -63,9 +64,9 @@ export class ServedChart extends Component {
       padding: [8, 4, 0, 0],
       cursor: { y: false, points: { show: false } },
       legend: { live: true },
-      scales: { x: { time: true }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.08, 8000)] } },
-      axes: [axis, { ...axis, size: 84, values: (_plot, ticks) => ticks.map(rate) }],
-      series: [{ label: "at", value: (_plot, at) => (at ? new Date(at * 1000).toLocaleTimeString() : "now") }, ...series],
+      scales: { x: { time: true, range: (_plot, first, last) => [Math.min(first, last - SHORTEST_S), last] }, y: { range: (_plot, _low, high) => [0, Math.max(high * 1.08, 8000)] } },
+      axes: [{ ...axis, space: 90, values: (_plot, ticks) => ticks.map(clock) }, { ...axis, size: 84, values: (_plot, ticks) => ticks.map(rate) }],
+      series: [{ label: "at", value: (_plot, at) => (at ? clock(at) : "now") }, ...series],
     };
     this.plot = new uPlot(options, this.data(), this.box.current);
   }

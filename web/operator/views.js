@@ -189,10 +189,11 @@ function ApplianceRow({ item }) {
 }
 
 function HealthWords({ health, connected }) {
-  if (health.suspect) return html`<span class="dot bad"></span>suspect`;
-  if (!health.serving) return html`<span class="dot warn"></span>not serving`;
+  if (health.suspect) return html`<span class="level"><span class="dot bad"></span>suspect</span>`;
+  if (!health.serving) return html`<span class="level"><span class="dot warn"></span>not serving</span>`;
   const kind = health.score >= 0.8 ? "good" : "warn";
-  return html`<span class="dot ${kind}"></span>${health.score.toFixed(2)}${connected ? "" : " (no stream)"}`;
+  const words = `${health.score.toFixed(2)}${connected ? "" : " (no stream)"}`;
+  return html`<span class="level"><span class="dot ${kind}"></span>${words}</span>`;
 }
 
 function Disk({ item }) {

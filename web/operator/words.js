@@ -23,6 +23,9 @@ export function moment(at) {
   return today ? time : `${date.toLocaleDateString([], { month: "short", day: "numeric" })}, ${time}`;
 }
 
+/** An instant of today to the second. */
+export const clock = (at) => new Date(at * 1000).toLocaleTimeString();
+
 /** `vod|/media/TITLE/TIER/FILE` without what all keys share. */
 export const fileName = (key) => key.replace(/^[^|]*\|\/media\//, "");
 

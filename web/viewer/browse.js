@@ -2,7 +2,7 @@
 import { Picture, Shelf, Trouble } from "./cards.js";
 import { afterLastWord, ask, call } from "./services.js";
 import { Component, html } from "./ui.js";
-import { clock, languageName, minutes } from "./words.js";
+import { clock, languageName, listed, minutes } from "./words.js";
 
 const DEGRADED = {
   catalog: "The catalog does not answer right now: this is what we knew last.",
@@ -60,7 +60,11 @@ export class Home extends Loading {
         ${rows.map((row, place) => html`
           <${Shelf} key=${row.heading} id=${`row-${place}`} heading=${row.heading} titles=${row.titles}
             positions=${row.positions} />`)}
-        ${!rows.length && html`<p class="notice">There is nothing to watch here yet. Titles show up as soon as they are published.</p>`}
+        ${!rows.length && html`
+          <div class="empty">
+            <h2>Nothing to watch yet</h2>
+            <p class="quiet">Titles show up here as soon as they are published in your region.</p>
+          </div>`}
       </main>`;
   }
 }
@@ -117,7 +121,7 @@ export class TitlePage extends Loading {
               aria-label=${`${clock(position.position_s)} of ${clock(duration_s)} watched`}></progress>`}
           ${facts.synopsis && html`<p class="synopsis">${facts.synopsis}</p>`}
           <dl>
-            ${facts.genres.length > 0 && html`<dt>Genres</dt><dd>${facts.genres.join(", ")}</dd>`}
+            ${facts.genres.length > 0 && html`<dt>Genres</dt><dd>${listed(facts.genres)}</dd>`}
             ${facts.cast.length > 0 && html`<dt>With</dt><dd>${facts.cast.join(", ")}</dd>`}
             ${languages.filter(Boolean).length > 0 && html`<dt>Sound</dt><dd>${languages.filter(Boolean).join(", ")}</dd>`}
             <dt>Picture</dt><dd>${heights.map((height) => `${height}p`).join(", ")}</dd>

@@ -1,5 +1,5 @@
 // Titles as typographic cards: a picture drawn from the title itself, always the same for the same title.
-import { minutes } from "./words.js";
+import { listed, minutes } from "./words.js";
 import { html } from "./ui.js";
 
 const HUES = [186, 200, 168, 214, 28, 348, 44, 262];
@@ -31,7 +31,7 @@ export function Picture({ title, large }) {
 }
 
 export function Card({ title, share }) {
-  const facts = [title.year || "", minutes(title.duration_s), title.genres.slice(0, 2).join(", ")].filter(Boolean);
+  const facts = [title.year || "", minutes(title.duration_s), listed(title.genres.slice(0, 2))].filter(Boolean);
   return html`
     <li class="card">
       <a href=${`#/title/${title.id}`}>

@@ -48,6 +48,12 @@ function plain(line) {
   return `${name[0].toUpperCase()}${name.slice(1)}: ${rest.join(": ")}`;
 }
 
+/** ["drama", "sea"] → "Drama, sea". */
+export function listed(names) {
+  const text = names.join(", ");
+  return text && text[0].toUpperCase() + text.slice(1);
+}
+
 export function minutes(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   const whole = Math.round(seconds / 60);
