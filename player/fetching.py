@@ -1,12 +1,14 @@
 """Fetches byte ranges from ranked addresses, going on from the next one when one fails, also in the middle of a body.
 
-A location that failed is tried last for `PENALTY_S`. Every attempt is kept as a fact for the report.
+A location that failed is tried last for `PENALTY_S`. When all have failed and one of them may still come back, all are tried again
+after the pauses `PAUSES_S`, as the common players do. Every attempt is kept as a fact for the report.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote, urlsplit
@@ -19,6 +21,7 @@ from player.presentation import Address
 PENALTY_S = 10.0
 CONNECT_S = 1.0
 READ_S = 8.0
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 
 
 class Ended(Enum):
@@ -55,7 +58,7 @@ class Fetched:
 
 
 class NothingAnswered(Exception):
-    """Every address failed for one range."""
+    """Every address failed for one range, again and again. `statuses` are those of the last round, 0 where nobody spoke."""
 
     def __init__(self, message: str, statuses: tuple[int, ...]) -> None:
         super().__init__(message)
@@ -69,7 +72,7 @@ class TokenRefusedByServer(Exception):
 class RangeFetcher:
     """One player's downloads. `source_address` binds the client side, so that a network can be acted.
 
-    `now` gives monotonic seconds. Close with `aclose`.
+    `now` gives monotonic seconds, `sleep` waits between rounds. Close with `aclose`.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class RangeFetcher:
         source_address: str | None = None,
         now: Callable[[], float] = time.monotonic,
         on_host: Callable[[str], None] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._now = now
+        self._sleep = sleep
         self._on_host = on_host or (lambda _host: None)
         timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
         transport = httpx.AsyncHTTPTransport(local_address=source_address, retries=0)
@@ -91,19 +96,34 @@ class RangeFetcher:
 
     async def fetch(self, addresses: tuple[Address, ...], first: int, last: int, cmcd: str = "") -> Fetched:
         """Bytes first..last (inclusive). Raises NothingAnswered or TokenRefusedByServer; cancellation drops the request."""
-        started, body, statuses = self._now(), bytearray(), []
+        started, body = self._now(), bytearray()
+        for pause_s in (*PAUSES_S, None):
+            tried = await self._round(addresses, first, last, cmcd, body)
+            if tried and tried[-1].ended is Ended.COMPLETE:
+                self._on_host(tried[-1].host)
+                return Fetched(bytes(body), self._now() - started, tried[-1].host)
+            if pause_s is None or not any(map(_may_come_back, tried)):
+                break
+            await self._sleep(pause_s)
+        raise NothingAnswered(
+            f"bytes {first}-{last}: none of {len(addresses)} addresses gave them all",
+            tuple(attempt.status for attempt in tried),
+        )
+
+    async def _round(
+        self, addresses: tuple[Address, ...], first: int, last: int, cmcd: str, body: bytearray
+    ) -> list[Attempt]:
+        """Asks one address after another for what `body` lacks, until one completes it. Raises TokenRefusedByServer."""
+        tried: list[Attempt] = []
         for address in self._in_order(addresses):
             attempt = await self._attempt(address, first + len(body), last, cmcd, body)
-            statuses.append(attempt.status)
+            tried.append(attempt)
             if attempt.ended is Ended.COMPLETE:
-                self._on_host(attempt.host)
-                return Fetched(bytes(body), self._now() - started, attempt.host)
+                break
             if attempt.status == 403:
                 raise TokenRefusedByServer(f"{attempt.host} answered 403")
             self._penalised[address.url] = self._now() + PENALTY_S
-        raise NothingAnswered(
-            f"bytes {first}-{last}: none of {len(addresses)} addresses gave them all", tuple(statuses)
-        )
+        return tried
 
     def _in_order(self, addresses: tuple[Address, ...]) -> list[Address]:
         now = self._now()
@@ -145,3 +165,8 @@ class RangeFetcher:
         )
         self.attempts.append(attempt)
         return attempt
+
+
+def _may_come_back(attempt: Attempt) -> bool:
+    """A refusal such as 404 or 416 stays; a server in trouble, or none at all, may be another matter in a second."""
+    return attempt.ended is not Ended.STATUS or attempt.status == 429 or attempt.status >= 500
