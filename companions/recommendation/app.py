@@ -19,7 +19,7 @@ async def compose(service: Service, settings: Recommendation, listener: str = "h
     auth = await service.enter(ServiceClient(settings.auth_url, clock=clock))
     catalog = await service.enter(ServiceClient(settings.catalog_url, timeout_s=settings.timeout_s, clock=clock))
     playback = await service.enter(ServiceClient(settings.playback_url, timeout_s=settings.timeout_s, clock=clock))
-    patience = Patience(settings.fresh_s, settings.pause_s, settings.remembered)
+    patience = Patience(settings.fresh_s, settings.stale_s, settings.pause_s, settings.remembered)
     sources = Sources(catalog, playback, patience, clock, shelf_titles=settings.shelf_titles)
     service.on_close(sources.close)
     degraded = service.metrics.counter(

@@ -1,8 +1,9 @@
 """Answers of other services, remembered: fresh ones are not asked for again, the last known stand in while a service is away.
 
 Laws: one question of a kind is under way at a time, however many wait for it; a service that failed is left alone for
-`pause_s`, so that its slowness is paid once; memory is bounded. With `serve_stale` an old answer is given at once and
-asked anew behind the caller's back, so that only the first caller ever waits.
+`pause_s`, so that its slowness is paid once; memory is bounded. An answer that is no longer fresh but younger than `stale_s`
+is given at once and asked anew behind the caller's back; for an older one the caller waits, so that the first visitor after
+a quiet hour does not see that hour's beginning.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ class _Entry(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
+    """`stale_s` counts from the moment the answer was heard; what is below `fresh_s` serves nothing stale."""
+
     fresh_s: float
+    stale_s: float
     pause_s: float
     limit: int
 
@@ -47,11 +51,10 @@ class Patience:
 class LastKnown(Generic[K, V]):
     """The answers to one kind of question, by key."""
 
-    def __init__(self, name: str, patience: Patience, clock: Clock, *, serve_stale: bool) -> None:
+    def __init__(self, name: str, patience: Patience, clock: Clock) -> None:
         self._name = name
         self._patience = patience
         self._clock = clock
-        self._serve_stale = serve_stale
         self._entries: Bounded[K, _Entry[V]] = Bounded(patience.limit)
         self._asking: dict[K, asyncio.Task[None]] = {}
         self._away_s: float | None = None
@@ -67,7 +70,7 @@ class LastKnown(Generic[K, V]):
         if self._is_paused(entry):
             return Known(entry.value, True)
         task = self._asking.get(key) or self._start(key, entry, ask)
-        if entry.value is None or not self._serve_stale:
+        if not self._may_be_stale(entry):
             await asyncio.shield(task)
         return Known(entry.value, entry.failed_s is not None)
 
@@ -81,6 +84,9 @@ class LastKnown(Generic[K, V]):
     def _is_fresh(self, entry: _Entry[V]) -> bool:
         recent = entry.heard_s is not None and self._clock.monotonic_s() - entry.heard_s < self._patience.fresh_s
         return recent and entry.failed_s is None
+
+    def _may_be_stale(self, entry: _Entry[V]) -> bool:
+        return entry.heard_s is not None and self._clock.monotonic_s() - entry.heard_s < self._patience.stale_s
 
     def _is_paused(self, entry: _Entry[V]) -> bool:
         failed = [at for at in (entry.failed_s, self._away_s) if at is not None]

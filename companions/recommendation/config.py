@@ -23,6 +23,9 @@ class Recommendation:
     because_rows: Annotated[int, Ge(0), Doc("Rows of the kind: because you watched")] = 2
     shelf_titles: Annotated[int, Ge(1), Doc("Newest titles of a region that rows are made from")] = 1000
     fresh_s: Annotated[float, Ge(0), Doc("How long an answer of catalog or playback counts as fresh")] = 10.0
+    stale_s: Annotated[
+        float, Ge(0), Doc("How long an old answer is given at once while it is asked anew; an older one is waited for")
+    ] = 60.0
     timeout_s: Annotated[float, Gt(0), Doc("How long another service may take to answer")] = 1.0
     pause_s: Annotated[float, Ge(0), Doc("How long a service that failed is not asked again")] = 2.0
     remembered: Annotated[int, Ge(1), Doc("Last known answers kept, by region and by profile")] = 10_000

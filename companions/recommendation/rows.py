@@ -1,7 +1,8 @@
 """A home page from what is known of a member and of a region. Pure.
 
 Laws: only titles of the shelf (what the catalog shows in the member's region) appear; a title appears at most once on the
-page; a row is never empty; the page is never empty while the shelf is not. Rows in order: continue watching, because you
+page; a row is never empty; the page is never empty while the shelf is not; at most half of the shelf is popular, since a word
+that is true of everything says nothing. Rows in order: continue watching, because you
 watched, popular here, new.
 """
 
@@ -73,7 +74,9 @@ class _Page:
                 made += 1
 
     def add_popular(self) -> None:
-        self._add(RowKind.POPULAR, "Popular here", self._take(count.title_id for count in self._tastes.popular))
+        ids = [count.title_id for count in self._tastes.popular if count.title_id in self._by_id]
+        half = (len(self._by_id) + 1) // 2
+        self._add(RowKind.POPULAR, "Popular here", self._take(ids[:half]))
 
     def add_new(self) -> None:
         self._add(RowKind.NEW, "New", self._take(title.id for title in self._tastes.shelf))

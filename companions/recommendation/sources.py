@@ -33,10 +33,10 @@ class Sources:
         self._catalog = catalog
         self._playback = playback
         self._shelf_titles = shelf_titles
-        self._shelves: LastKnown[str, Shelf] = LastKnown(CATALOG, patience, clock, serve_stale=True)
-        self._popular: LastKnown[str, Popular] = LastKnown(POPULARITY, patience, clock, serve_stale=True)
-        mine = Patience(0.0, patience.pause_s, patience.limit)
-        self._positions: LastKnown[str, Positions] = LastKnown(POSITIONS, mine, clock, serve_stale=False)
+        self._shelves: LastKnown[str, Shelf] = LastKnown(CATALOG, patience, clock)
+        self._popular: LastKnown[str, Popular] = LastKnown(POPULARITY, patience, clock)
+        mine = Patience(0.0, 0.0, patience.pause_s, patience.limit)
+        self._positions: LastKnown[str, Positions] = LastKnown(POSITIONS, mine, clock)
 
     async def gather(self, region: str, profile_id: str, authorization: str) -> Gathered:
         """All three at the same time. `authorization` is the member's own header: positions are the member's."""

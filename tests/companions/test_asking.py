@@ -39,8 +39,8 @@ def service() -> Answering:
     return made
 
 
-def _table(clock: VirtualClock, *, serve_stale: bool = False) -> LastKnown[str, int]:
-    return LastKnown("test", Patience(fresh_s=10.0, pause_s=2.0, limit=3), clock, serve_stale=serve_stale)
+def _table(clock: VirtualClock, *, stale_s: float = 0.0) -> LastKnown[str, int]:
+    return LastKnown("test", Patience(fresh_s=10.0, stale_s=stale_s, pause_s=2.0, limit=3), clock)
 
 
 async def test_a_fresh_answer_is_not_asked_for_again(service: Answering) -> None:
@@ -88,7 +88,7 @@ async def test_a_service_that_is_away_is_left_alone_for_a_while_whatever_is_aske
 
 async def test_with_stale_answers_allowed_only_the_first_caller_waits(service: Answering) -> None:
     clock = VirtualClock()
-    table = _table(clock, serve_stale=True)
+    table = _table(clock, stale_s=60.0)
     await table.get("k", service)
     await clock.advance(11)
     service.gate.clear()
@@ -96,6 +96,19 @@ async def test_with_stale_answers_allowed_only_the_first_caller_waits(service: A
     service.gate.set()
     await asyncio.sleep(0.01)
     assert await table.get("k", service) == Known(2, False)
+
+
+async def test_an_answer_that_is_too_old_is_waited_for_and_stands_in_only_when_the_service_is_away(
+    service: Answering,
+) -> None:
+    clock = VirtualClock()
+    table = _table(clock, stale_s=60.0)
+    await table.get("k", service)
+    await clock.advance(61)
+    assert await table.get("k", service) == Known(2, False)
+    await clock.advance(61)
+    service.failing = True
+    assert await table.get("k", service) == Known(2, True)
 
 
 async def test_closing_gives_up_what_is_under_way(service: Answering) -> None:

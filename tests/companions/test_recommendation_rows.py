@@ -37,6 +37,12 @@ def test_a_member_without_history_sees_what_is_popular_and_then_what_is_new() ->
     assert _ids(rows) == {RowKind.POPULAR: ["d", "a"], RowKind.NEW: ["b", "c", "e"]}
 
 
+def test_at_most_half_of_a_small_shelf_is_popular_and_the_rest_is_new() -> None:
+    popular = tuple(TitleCount(title_id, 9.0 - n) for n, title_id in enumerate("edcba"))
+    rows = build(Tastes(SHELF, popular, ()), Shape())
+    assert _ids(rows) == {RowKind.POPULAR: ["e", "d", "c"], RowKind.NEW: ["a", "b"]}
+
+
 def test_started_titles_come_first_with_the_share_watched_and_finished_ones_do_not() -> None:
     rows = build(Tastes(SHELF, (), (_position("b", 25.0), _position("e", 99.0, finished=True))), Shape(because_rows=0))
     assert rows[0].kind is RowKind.CONTINUE
