@@ -4,10 +4,13 @@ import { html } from "./ui.js";
 
 const HUES = [186, 200, 168, 214, 28, 348, 44, 262];
 
+/** FNV-1a, then mixed so that the low bits, which choose the hue, hang on every letter alike. */
 function numberOf(text) {
   let number = 2166136261;
-  for (const letter of text) number = Math.imul(number ^ letter.codePointAt(0), 16777619) >>> 0;
-  return number;
+  for (const letter of text) number = Math.imul(number ^ letter.codePointAt(0), 16777619);
+  number = Math.imul(number ^ (number >>> 16), 0x85ebca6b);
+  number = Math.imul(number ^ (number >>> 13), 0xc2b2ae35);
+  return (number ^ (number >>> 16)) >>> 0;
 }
 
 /** Custom properties that a card's style sheet draws sky and tide lines from. */
