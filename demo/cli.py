@@ -75,6 +75,7 @@ async def _tell(box: OneBox, cache: Path, console: Console, check: bool, stop: a
     print_checks(console, checks)
     if check:
         return 0 if all(one.holds for one in checks) else 1
-    console.print(f"\nviewer page    {box.viewer_url}\noperator page  {box.operator_url}\nCtrl-C stops everything.")
+    addresses = f"\nviewer page    {box.viewer_url}\noperator page  {box.operator_url}"
+    console.print(f"{addresses}\nCtrl-C stops everything.", soft_wrap=True)
     await stop.wait()
     return 0

@@ -48,7 +48,8 @@ async def _run(topology: Topology) -> int:
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task("starting", total=1.0)
             await box.start(lambda what, share: progress.update(task, description=what, completed=share))
-        console.print(f"viewer page    {box.viewer_url}\noperator page  {box.operator_url}\nCtrl-C stops everything.")
+        addresses = f"viewer page    {box.viewer_url}\noperator page  {box.operator_url}"
+        console.print(f"{addresses}\nCtrl-C stops everything.", soft_wrap=True)
         await stop.wait()
     except StartFailed as error:
         console.print(f"[red]could not start[/red]: {error}")
