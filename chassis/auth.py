@@ -285,7 +285,7 @@ class AnyOf:
 def bearer_of(request: web.Request) -> str:
     """The bearer token of a request (RFC 6750 §2.1). Raises ProblemError UNAUTHENTICATED."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    if scheme.lower() != "bearer" or not token.strip() or not token.isascii():
         raise ProblemError(
             ProblemCode.UNAUTHENTICATED, "send the header: Authorization: Bearer TOKEN", headers=_challenge()
         )

@@ -35,6 +35,11 @@ class ChassisError(Exception):
     status: int = 500
 
 
+def encodable(text: str) -> str:
+    """The text with `?` for what UTF-8 cannot carry."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class ProblemError(ChassisError):
     """A handler's refusal: becomes an RFC 9457 answer with the code's status.
 
@@ -51,10 +56,12 @@ class ProblemError(ChassisError):
         headers: Mapping[str, str] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
+        # Header bytes that are no UTF-8 come as lone surrogates, which no JSON can carry.
+        detail = encodable(detail)
         super().__init__(detail or code.title)
         self.code = code
         self.detail = detail
-        self.errors = errors
+        self.errors = tuple(encodable(line) for line in errors)
         self.status = code.status
         self.source = Source.CLIENT if code.status < 500 else Source.OURS
         self.retry = Retry.YES if code.status in (429, 503) else Retry.NO

@@ -150,7 +150,7 @@ class Service:
     async def running(self) -> AsyncIterator[dict[str, str]]:
         """The whole life, as a context: gives the URLs by listener name while it serves."""
         async with self._stack:
-            await self._compose(self)
+            await self._composed()
             runners: list[web.AppRunner] = []
             try:
                 for listener in self._listeners:
@@ -192,6 +192,13 @@ class Service:
     async def _live(self) -> None:
         async with self.running():
             await self._stop.wait()
+
+    async def _composed(self) -> None:
+        """A folder or file that the settings name and that cannot be used is told in words."""
+        try:
+            await self._compose(self)
+        except OSError as error:
+            raise ChassisError(f"{self.name}: cannot start: {error}") from error
 
     async def _open(self, listener: Listener, runners: list[web.AppRunner]) -> str:
         runner = web.AppRunner(listener.app, handle_signals=False, access_log=None, shutdown_timeout=self._grace_s)

@@ -85,6 +85,17 @@ async def test_a_taken_port_is_told_in_words() -> None:
             pass
 
 
+async def test_a_folder_that_cannot_be_used_is_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+
+    async def compose(_service: Service) -> None:
+        (tmp_path / "file" / "state").mkdir()
+
+    with pytest.raises(ChassisError, match=r"^t: cannot start: .*file/state"):
+        async with Service("t", compose).running():
+            pass
+
+
 async def test_a_running_request_is_finished_when_the_service_stops() -> None:
     started, finish = asyncio.Event(), asyncio.Event()
 

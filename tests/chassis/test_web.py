@@ -177,6 +177,26 @@ async def test_a_guard_runs_before_the_handler_and_challenges(client: aiohttp.Cl
         assert response.status == 401
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"DELETE /v1/sites/lon HTTP/1.1\r\nAuthorization: Bearer \xff\xfe\r\n", b"401"),
+        (b"PUT /v1/sites/lon HTTP/1.1\r\nContent-Type: \xff\r\n", b"415"),
+    ],
+)
+async def test_header_bytes_that_are_no_text_are_the_senders_mistake(
+    client: aiohttp.ClientSession, head: bytes, status: bytes
+) -> None:
+    base = client._base_url
+    assert base is not None
+    reader, writer = await asyncio.open_connection(base.host, base.port)
+    writer.write(head + b"Host: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5.0)
+    writer.close()
+    assert answer.split(b" ", 2)[1] == status
+    assert b"application/problem+json" in answer
+
+
 async def test_a_failed_upstream_is_a_502_that_tells_no_inner_address(client: aiohttp.ClientSession) -> None:
     async with client.get("/v1/upstream") as response:
         problem = await problem_of(response)
