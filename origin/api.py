@@ -21,7 +21,7 @@ from origin.config import OriginSettings
 from origin.folders import TitleFolder
 from origin.jobs import Jobs, require_source_welcome
 from origin.metrics import UploadMetrics
-from origin.uploads import BodyBroken, UploadError, UploadOutcome, Uploads
+from origin.uploads import BodyBroken, Place, UploadError, UploadOutcome, Uploads
 
 MAX_ID_CHARS = 64
 PIECE_BYTES = 256 * 1024
@@ -85,8 +85,13 @@ class IngestApi:
         require_source_welcome(title_id, known.state)
         folder = TitleFolder(self._titles / title_id)
         digest = request.headers.get("Repr-Digest")
-        received = await self._uploads.receive(folder, _body(request), request.content_length, digest)
-        return await self._jobs.source_arrived(title_id, received)
+        length = request.content_length
+
+        async def accept(place: Place) -> None:
+            await self._jobs.source_arrived(title_id, length or 0, place)
+
+        await self._uploads.receive(folder, _body(request), length, digest, accept)
+        return await self._jobs.status(title_id)
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:

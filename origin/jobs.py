@@ -138,13 +138,19 @@ class Jobs:
         )
 
     @whole
-    async def source_arrived(self, title_id: str, source_bytes: int) -> TitleStatus:
-        """The source is whole: `uploaded`, and there is a job. Raises ProblemError CONFLICT in any other state."""
+    async def source_arrived(
+        self, title_id: str, source_bytes: int, place: Callable[[], None] = lambda: None
+    ) -> TitleStatus:
+        """The source is whole: `uploaded`, and there is a job. `place` puts the file under its name, in the same transaction.
+
+        Raises ProblemError CONFLICT in a state that takes no source, NOT_FOUND, and what `place` raises; nothing changed then.
+        """
         async with self._database.write() as session:
             row = await _title(session, title_id)
             require_source_welcome(title_id, TitleState(row.state))
             await self._move(session, title_id, TitleState.UPLOADED, source_bytes=source_bytes, stage_seconds="{}")
             await self._queue(session, title_id)
+            place()
         return await self.status(title_id)
 
     @whole

@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*", re.IGNORECASE | re.ASCII)
+_BEYOND = 1 << 63
+"""Stands for every number that no file reaches: Python refuses to read thousands of digits."""
 _TAG = re.compile(r'(W/)?("[^"]*")')
 
 
@@ -47,14 +49,19 @@ def _ranged(wanted: str, size: int) -> Answer | None:
     match = _RANGE.fullmatch(wanted)
     if match is None or match.groups() == ("", ""):
         return None
-    start, end = match.groups()
-    if start and end and int(end) < int(start):
+    start, end = (_number(digits) if digits else None for digits in match.groups())
+    if start is not None and end is not None and end < start:
         return None
-    first = int(start) if start else max(0, size - int(end))
-    last = min(int(end), size - 1) if start and end else size - 1
-    if first >= size or (not start and int(end) == 0):
+    first = start if start is not None else max(0, size - (end or 0))
+    last = min(end, size - 1) if start is not None and end is not None else size - 1
+    if first >= size:
         return Answer(416, content_range=f"bytes */{size}")
     return Answer(206, first, last - first + 1, f"bytes {first}-{last}/{size}")
+
+
+def _number(digits: str) -> int:
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) < 19 else _BEYOND
 
 
 def _names(listed: str, etag: str, *, strong: bool) -> bool:

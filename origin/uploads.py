@@ -1,7 +1,8 @@
 """Receiving a source file: to `source.part`, whole or not at all.
 
 Laws: a source appears under its name only when every announced byte arrived, is on disk, and has the announced digest
-(`Repr-Digest`, RFC 9530); anything else leaves no file and does not change the title's state. One upload per title at a time.
+(`Repr-Digest`, RFC 9530), and only together with the title's change of state: what happened to the title while the bytes came
+decides. Anything else leaves no file and does not change the title's state. One upload per title at a time.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import binascii
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from chassis.errors import ProblemError
 from contracts.problems import ProblemCode
 from origin.folders import TitleFolder
 
+Place = Callable[[], None]
+"""Puts the received file under its name."""
+Accept = Callable[[Place], Awaitable[None]]
+"""Calls its argument where the title still takes a source; raises ProblemError where it does not."""
 GATHERED_BYTES = 1024 * 1024
 SHA256 = "sha-256"
 
@@ -45,6 +50,10 @@ class UploadError(ProblemError):
         self.outcome = outcome
 
 
+async def _at_once(place: Place) -> None:
+    place()
+
+
 class Uploads:
     """The uploads that run now."""
 
@@ -55,12 +64,17 @@ class Uploads:
         self._running: set[Path] = set()
 
     async def receive(
-        self, folder: TitleFolder, body: AsyncIterator[bytes], length: int | None, repr_digest: str | None
+        self,
+        folder: TitleFolder,
+        body: AsyncIterator[bytes],
+        length: int | None,
+        repr_digest: str | None,
+        accept: Accept = _at_once,
     ) -> int:
         """Stores the body as the folder's source and gives its length in bytes.
 
-        `length` is the announced Content-Length. Raises UploadError; errors of `body` (aiohttp's, ConnectionError) count as
-        truncation.
+        `length` is the announced Content-Length; `accept` has the last word when all bytes are here. Raises UploadError and what
+        `accept` raises; errors of `body` (aiohttp's, ConnectionError) count as truncation.
         """
         wanted = self._announced(length)
         digest = expected_sha256(repr_digest)
@@ -71,7 +85,7 @@ class Uploads:
                 if digest is not None and found != digest:
                     detail = f"the bytes have sha-256=:{base64.b64encode(found).decode()}:"
                     raise UploadError(UploadOutcome.WRONG_DIGEST, ProblemCode.DIGEST_MISMATCH, detail)
-                folder.part.replace(folder.source)
+                await accept(lambda: _place(folder))
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
@@ -79,6 +93,8 @@ class Uploads:
                 raise UploadError(UploadOutcome.NO_SPACE, ProblemCode.UNAVAILABLE, detail) from error
             finally:
                 folder.part.unlink(missing_ok=True)
+                with suppress(OSError):  # it holds something
+                    folder.path.rmdir()
         return wanted
 
     def _announced(self, length: int | None) -> int:
@@ -144,6 +160,10 @@ class Uploads:
 
 class BodyBroken(Exception):
     """The connection ended inside a body. Whoever reads a request maps its own errors to this one."""
+
+
+def _place(folder: TitleFolder) -> None:
+    folder.part.replace(folder.source)
 
 
 def expected_sha256(repr_digest: str | None) -> bytes | None:

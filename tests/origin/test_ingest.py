@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chassis.client import ServiceClient
 from chassis.errors import ProblemError, ServiceError
 from contracts.catalogue import Licence, TitleFacts
-from contracts.ingest import TitleState, TitleStatus
+from contracts.ingest import JobList, TitleState, TitleStatus
 from contracts.problems import ProblemCode
 from contracts.urls import is_name
 from origin.api import made_id
@@ -211,3 +211,51 @@ async def test_a_source_is_refused_for_a_title_that_is_not_known_or_not_waiting_
     with pytest.raises(ServiceError) as busy:
         await room.upload(file)
     assert busy.value.code is ProblemCode.CONFLICT
+
+
+async def test_what_happened_to_the_title_while_the_bytes_came_decides(room: Room, tmp_path: Path) -> None:
+    """A title that is worked on again must keep the source that the worker reads; one that is gone leaves nothing behind."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"no video at all")
+    second.write_bytes(b"another file of bytes")
+    await room.ingest(first)
+    await room.worker.work_once()
+    assert (await room.status()).state is TitleState.REJECTED
+    folder = TitleFolder(room.settings.titles / "t1")
+    arriving, retried = asyncio.Event(), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield second.read_bytes()[:5]
+        arriving.set()
+        await retried.wait()
+        yield second.read_bytes()[5:]
+
+    async def send(title_id: str) -> int:
+        headers = {"Content-Length": str(second.stat().st_size)}
+        path = f"/v1/titles/{title_id}/source"
+        async with room.operator.open("PUT", path, data=body(), headers=headers) as response:
+            return response.status
+
+    sending = asyncio.create_task(send("t1"))
+    await arriving.wait()
+    await room.operator.post("/v1/titles/t1/retry", None, TitleStatus)
+    retried.set()
+    with pytest.raises(ServiceError) as refused:
+        await sending
+    assert refused.value.code is ProblemCode.CONFLICT
+    assert folder.source.read_bytes() == first.read_bytes()
+    assert not folder.part.exists()
+
+    arriving.clear()
+    retried.clear()
+    await room.operator.post("/v1/titles", TitleFacts(id="t2", name="Two"), TitleStatus)
+    sending = asyncio.create_task(send("t2"))
+    await arriving.wait()
+    await room.operator.delete("/v1/titles/t2", TitleStatus)
+    while (await room.operator.get("/v1/jobs", JobList)).jobs:
+        await room.worker.work_once()
+    retried.set()
+    with pytest.raises(ServiceError) as gone:
+        await sending
+    assert gone.value.status == 404
+    assert not (room.settings.titles / "t2").exists()
