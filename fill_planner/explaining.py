@@ -26,7 +26,7 @@ def sentence(
     where = " and ".join(copy.box_id for copy in placement.copies)
     missing = sum(copy.missing_bytes for copy in placement.copies)
     verb = {Reason.PINNED: "Pinned by an operator at", Reason.KEPT: "Kept at"}.get(placement.reason, "Placed at")
-    fetched = f", {words_of_bytes(missing)} to fetch" if missing else ""
+    fetched = f", {words_of_bytes(missing)} to fetch with its group" if missing else ""
     return f"{verb} {where}{fetched}: {facts}."
 
 
