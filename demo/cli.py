@@ -19,6 +19,7 @@ from demo.stages import Stages
 from demo.story import play_out, show, topology
 from demo.table import print_checks
 from onebox.app import OneBox
+from onebox.claims import Claim
 from onebox.processes import StartFailed
 from player.membership import Refused
 
@@ -38,9 +39,14 @@ def demo(
 async def _run(folder: Path, check: bool) -> int:
     console = Console()
     state = folder / "state"
-    if state.exists():
-        shutil.rmtree(state)
-    state.mkdir(parents=True)
+    try:
+        claim = Claim(folder)
+        if state.exists():
+            shutil.rmtree(state)
+        state.mkdir(parents=True)
+    except (StartFailed, OSError) as error:
+        console.print(f"the demo cannot begin: {error}", markup=False, highlight=False)
+        return 1
     with (state / "demo.log").open("w") as log_file:
         configure("demo", "info", log_file)
         stop = asyncio.Event()
@@ -60,6 +66,7 @@ async def _run(folder: Path, check: bool) -> int:
             stopped.cancel()
             console.print("stopping …")
             await box.stop()
+            claim.release()
 
 
 async def _tell(box: OneBox, cache: Path, console: Console, check: bool, stop: asyncio.Event) -> int:
@@ -69,7 +76,8 @@ async def _tell(box: OneBox, cache: Path, console: Console, check: bool, stop: a
                 await box.start(stage.report)
             story, checks = await play_out(box, cache, stages)
     except (FootageMissing, NotFilled, NotPublished, Refused, StartFailed) as error:
-        console.print(f"[red]the demo could not go on[/red]: {error}")
+        console.print("the demo could not go on:", style="red", end=" ")
+        console.print(str(error), markup=False, highlight=False)
         return 1
     show(console, stages.times, story)
     print_checks(console, checks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,12 @@ import httpx
 import msgspec
 import yaml
 
+from chassis.certificates import expires_at
+from chassis.errors import CertificateError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from contracts.overview import Overview
 from contracts.places import ApplianceRegistration, ApplianceState, FillWindow, Prefix, Site, StateChange
+from onebox.claims import Claim
 from onebox.layout import Command, Layout, wanted_ports
 from onebox.ports import allocate
 from onebox.processes import ProcessSpec, Running, StartFailed
@@ -36,6 +40,7 @@ class OneBox:
         self.processes: dict[str, Running] = {}
         self._layout: Layout | None = None
         self._client: httpx.AsyncClient | None = None
+        self._claim: Claim | None = None
 
     @property
     def layout(self) -> Layout:
@@ -45,6 +50,13 @@ class OneBox:
 
     async def start(self, report: Report) -> None:
         """Returns when everything serves. Raises StartFailed with the end of the log of what did not."""
+        try:
+            await self._start_everything(report)
+        except (OSError, CertificateError) as error:
+            raise StartFailed(f"the state folder {self.root} cannot be used: {error}") from error
+
+    async def _start_everything(self, report: Report) -> None:
+        self._claim = Claim(self.root)
         for folder in ("config", "codes", "logs"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         os.chmod(self.root / "codes", 0o700)
@@ -66,6 +78,9 @@ class OneBox:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
 
     async def add_sites(self, sites: Sequence[SiteSpec]) -> None:
         for site in sites:
@@ -170,8 +185,8 @@ class OneBox:
         raise StartFailed(f"not live within {LIVE_WITHIN_S:.0f} s: {', '.join(sorted(names - live))}")
 
     async def _offer_code(self, kind: PeerKind, name: str, folder: Path) -> None:
-        """Writes a fresh one-time code for a newcomer; one that has its certificate needs none."""
-        if any(folder.rglob("cert*.pem")):
+        """Writes a fresh one-time code for a newcomer; one that has a certificate that is still good needs none."""
+        if any(expires_at(file.read_text()) > time.time() for file in folder.rglob("cert.pem")):
             return
         answer = await self._operator("POST", "/v1/enrolment-codes", CodeRequest(kind, name))
         file = self.layout.code_file(name)
@@ -186,7 +201,10 @@ class OneBox:
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             self._client = httpx.AsyncClient(base_url=self.url("control-plane"), headers=headers, timeout=20.0)
         content = None if body is None else msgspec.json.encode(body)
-        response = await self._client.request(method, path, content=content)
+        try:
+            response = await self._client.request(method, path, content=content)
+        except httpx.HTTPError as error:
+            raise StartFailed(f"the control plane does not answer {method} {path}: {error!r}") from error
         if response.status_code >= 400:
             raise StartFailed(f"the control plane refused {method} {path}: {response.text}")
         return response.content

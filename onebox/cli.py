@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
@@ -40,20 +41,34 @@ def up(
 async def _run(topology: Topology) -> int:
     console = Console()
     configure("up", topology.log_level)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each question to the control plane helps nobody
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     box = OneBox(topology)
+    life = asyncio.create_task(_live(box, console))
+    told = asyncio.create_task(stop.wait())
     try:
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("starting", total=1.0)
-            await box.start(lambda what, share: progress.update(task, description=what, completed=share))
-        addresses = f"viewer page    {box.viewer_url}\noperator page  {box.operator_url}"
-        console.print(f"{addresses}\nCtrl-C stops everything.", soft_wrap=True)
-        await stop.wait()
+        await asyncio.wait({life, told}, return_when=asyncio.FIRST_COMPLETED)
+        life.cancel()
+        await asyncio.wait({life})
+        if not life.cancelled():
+            life.result()
     except StartFailed as error:
-        console.print(f"[red]could not start[/red]: {error}")
+        console.print("could not start:", style="red", end=" ")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     finally:
+        told.cancel()
         await box.stop()
     return 0
+
+
+async def _live(box: OneBox, console: Console) -> None:
+    """From the start on, until cancelled. Raises StartFailed."""
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=1.0)
+        await box.start(lambda what, share: progress.update(task, description=what, completed=share))
+    addresses = f"viewer page    {box.viewer_url}\noperator page  {box.operator_url}"
+    console.print(f"{addresses}\nCtrl-C stops everything.", soft_wrap=True)
+    await asyncio.Event().wait()

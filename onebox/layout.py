@@ -5,6 +5,7 @@ The dictionaries are the YAML files of the services: their own configuration cla
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Layout:
     def url(self, listener: str) -> str:
         """Base URL of a listener such as `origin.http`."""
         scheme = "https" if listener.endswith((".mtls", ".peers")) else "http"
-        return f"{scheme}://{self.topology.host}:{self.ports[listener]}"
+        host = self.topology.host
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.ports[listener]}"
 
     def code_file(self, name: str) -> Path:
         return self.root / "codes" / f"{name}.code"
@@ -237,6 +239,6 @@ def _rung(text: str, preset: str) -> Settings:
 
 
 def _inside(cidr: str) -> str:
-    """An address inside an IPv4 network of at least 16 bits of hosts: its 50th host in the tenth /24."""
-    network = cidr.partition("/")[0].split(".")
-    return ".".join([*network[:2], "9", "50"])
+    """An address inside the network: the 50th host of its tenth /24 (IPv6: its 2354th address), or the last one of a smaller one."""
+    network = ipaddress.ip_network(cidr)
+    return str(network[min(9 * 256 + 50, network.num_addresses - 1)])

@@ -26,7 +26,7 @@ def allocate(wanted: Mapping[str, tuple[str, int]], memory: Path) -> dict[str, i
 
 
 def _is_free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with _socket(address) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -37,8 +37,12 @@ def _is_free(address: str, port: int) -> bool:
 
 def _any(address: str, taken: set[tuple[str, int]]) -> int:
     while True:
-        with socket.socket() as probe:
+        with _socket(address) as probe:
             probe.bind((address, 0))
             port = int(probe.getsockname()[1])
         if (address, port) not in taken:
             return port
+
+
+def _socket(address: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)

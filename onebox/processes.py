@@ -116,7 +116,7 @@ class Running:
             began = time.monotonic()
             try:
                 await self._spawn_and_wait()
-            except StartFailed as error:
+            except (StartFailed, OSError) as error:
                 log.error("a process could not be started again", process=self.spec.name, error=str(error))
 
     async def _spawn_and_wait(self) -> None:

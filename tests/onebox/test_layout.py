@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import socket
+import time
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
+from chassis import certificates
 from chassis.config import load
 from companions.config import Companions
+from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from control_plane.config import ControlPlaneSettings
 from oca.config import Appliance
+from onebox.app import OneBox
 from onebox.layout import APPLIANCE_PORTS, Command, Layout, wanted_ports
 from onebox.ports import allocate
-from onebox.topology import Topology
+from onebox.topology import Topology, default_sites
 from origin.config import OriginSettings
 from steering.config import SteeringSettings
 
@@ -73,3 +79,42 @@ def test_ports_are_remembered_and_a_taken_wish_gets_another(tmp_path: Path) -> N
 @pytest.mark.parametrize("listener", ["control-plane.mtls", "origin.mtls"])
 def test_mutual_tls_listeners_have_https_addresses(tmp_path: Path, listener: str) -> None:
     assert layout(tmp_path).url(listener).startswith("https://127.0.0.1:")
+
+
+def test_ipv6_addresses_stand_in_brackets_and_every_network_has_an_address_to_pick(tmp_path: Path) -> None:
+    site = replace(default_sites()[0], prefixes=("fd00:1::/48",))
+    small = replace(default_sites()[1], prefixes=("192.0.2.8/30",))
+    topology = Topology(state_dir=str(tmp_path), host="::1", base_port=0, sites=(site, small))
+    laid_out = Layout(topology, tmp_path, allocate({"x": ("::1", 0)}, tmp_path / "ports.json") | PORTS)
+    assert laid_out.url("origin.http") == "http://[::1]:7"
+    playback = next(command for command in laid_out.services() if command.name == "playback").settings["playback"]
+    assert isinstance(playback, dict)
+    assert [place["address"] for place in playback["demo"]["networks"]] == ["fd00:1::932", "192.0.2.11"]
+
+
+async def test_a_certificate_that_has_ended_gets_a_new_code(tmp_path: Path) -> None:
+    box = OneBoxThatCounts(Topology(state_dir=str(tmp_path), base_port=0))
+    box._lay_out(())
+    key = certificates.make_key()
+    for folder, days in (("fresh", 1.0), ("ended", -0.001)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "cert.pem").write_text(certificates.make_ca(key, "x", time.time(), days))
+        (tmp_path / "codes").mkdir(exist_ok=True)
+        await box._offer_code(PeerKind.SERVICE, folder, tmp_path / folder)
+    assert box.codes_for == ["ended"]
+
+
+PORTS = dict.fromkeys(wanted_ports(Topology()), 7)
+
+
+class OneBoxThatCounts(OneBox):
+    """Stands where the control plane would be asked."""
+
+    def __init__(self, topology: Topology) -> None:
+        super().__init__(topology)
+        self.codes_for: list[str] = []
+
+    async def _operator(self, method: str, path: str, body: msgspec.Struct | None = None) -> bytes:
+        assert isinstance(body, CodeRequest)
+        self.codes_for.append(body.name)
+        return msgspec.json.encode(CodeAnswer("SECRET.x", 0.0))
