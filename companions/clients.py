@@ -32,6 +32,12 @@ def is_address(text: str) -> bool:
     return _parsed(text) is not None
 
 
+def spelled(text: str) -> str | None:
+    """The one spelling of an address, without brackets and zone; None for what is none."""
+    address = _parsed(text)
+    return None if address is None else str(address)
+
+
 def _parsed(text: str) -> Address | None:
     """An IPv4 address that came in through an IPv6 socket is an IPv4 address."""
     try:

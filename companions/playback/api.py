@@ -13,7 +13,7 @@ from chassis.auth import Guard
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Answer, Call, Routes
-from companions.clients import Network, client_address, is_address
+from companions.clients import Network, client_address, spelled
 from companions.playback import manifest_mpd, master_m3u8
 from companions.playback.entitlement import profile_refusal
 from companions.playback.plays import Plays
@@ -117,9 +117,10 @@ class PlaybackApi:
     def _client(self, request: web.Request, demo_network: str) -> str:
         """Whose network decides: the connection's, or the named one where that is allowed."""
         if self._rules.allow_demo_network and demo_network:
-            if not is_address(demo_network):
+            named = spelled(demo_network)
+            if named is None:
                 raise ProblemError(ProblemCode.UNPROCESSABLE, "demo_network: is not an IP address")
-            return demo_network.strip()
+            return named
         forwarded = request.headers.getall("X-Forwarded-For", [])
         return client_address(request.remote, forwarded, self._rules.trusted)
 

@@ -110,12 +110,13 @@ async def test_a_demo_network_stands_for_the_browser_only_where_that_is_allowed(
     await lab.publish(make_title("tide"))
     ann = await lab.sign_up()
     await ann.play("tide", demo_network="127.2.9.50")
+    await ann.play("tide", demo_network=" [fd00::0:1%eth0] ")
     (await ann.press_play("tide", demo_network="here")).problem(ProblemCode.UNPROCESSABLE)
     await lab.stop("playback")
     lab.demo = Demo(allow_demo_network=False)
     await lab.start("playback")
     await ann.play("tide", demo_network="127.2.9.50")
-    assert [asked.client for asked in lab.steering.asked] == ["127.2.9.50", "127.0.0.1"]
+    assert [asked.client for asked in lab.steering.asked] == ["127.2.9.50", "fd00::1", "127.0.0.1"]
 
 
 async def test_without_a_valid_access_token_nothing_is_played(house: Lab) -> None:
