@@ -122,13 +122,20 @@ class Records:
             mine = select(LOG_INS.c.id).where(LOG_INS.c.account_id == account_id)
             expired = (REFRESH_TOKENS.c.family_id.in_(mine)) & (REFRESH_TOKENS.c.expires_at < now)
             await session.execute(delete(REFRESH_TOKENS).where(expired))
+            alive = select(REFRESH_TOKENS.c.family_id)
+            await session.execute(
+                delete(LOG_INS).where((LOG_INS.c.account_id == account_id) & LOG_INS.c.id.not_in(alive))
+            )
             values = {"id": family_id, "account_id": account_id, "device_name": device_name[:128], "made_at": now}
             await session.execute(insert(LOG_INS).values(values))
             token = await self._issue(session, family_id, now)
         return Grant(account_id, family_id, token)
 
     async def rotate(self, token: str, now: float) -> Grant | RefreshVerdict:
-        """Spends a token for the next one, or says why not; a reused one ends its family."""
+        """Spends a token for the next one, or says why not; a reused one ends its family.
+
+        Spent tokens are kept until they expire, so that a copy is noticed, and no longer: a log-in may be refreshed for ever.
+        """
         async with self._database.write() as session:
             record = await _refresh_record(session, token_digest(token))
             verdict = judge(record, now)
@@ -140,6 +147,8 @@ class Records:
                 return verdict
             spent = update(REFRESH_TOKENS).where(REFRESH_TOKENS.c.digest == record.digest).values(spent_at=now)
             await session.execute(spent)
+            old = (REFRESH_TOKENS.c.family_id == record.family_id) & (REFRESH_TOKENS.c.expires_at < now)
+            await session.execute(delete(REFRESH_TOKENS).where(old))
             return Grant(record.account_id, record.family_id, await self._issue(session, record.family_id, now))
 
     async def end_log_in(self, account_id: str, family_id: str, now: float) -> None:

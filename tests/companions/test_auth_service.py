@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 from joserfc import jws
@@ -142,6 +144,21 @@ async def test_after_a_restart_keys_accounts_and_log_ins_are_the_same(auth: Lab)
     await auth.start("auth")
     assert (await member.account()).email == "ann@example.org"
     assert (await _refresh(auth, member.tokens.refresh_token)).status == 200
+
+
+async def test_a_log_in_that_is_refreshed_for_ever_does_not_grow_the_database(auth: Lab) -> None:
+    def rows(table: str) -> int:
+        with closing(sqlite3.connect(auth.auth_settings.database)) as database:
+            return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+    token = (await auth.sign_up()).tokens.refresh_token
+    for _ in range(8):
+        await auth.clock.advance(auth.auth_settings.refresh_ttl_s * 0.4)
+        token = (await _refresh(auth, token)).as_(Tokens).refresh_token
+    assert rows("refresh_tokens") <= 4
+    await auth.clock.advance(auth.auth_settings.refresh_ttl_s * 1.1)
+    await _log_in(auth, PASSWORD)
+    assert (rows("log_ins"), rows("refresh_tokens")) == (1, 1)
 
 
 async def test_no_password_and_no_refresh_token_is_in_the_database(auth: Lab) -> None:
