@@ -153,8 +153,9 @@ class StoreReader:
         self._disks[record.disk].marks.touch(record.slot, record.extent_id, epoch)
 
     def touch_extent(self, disk: int, slot: int, extent_id: int, epoch: int) -> None:
-        """The same for an announced extent that has no record yet."""
-        self._disks[disk].marks.touch(slot, extent_id, epoch)
+        """The same for an announced extent that has no record yet, maybe on a disk that the keeper could open and this worker not."""
+        if disk in self._disks:
+            self._disks[disk].marks.touch(slot, extent_id, epoch)
 
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         """Whether a purge forbids serving this record. `held` remembers that it was judged clean."""

@@ -32,7 +32,7 @@ from oca.link.files import Listening
 from oca.link.handover import DRAIN_S
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
-from oca.store.disks import expected_marks, prepare_disk
+from oca.store.disks import StoreSettings, expected_marks, prepare_disk
 from oca.store.errors import StoreError
 from oca.store.pinning import PinnedIndex, pin_index
 from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_worker
@@ -66,21 +66,21 @@ class Supervisor:
         self._keeper: Child | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._broken: BaseException | None = None
         self._served = asyncio.Event()
         self._kept = asyncio.Event()
         self._on_death: Callable[[str], None] = lambda _child: None
 
     def open(self, status: socket.socket) -> None:
-        """Bind, prepare, lock, and say in `run/listening.json` where. Raises CannotRun."""
+        """Prepare, bind, lock, and say in `run/listening.json` where. Raises CannotRun."""
         settings = self.settings
         serving = settings.serving
+        store = store_settings(settings)
+        self._prepare_disks(store)
         try:
             self.media = open_group(serving.media, serving.workers, large_answers=True)
             self.peers = open_group(serving.peers, serving.workers, large_answers=True)
-            store = store_settings(settings)
-            for disk in store.disks:
-                prepare_disk(disk, store)
-        except (CannotListen, StoreError, OSError, lmdb.Error) as error:
+        except CannotListen as error:
             raise CannotRun(str(error)) from error
         self.pinned = [pin_index(disk.path) for disk in store.disks]
         for index in self.pinned:
@@ -102,6 +102,18 @@ class Supervisor:
         )
         self._write_listening()
 
+    def _prepare_disks(self, store: StoreSettings) -> None:
+        """A disk that cannot be used is left out: its share becomes misses. Raises CannotRun when none is left."""
+        failed: list[str] = []
+        for disk in store.disks:
+            try:
+                prepare_disk(disk, store)
+            except (StoreError, OSError, lmdb.Error) as error:
+                failed.append(str(error))
+                self._log.error("disk-left-out", path=disk.path, detail=str(error))
+        if len(failed) == len(store.disks):
+            raise CannotRun(f"no disk can be used: {'; '.join(failed)}")
+
     def on_death(self, told: Callable[[str], None]) -> None:
         """`told(child)` hears of each child that ended untold."""
         self._on_death = told
@@ -118,9 +130,11 @@ class Supervisor:
             self._log.warning("slow-start", workers=self.slots.sentence(), keeper_ready=self.keeper_ready)
 
     async def watch(self) -> None:
-        """The clock of the slot table."""
+        """The clock of the slot table. Raises what ended a task that keeps a child: without it the child would stay dead."""
         while True:
             await self._clock.sleep(TICK_S)
+            if self._broken is not None:
+                raise self._broken
             self._act(self.slots.tick(self._clock.monotonic_s()))
 
     async def stop(self) -> None:
@@ -233,7 +247,13 @@ class Supervisor:
         assert isinstance(task, asyncio.Task), "a coroutine becomes a task"
         task.set_name(name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended_task)
+
+    def _ended_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and self._broken is None:
+            self._broken = error
 
     def _write_listening(self) -> None:
         folder = Path(self.settings.state_dir) / "run"

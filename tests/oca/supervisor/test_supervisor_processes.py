@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,13 +18,14 @@ import httpx
 import msgspec
 import pytest
 
+from chassis.clock import VirtualClock
 from chassis.service import Service
 from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
 from oca.link.files import Listening
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
 from oca.store.writer import StoreWriter
-from oca.supervisor.app import Supervisor, compose
+from oca.supervisor.app import CannotRun, Supervisor, compose
 from oca.supervisor.children import Commands
 from oca.supervisor.slots import SlotPhase
 from tests.oca.worker.worker_harness import Keys, Published, publish, put_file, write_keys
@@ -301,3 +303,43 @@ async def test_a_miss_on_a_box_that_is_not_enrolled_says_so_at_once(appliance: B
     assert reply.status_code in (502, 503, 504)
     assert reply.headers["content-type"] == "application/problem+json"
     assert time.monotonic() - began < appliance.settings.serving.first_byte_s + 1.0
+
+
+async def test_a_disk_that_cannot_be_used_is_left_out_alone(tmp_path: Path, client: httpx.AsyncClient) -> None:
+    settings = settings_of(tmp_path)
+    keys = stock(settings, [FILE])
+    (tmp_path / "file").write_text("no folder")
+    disks = (*settings.store.disks, Disk(str(tmp_path / "file" / "disk"), 64 << 20))
+    settings = replace(settings, store=replace(settings.store, disks=disks))
+    with box(settings, tmp_path, keys) as found:
+        assert await found.get(client, 10, 29) == FILE.data[10:30]
+        log = found.log.read_text()
+        assert '"disk-left-out"' in log
+        assert "Traceback" not in log
+
+
+async def test_without_any_disk_the_box_says_so_and_ends(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    settings = settings_of(tmp_path)
+    disks = (Disk(str(tmp_path / "file" / "disk"), 64 << 20),)
+    supervisor = Supervisor(replace(settings, store=replace(settings.store, disks=disks)))
+    with (
+        socket.create_server(("127.0.0.1", 0)) as status,
+        pytest.raises(CannotRun, match=r"no disk can be used: .*file"),
+    ):
+        supervisor.open(status)
+
+
+async def test_a_task_that_keeps_a_child_does_not_die_in_silence(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    supervisor = Supervisor(settings_of(tmp_path), clock)
+
+    async def broken() -> None:
+        raise RuntimeError("nobody expected this")
+
+    watching = asyncio.create_task(supervisor.watch())
+    supervisor._spawn(broken(), "worker-0")
+    await asyncio.sleep(0)
+    await clock.advance(1.0)
+    with pytest.raises(RuntimeError, match="nobody expected this"):
+        await watching
