@@ -44,6 +44,8 @@ from oca.store.writer import StoreWriter
 
 LOCK_PATIENCE_S = 5.0
 STATUS_EVERY_S = 1.0
+LINKED_WITHIN_S = 3.0
+"""Workers that serve find a new keeper within a moment: until then it does not take them for gone."""
 FIRST_RESTART_S = 0.5
 LONGEST_RESTART_S = 15.0
 
@@ -87,6 +89,7 @@ class Keeper:
         self._clock = clock
         self._log = get_logger("oca.keeper")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._began_s = clock.monotonic_s()
         self._build()
 
     def _build(self) -> None:
@@ -234,7 +237,7 @@ class Keeper:
         disks = list(self.store.disks.values())
         return score_of(
             Condition(
-                workers=len(self.link.links),
+                workers=len(self.link.links) or int(self._clock.monotonic_s() - self._began_s < LINKED_WITHIN_S),
                 disks=len(self.settings.store.disks),
                 healthy_disks=sum(disk.failure is None for disk in disks),
                 can_store=any(disk.failure is None and not disk.read_only for disk in disks),
