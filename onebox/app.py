@@ -17,7 +17,7 @@ import yaml
 from chassis.certificates import expires_at
 from chassis.errors import CertificateError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
-from contracts.overview import Overview
+from contracts.overview import ApplianceOverview, Overview
 from contracts.places import ApplianceRegistration, ApplianceState, FillWindow, Prefix, Site, StateChange
 from onebox.claims import Claim
 from onebox.layout import Command, Layout, wanted_ports
@@ -173,11 +173,7 @@ class OneBox:
     async def _until_live(self, names: set[str], report: Report) -> None:
         for _ in range(round(LIVE_WITHIN_S / POLL_S)):
             entries = (await self.overview()).appliances
-            live = {
-                entry.appliance.id
-                for entry in entries
-                if entry.appliance.state is ApplianceState.LIVE and not entry.health.suspect
-            }
+            live = {entry.appliance.id for entry in entries if _is_live(entry)}
             report(f"{len(live & names)} of {len(names)} appliances are live", len(live & names) / len(names))
             if names <= live:
                 return
@@ -208,6 +204,13 @@ class OneBox:
         if response.status_code >= 400:
             raise StartFailed(f"the control plane refused {method} {path}: {response.text}")
         return response.content
+
+
+def _is_live(entry: ApplianceOverview) -> bool:
+    """Heard of since it was started, and well enough that viewers are sent there."""
+    health = entry.health
+    heard = entry.connected and not health.suspect
+    return entry.appliance.state is ApplianceState.LIVE and heard and health.serving and health.score > 0
 
 
 def _site(spec: SiteSpec) -> Site:
