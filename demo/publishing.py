@@ -38,14 +38,20 @@ class Ingest:
         return {status.facts.id: status for status in found.titles}
 
     async def upload(self, title: SourceTitle, file: Path) -> None:
-        """Creates the title unless it exists and sends its source."""
+        """Creates a title and sends its source."""
+        await self.create(title)
+        await self.send(title.id, file)
+
+    async def create(self, title: SourceTitle) -> None:
         facts = TitleFacts(
             title.id, title.name, title.synopsis, title.genres, year=title.year, licence=Licence(title.regions)
         )
         json_header = {"Content-Type": "application/json"}
         _checked(await self._client.post("/v1/titles", content=msgspec.json.encode(facts), headers=json_header))
+
+    async def send(self, title_id: str, file: Path) -> None:
         headers = {"Content-Type": "video/mp4", "Content-Length": str(file.stat().st_size)}
-        _checked(await self._client.put(f"/v1/titles/{title.id}/source", content=_pieces(file), headers=headers))
+        _checked(await self._client.put(f"/v1/titles/{title_id}/source", content=_pieces(file), headers=headers))
 
 
 async def publish(
