@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from aiohttp import ClientError, WSMsgType
+from aiohttp import ClientError, ClientWebSocketResponse, WSMsgType
 
 from chassis.clock import Clock
 from chassis.errors import ServiceError
@@ -205,16 +205,24 @@ class Pulse:
     async def _stream(self) -> None:
         async with self._connection.heartbeat() as stream:
             self.connected = True
-            beating = asyncio.create_task(self._beat(stream.send_str))
+            # Whichever ends first ends both: a stream without beats, or beats that nobody takes, would only look alive.
+            both = {asyncio.create_task(self._beat(stream.send_str)), asyncio.create_task(self._listen(stream))}
             try:
-                async for message in stream:
-                    if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                        self._nudged(msgspec.json.decode(message.data, type=Nudge))
-            except msgspec.MsgspecError as error:
-                self._log.warning("nudge-not-understood", detail=str(error))
+                ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    task.result()
             finally:
-                beating.cancel()
-                await asyncio.gather(beating, return_exceptions=True)
+                for task in both:
+                    task.cancel()
+                await asyncio.gather(*both, return_exceptions=True)
+
+    async def _listen(self, stream: ClientWebSocketResponse) -> None:
+        try:
+            async for message in stream:
+                if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                    self._nudged(msgspec.json.decode(message.data, type=Nudge))
+        except msgspec.MsgspecError as error:
+            self._log.warning("nudge-not-understood", detail=str(error))
 
     async def _beat(self, send: Callable[[str], Awaitable[None]]) -> None:
         while True:

@@ -106,11 +106,17 @@ class Filler:
             await self._adopt(plan, use.used_bytes if use.plan_number == plan.number else 0)
 
     async def take(self, plan: AppliancePlan) -> None:
-        """Follow another plan from now on. A plan that is not newer changes nothing (by time: a new record counts from 1 again)."""
+        """Follow another plan from now on. A plan that is not newer changes nothing (by time: a new record counts from 1 again).
+
+        A state folder that takes no file costs the plan only at the next restart; it must not cost the heartbeat that brought it.
+        """
         current = self._schedule.plan if self._schedule is not None else None
         if current is not None and (plan.created_at, plan.number) <= (current.created_at, current.number):
             return
-        self._state.write("plan.json", plan)
+        try:
+            self._state.write("plan.json", plan)
+        except OSError as error:
+            self._log.error("plan-not-kept", plan=plan.number, detail=str(error))
         await self._adopt(plan, 0)
 
     async def run(self) -> None:

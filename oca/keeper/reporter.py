@@ -90,6 +90,9 @@ class Reporter:
                 self._metrics.reports.labels("failed").inc()
                 if failures == 1:
                     self._log.warning("report-failed", detail=str(error), then="kept and repeated")
+                await (
+                    self.keep()
+                )  # what gathers behind the report, so that a keeper killed now takes seconds with it, not hours
             if failures:
                 await self._clock.sleep(min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 5)))
             else:

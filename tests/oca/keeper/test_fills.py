@@ -220,6 +220,20 @@ async def test_the_plan_goes_on_while_the_control_plane_is_away(tmp_path: Path) 
         await until(lambda: state_of(keeper, file) is FillState.DONE)
 
 
+async def test_a_plan_that_cannot_be_kept_is_followed_and_costs_no_heartbeat(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        file = lab.publish("t/hd/v.mp4", MIB)
+        origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
+        keeper = await lab.start()
+        await until(lambda: keeper.pulse.connected)
+        (lab.state_dir / "plan.json" / "in the way").mkdir(parents=True)
+        lab.plan(1, lab.order(file, (origin, 0.0)))
+        await lab.plane.nudge()
+        await until(lambda: state_of(keeper, file) is FillState.DONE)
+        assert keeper.pulse.connected
+        assert keeper.metrics.task_deaths.labels("control-plane")._value.get() == 0
+
+
 async def test_in_cache_only_mode_plans_are_ignored(tmp_path: Path) -> None:
     async with keeper_lab(tmp_path, cache_only=True) as lab:
         file = lab.publish("t/hd/v.mp4", MIB)

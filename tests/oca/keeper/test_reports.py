@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, ClassVar
 
 import msgspec
 
+from chassis.clock import VirtualClock
 from contracts.keys import KeySet, KeyUse
 from contracts.places import ApplianceState
 from contracts.plans import SourceKind
 from control_plane.ingestion import Reported
+from oca.keeper.following import Pulse
 from oca.link.files import Desired
 from oca.link.messages import Reload, ReloadWhat, Served
-from tests.oca.keeper.lab import MIB, keeper_lab, until
+from tests.oca.keeper.lab import MIB, KeeperLab, keeper_lab, until
 from tests.oca.keeper.plane import SigningKey
 
 KEY = "vod|/media/t/hd/v.mp4"
@@ -85,6 +90,66 @@ async def test_while_the_control_plane_is_away_traffic_waits_on_disk(tmp_path: P
         lab.plane.away = False
         await lab.start()
         await until(lambda: lab.plane.traffic[KEY] == 500)
+
+
+async def test_what_gathers_while_the_control_plane_is_away_survives_a_killed_keeper(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        keeper = await lab.start()
+        worker = await lab.worker()
+        await until(lambda: lab.plane.reports)
+        lab.plane.away = True
+        failed = keeper.metrics.reports.labels("failed")
+        await until(lambda: failed._value.get() >= 1)
+        for _ in range(5):
+            worker.send(served(1, 100))
+        await until(lambda: sum(row["served_bytes"] for row in _kept(lab)["gathered"]) == 500)
+
+
+def _kept(lab: KeeperLab) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((lab.state_dir / "spool.json").read_text())
+    return found
+
+
+async def test_beats_that_end_end_the_stream(tmp_path: Path) -> None:
+    """A stream on which nobody beats any more must not look alive."""
+
+    class Stream:
+        def __init__(self) -> None:
+            self.sent = 0
+
+        async def send_str(self, _text: str) -> None:
+            self.sent += 1
+
+        def __aiter__(self) -> Stream:
+            return self
+
+        async def __anext__(self) -> object:
+            await asyncio.Event().wait()
+            raise AssertionError("nobody wakes it")
+
+    class Line:
+        streams: ClassVar[list[Stream]] = []
+
+        @asynccontextmanager
+        async def heartbeat(self) -> AsyncIterator[Stream]:
+            self.streams.append(Stream())
+            yield self.streams[-1]
+
+    def standing() -> tuple[float, bool]:
+        if len(Line.streams) == 1 and Line.streams[0].sent == 2:
+            raise ConnectionResetError("the socket went away under the beat")
+        return 0.0, True
+
+    clock = VirtualClock()
+    pulse = Pulse(Line(), 1.0, standing, lambda _nudge: None, clock)  # type: ignore[arg-type]
+    running = asyncio.create_task(pulse.run())
+    await clock.advance(5.0)
+    assert Line.streams[0].sent == 2
+    assert len(Line.streams) == 2
+    assert Line.streams[1].sent >= 2
+    assert pulse.connected
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_holdings_go_in_full_once_and_then_as_changes(tmp_path: Path) -> None:
