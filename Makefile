@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help install demo up test check test-system bench docs format clean distclean
+.PHONY: help install demo up test check test-system bench bench-serve bench-peers docs format clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Ch
 
 bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60 PLAYBACK=URL
 	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --playback $(or $(PLAYBACK),http://127.0.0.1:8806) --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
+
+bench-serve: $(STAMP) ## measure a request's cost beside nginx, Varnish, Traffic Server; QUICK=1: under five minutes; ARGS='…'
+	@$(BIN)/python -m benchmarks.serve $(if $(QUICK),--quick) $(ARGS)
+
+bench-peers: ## install what bench-serve compares with, and its client, from the distribution (as root)
+	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends nginx-light varnish trafficserver wrk
 
 docs: $(STAMP) ## write the pages that are made from the code: docs/settings.md, docs/metrics.md
 	@$(BIN)/python scripts/pages.py

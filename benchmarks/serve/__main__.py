@@ -1,0 +1,192 @@
+"""`python -m benchmarks.serve`: run everything and write `results.json` and `RESULTS.md` (see `make bench-serve`)."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.serve import connections, processes, report, running
+from benchmarks.serve.appliance import OurAppliance
+from benchmarks.serve.contest import PEERS, Contest, Pace
+from benchmarks.serve.rows import Measured, Results, Round, Row, compared, encode, plain, user_cpu
+from benchmarks.serve.workload import ALPHA, CLASSES, SIZES, TOKENS, Contents, FileClass, token_target
+
+HERE = Path(__file__).parent
+_PACKAGES = {"nginx": "nginx-light", "varnish": "varnish", "trafficserver": "trafficserver"}
+_STALLED = FileClass("stalled", 16, 8 << 20, ())
+
+
+def main() -> int:
+    arguments = _arguments()
+    if shutil.which("wrk") is None:
+        sys.stderr.write("wrk, the load client, is not installed: make bench-peers\n")
+        return 2
+    if (os.cpu_count() or 1) < 2:
+        sys.stderr.write("server and client need a core each; this machine has one\n")
+        return 2
+    os.sched_setaffinity(0, {processes.CLIENT_CORE})
+    processes.raise_file_limit()
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: everything that was started is stopped
+    folder = Path(tempfile.mkdtemp(prefix="lowtide-bench-", dir=arguments.folder))
+    started = time.monotonic()
+    try:
+        results = asyncio.run(_run(arguments, folder))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "results.json").write_bytes(encode(results))
+    (arguments.out / "RESULTS.md").write_text(report.render(results))
+    _say(f"{len(results.rows)} rows in {time.monotonic() - started:.0f} s: {arguments.out / 'RESULTS.md'}")
+    return 0
+
+
+async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
+    versions = running.versions()
+    pace = Pace(arguments.rounds, arguments.seconds)
+    load_before = os.getloadavg()
+    left_out = {
+        name: f"not installed ({package}); `make bench-peers` installs it"
+        for name, package in _PACKAGES.items()
+        if name not in versions
+    }
+    left_out["serve/tls/SIZE/nginx-static, serve/idle-tls-kib"] = "our worker does not serve players over TLS yet"
+    left_out["serve/cold-disk-p99-ms"] = "needs a disk that can be delayed; not part of this program yet"
+    rows: list[Row] = []
+    for group in CLASSES:
+        sizes = [size for size in group.sizes if size in arguments.sizes]
+        if sizes:
+            rows += await _contest(folder / group.name, group, sizes, pace, versions, left_out)
+    rows += await _connections(folder / "connections", arguments.idle, arguments.stalled)
+    return Results(
+        machine=_machine(),
+        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        command=arguments.command,
+        rows=tuple(rows),
+        conditions=_conditions(pace, load_before),
+        left_out=left_out,
+    )
+
+
+async def _contest(
+    folder: Path, group: FileClass, sizes: list[str], pace: Pace, versions: dict[str, str], left_out: dict[str, str]
+) -> list[Row]:
+    folder.mkdir()
+    rows: list[Row] = []
+    contest = Contest(folder, group, versions, _say)
+    try:
+        _say(f"{group.name}: {group.files} files, {group.working_set_bytes >> 20} MiB")
+        await contest.open()
+        for size in sizes:
+            alone, found = await contest.size(size, pace)
+            made = _rows(size, alone, found, versions)
+            rows += made
+            for row in made:
+                _say(f"  {row.name}: {row.ours:.1f} / {row.peer_value or 0:.1f} {row.unit}")
+    finally:
+        left_out.update(contest.failed)
+        await contest.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def _rows(
+    size: str, alone: list[Measured], found: dict[tuple[str, str], list[Round]], versions: dict[str, str]
+) -> list[Row]:
+    rows = []
+    for peer in PEERS:
+        rounds = {words: some for (name, words), some in found.items() if name == peer}
+        if rounds:
+            version = versions[peer.partition("-")[0]]
+            rows.append(compared(f"serve/plain/{size}/{peer}", rounds, version))
+    if size == "64k":
+        rows.append(user_cpu(alone))
+    return rows
+
+
+async def _connections(folder: Path, idle: int, stalled: int) -> list[Row]:
+    """The two rows about memory, each with a worker of its own."""
+    rows = []
+    for name in ("idle", "stalled"):
+        (folder / name).mkdir(parents=True)
+        ours = OurAppliance(folder / name)
+        ours.fill(_STALLED, Contents())
+        target = token_target(_STALLED, ours.tokens(_STALLED))
+        await ours.start()
+        try:
+            if name == "idle":
+                found = await connections.idle(ours, target, idle)
+                rows.append(plain("serve/idle-kib", "KiB of worker memory per idle connection", [found]))
+            else:
+                found = await connections.stalled(ours, _STALLED.files, _STALLED.range_bytes, target, stalled)
+                words = f"MiB of worker and its sockets, {stalled} stalled readers"
+                rows.append(plain("serve/slow-readers-mib", words, [found]))
+            _say(f"  {rows[-1].name}: {rows[-1].ours:.1f} {rows[-1].unit}")
+        finally:
+            await ours.stop()
+    return rows
+
+
+def _conditions(pace: Pace, load_before: tuple[float, float, float]) -> dict[str, str]:
+    sets = ", ".join(
+        f"{group.files} files of {group.file_bytes} bytes for {'/'.join(group.sizes)}" for group in CLASSES
+    )
+    return {
+        "rounds": f"{pace.rounds} of {pace.seconds} s per server and size, servers in turn within each round",
+        "cores": f"server on core {processes.SERVER_CORE}, wrk (1 thread, 32 connections) on core {processes.CLIENT_CORE}, loopback",
+        "working sets": f"{sets}; Zipf α {ALPHA}; ranges start at any byte",
+        "sessions": f"{TOKENS} tokens (ES256) verified once per worker, a different CMCD query on every request",
+        "ours": "one worker, tokens, accounting (reported each second) and metrics on; it writes no access log yet, the peers do",
+        "in memory": "asserted before each round by mincore; no device read, origin request or cold window during one",
+        "bodies": "all compared while warming, a sample after the rounds, their volume in every round",
+        "CPU": "user + system of the server's process tree from /proc; the receiver's TCP work on loopback is charged to the sender",
+        "load before": " ".join(f"{number:.2f}" for number in load_before),
+    }
+
+
+def _machine() -> str:
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}, {python}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under five minutes: 2 rounds of 1 s")
+    parser.add_argument("--rounds", type=int, help="rounds per size")
+    parser.add_argument("--seconds", type=int, help="seconds per server in a round")
+    parser.add_argument("--sizes", type=lambda text: text.split(","), default=list(SIZES), help="such as 1k,64k")
+    parser.add_argument("--idle", type=int, help="idle connections")
+    parser.add_argument("--stalled", type=int, default=2_000, help="readers that stop reading")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and RESULTS.md")
+    parser.add_argument("--folder", type=Path, help="where working sets are written (10 GiB); not tmpfs")
+    arguments = parser.parse_args()
+    arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
+    arguments.seconds = arguments.seconds or (1 if arguments.quick else 3)
+    arguments.idle = arguments.idle or (2_000 if arguments.quick else 8_000)
+    arguments.command = ("QUICK=1 " if arguments.quick else "") + "make bench-serve"
+    return arguments
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,250 @@
+"""One working set, every server over it, and the rounds between them: A B C A B C, the same stretch of the stream for all in a round.
+
+Before each round every file that a server would read must be in memory; during a run no server may read from a device, ask its
+origin, or (ours) meet a cold window. A round for which that does not hold is an error, not a slow round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from benchmarks.serve import load, memory, processes, running
+from benchmarks.serve.appliance import OurAppliance
+from benchmarks.serve.rows import Measured, Round
+from benchmarks.serve.running import CannotStart, Running
+from benchmarks.serve.workload import (
+    FILES_PER_TITLE,
+    SIZES,
+    TOKENS,
+    Ask,
+    Contents,
+    FileClass,
+    Target,
+    asks,
+    secure_link_target,
+    title_of_session,
+    token_target,
+    whole_file,
+)
+
+STREAM = 30_000
+SAMPLE = 40
+EXPIRES_AT = 4_000_000_000
+_WARM_UP_S = 1
+_TAIL_S = 0.1
+"""What is still on its way when wrk ends is part of the cost."""
+_READS = 4
+PEERS = ("nginx-static", "nginx-cache", "varnish", "trafficserver")
+
+
+class NotInMemory(Exception):
+    """A server had to fetch what it should have held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    rounds: int
+    seconds: int
+
+
+class Contest:
+    """Built around a working set; `await open()`, `await size(…)`, `await close()`."""
+
+    def __init__(self, folder: Path, group: FileClass, versions: dict[str, str], say: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._group = group
+        self._versions = versions
+        self._say = say
+        self._contents = Contents()
+        self._stack = ExitStack()
+        self.failed: dict[str, str] = {}
+        """Peers that did not start, and what they said."""
+        self.peers: list[Running] = []
+        self._origin: Running | None = None
+        self.ours = OurAppliance(folder / "ours")
+        self.host = f"127.0.0.1:{self.ours.port}"
+
+    async def open(self) -> None:
+        """Write the working set, start every server, let each serve all of it once, every body compared."""
+        group, root = self._group, self._folder / "files"
+        await asyncio.to_thread(running.write_files, root, group, self._contents)
+        await asyncio.to_thread(self.ours.fill, group, self._contents)
+        self._our_target = token_target(group, self.ours.tokens(group))
+        self._peer_target = secure_link_target(group, EXPIRES_AT)
+        await self.ours.start()
+        self._start_peers(root)
+        await asyncio.to_thread(os.sync)
+        self._say("written; warming")
+        await asyncio.to_thread(self._warm, self.ours.port, self._our_target)
+        await asyncio.to_thread(self._show_every_token)
+        for peer in self.peers:
+            for _ in range(peer.warm_ups):
+                await asyncio.to_thread(self._warm, peer.port, self._peer_target)
+        stream = asks(group, group.range_bytes, STREAM, 7)
+        files = self._write_streams(stream)
+        self._say("all bodies compared; warming up")
+        for port, path in ((self.ours.port, files[0]), *((peer.port, files[1]) for peer in self.peers)):
+            await load.measure(port, path, _WARM_UP_S, 0)
+
+    async def close(self) -> None:
+        self._stack.close()
+        await self.ours.stop()
+
+    async def size(self, size: str, pace: Pace) -> tuple[list[Measured], dict[tuple[str, str], list[Round]]]:
+        """(our measurements, rounds by peer and configuration) for ranges of one size."""
+        length = SIZES[size]
+        stream = asks(self._group, length, STREAM, length)
+        our_file, peer_file = self._write_streams(stream)
+        alone: list[Measured] = []
+        found: dict[tuple[str, str], list[Round]] = {}
+        for number in range(pace.rounds):
+            await asyncio.to_thread(self._assert_in_memory)
+            first = number * STREAM // pace.rounds
+            mine = await self._ours(our_file, length, pace.seconds, first)
+            alone.append(mine)
+            for peer in list(self.peers):
+                try:
+                    theirs = await self._peer(peer, peer_file, length, pace.seconds, first)
+                except NotInMemory as error:
+                    self.failed[f"{peer.name} from {size} on"] = str(error)
+                    self.peers.remove(peer)
+                    found.pop((peer.name, peer.configuration), None)
+                    continue
+                found.setdefault((peer.name, peer.configuration), []).append(Round(mine, theirs))
+        await asyncio.to_thread(self._check, stream)
+        return alone, found
+
+    def _start_peers(self, root: Path) -> None:
+        """All that are installed; nginx with both settings of `tcp_nopush`. The caching ones are filled from an nginx."""
+        nginx = self._versions.get("nginx")
+        if nginx is None:
+            self.failed = {name: "nginx is not installed, which fills the other peers" for name in PEERS}
+            return
+        origin = self._origin = running.start_origin(self._folder / "origin", root)
+        self._stack.callback(origin.stop)
+        memory_mib = (self._group.working_set_bytes >> 20) * 3 // 2 + 512
+        self._add("nginx-static", partial(running.start_static, self._folder / "nginx-static", root, nginx))
+        self._add("nginx-cache", partial(running.start_cache, self._folder / "nginx-cache", origin, nginx))
+        for name, start in (("varnish", running.start_varnish), ("trafficserver", running.start_trafficserver)):
+            if name in self._versions:
+                self._add(name, partial(start, self._folder / name, origin, self._versions[name], memory_mib))
+
+    def _add(self, name: str, start: Callable[[], list[Running]]) -> None:
+        try:
+            started = start()
+        except CannotStart as error:
+            self.failed[name] = str(error)
+        else:
+            self._stack.callback(started[0].stop)
+            self.peers += started
+
+    def _warm(self, port: int, target: Target) -> None:
+        load.warm(port, self.host, self._group, self._contents, target)
+
+    def _show_every_token(self) -> None:
+        """A signature is verified once per worker and session: no part of what a request costs."""
+        group = self._group
+        sessions = [
+            replace(whole_file(group, title_of_session(group, session) * FILES_PER_TITLE), length=16, session=session)
+            for session in range(TOKENS)
+        ]
+        load.check_sample(self.ours.port, self.host, group, self._contents, self._our_target, sessions)
+
+    def _write_streams(self, stream: Sequence[Ask]) -> tuple[Path, Path]:
+        files = self._folder / "ours.requests", self._folder / "peers.requests"
+        for path, target in zip(files, (self._our_target, self._peer_target), strict=True):
+            load.write_requests(path, self.host, stream, target)
+        return files
+
+    def _check(self, stream: Sequence[Ask]) -> None:
+        sample = random.Random(len(stream)).sample(list(stream), SAMPLE)
+        for port, target in ((self.ours.port, self._our_target), *((p.port, self._peer_target) for p in self.peers)):
+            load.check_sample(port, self.host, self._group, self._contents, target, sample)
+
+    def _assert_in_memory(self) -> None:
+        folders = {peer.cached for peer in self.peers if peer.cached is not None} | {self.ours.extents}
+        for folder in folders:
+            for _ in range(_READS):
+                missing = memory.missing_bytes(folder)
+                if not missing:
+                    break
+                memory.read_all(folder)
+            else:
+                raise NotInMemory(f"{missing} bytes below {folder.name} do not stay in memory")
+
+    async def _ours(self, requests: Path, length: int, seconds: int, first: int) -> Measured:
+        misses = self.ours.misses()
+        found = await _measured(
+            "ours",
+            "tokens, accounting, metrics",
+            self.ours.port,
+            self.ours.pids(),
+            [],
+            requests,
+            length,
+            seconds,
+            first,
+        )
+        if self.ours.misses() != misses:
+            raise NotInMemory(f"{self.ours.misses() - misses} windows of ours were not in memory during a round")
+        return found
+
+    async def _peer(self, peer: Running, requests: Path, length: int, seconds: int, first: int) -> Measured:
+        assert self._origin is not None, "no peer runs without an origin"
+        held = processes.resident_kib(peer.pids()) * 1024
+        if peer.cached is None and held < self._group.working_set_bytes:
+            raise NotInMemory(f"{peer.name} holds {held} bytes of {self._group.working_set_bytes}")
+        asked = running.requests_of(self._origin)
+        found = await _measured(
+            *(peer.name, peer.configuration, peer.port, peer.pids(), peer.logger_pids()),
+            *(requests, length, seconds, first),
+        )
+        if peer.is_copy and running.requests_of(self._origin) != asked + 1:
+            raise NotInMemory(f"{peer.name} asked its origin during a round of hits")
+        return found
+
+
+async def _measured(
+    server: str,
+    configuration: str,
+    port: int,
+    pids: list[int],
+    loggers: list[int],
+    requests: Path,
+    length: int,
+    seconds: int,
+    first: int,
+) -> Measured:
+    everybody = pids + loggers
+    from_disk = processes.read_from_disk_bytes(everybody)
+    before, log_before = processes.cpu_of(pids), processes.cpu_of(loggers)
+    found = await load.measure(port, requests, seconds, first)
+    await asyncio.sleep(_TAIL_S)
+    log = processes.cpu_of(loggers) - log_before
+    spent = processes.cpu_of(pids) - before + log
+    load.check_volume(found, length)
+    if processes.read_from_disk_bytes(everybody) != from_disk:
+        raise NotInMemory(f"{server} read from the disk during a round")
+    each = 1e6 / found.requests
+    return Measured(
+        server=server,
+        configuration=configuration,
+        requests=found.requests,
+        seconds=found.duration_us / 1e6,
+        user_us=round(spent.user_s * each, 2),
+        system_us=round(spent.system_s * each, 2),
+        requests_per_s=round(found.requests / (found.duration_us / 1e6), 1),
+        p50_us=found.p50_us,
+        p99_us=found.p99_us,
+        resident_kib=processes.resident_kib(everybody),
+        log_user_us=round(log.user_s * each, 2),
+        log_system_us=round(log.system_s * each, 2),
+        load_1m=round(os.getloadavg()[0], 2),
+    )
