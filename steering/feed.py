@@ -35,6 +35,8 @@ class StreamEnd(Enum):
     """The control plane ended it (it stops, or we read too slowly)."""
     BACKWARDS = "backwards"
     """A change had a lower number than the one before."""
+    DIED = "died"
+    """A change did what nobody expected: the feed's task ends with the error and is started again."""
 
 
 class ChangeSource(Protocol):
@@ -84,7 +86,11 @@ class Feed:
         """Reads for ever; between two connections it waits, longer each time, with jitter."""
         failures = 0
         while True:
-            end, had_world = await self._one_stream()
+            try:
+                end, had_world = await self._one_stream()
+            except Exception:
+                self._ended(StreamEnd.DIED)
+                raise
             self._ended(end)
             failures = 0 if had_world else failures + 1
             ceiling_s = min(self._longest_wait_s, FIRST_WAIT_S * 2.0**failures)

@@ -192,3 +192,27 @@ async def test_suspects_that_come_slowly_raise_no_alarm() -> None:
             await it.clock.advance(11.0)
         assert it.state.world.doubted == frozenset()
         assert await it.feed.ready() == "world 1"
+
+
+async def test_a_feed_that_dies_of_what_nobody_expected_does_not_look_live() -> None:
+    async def source() -> AsyncIterator[Change]:
+        for line in (*two_networks(), WHOLE):
+            yield line
+        raise RuntimeError("a change that nobody thought of")
+
+    it = Running(World())
+    feed = Feed(
+        source,
+        it.state,
+        HashedPrefixes,
+        it.clock,
+        longest_wait_s=5.0,
+        rng=random.Random(1),
+        on_change=lambda _is_change: None,
+        on_end=it.ends.append,
+    )
+    with pytest.raises(RuntimeError, match="nobody thought of"):
+        await feed.run()
+    assert it.ends == [StreamEnd.DIED]
+    assert not it.state.live
+    assert it.state.world == world(two_networks())
