@@ -41,6 +41,8 @@ _WARM_UP_S = 1
 _TAIL_S = 0.1
 """What is still on its way when wrk ends is part of the cost."""
 _READS = 4
+_STRAY_BYTES = 256 * 1024
+"""A program may read a page of its own code; a working set that is not in memory shows as megabytes."""
 PEERS = ("nginx-static", "nginx-cache", "varnish", "trafficserver")
 
 
@@ -230,8 +232,9 @@ async def _measured(
     log = processes.cpu_of(loggers) - log_before
     spent = processes.cpu_of(pids) - before + log
     load.check_volume(found, length)
-    if processes.read_from_disk_bytes(everybody) != from_disk:
-        raise NotInMemory(f"{server} read from the disk during a round")
+    read = processes.read_from_disk_bytes(everybody) - from_disk
+    if read > _STRAY_BYTES:
+        raise NotInMemory(f"{server} read {read} bytes from the disk during a round")
     each = 1e6 / found.requests
     return Measured(
         server=server,
