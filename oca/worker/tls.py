@@ -25,17 +25,18 @@ class PeerTls:
         self.own_id = ""
 
     def poll(self) -> str:
-        """Load what has changed. A sentence for the log, or empty. What was loaded before stays when the new cannot be."""
+        """Load what has changed, once. A sentence for the log, or empty. What was loaded before stays when the new cannot be."""
         try:
             stamp = tuple(os.stat(path).st_mtime_ns for path in self._paths)
-            if stamp == self._stamp:
-                return ""
-            context, own_id = _load(*self._paths)
-        except FileNotFoundError:
+        except OSError:
+            return ""  # not enrolled yet, or in the middle of it
+        if stamp == self._stamp:
             return ""
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            return f"the certificate in tls/ cannot be loaded, tried again every second: {error}"
         self._stamp = stamp
+        try:
+            context, own_id = _load(*self._paths)
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            return f"the certificate in tls/ cannot be loaded, tried again when it changes: {error}"
         self.context, self.own_id = context, own_id
         return f"peers are let in as appliance {own_id}"
 

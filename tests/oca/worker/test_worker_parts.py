@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis import certificates
 from contracts.digests import BLOCK_BYTES
+from contracts.enrolment import PeerKind, san_uri
 from contracts.keys import KeySet, PublicKey
 from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
 from contracts.tokens.jwt import verify
@@ -22,7 +24,7 @@ from oca.store.purge import PurgeMode
 from oca.worker.accounting import KEYS_PER_FRAME, Accounting
 from oca.worker.holdings import Held, Holdings, Missing, Version
 from oca.worker.residency import WINDOW_BYTES, Residency, ShortFile, Window, read_all
-from oca.worker.tls import appliance_of, has_passed
+from oca.worker.tls import PeerTls, appliance_of, has_passed
 from oca.worker.tokens import Tokens
 from tests.oca.worker.worker_harness import Keys
 
@@ -361,3 +363,24 @@ def test_the_remainder_of_an_ask_begins_at_the_first_block_that_was_not_announce
         assert again is None
     else:
         assert again == Want(2, "k", absent[0], last, b"v" * 32)
+
+
+def test_a_certificate_that_cannot_be_loaded_is_told_once_and_the_next_one_is_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    peers = PeerTls(str(tmp_path))
+    assert peers.poll() == ""
+    for name in ("cert.pem", "key.pem", "ca.pem"):
+        (folder / name).write_text("nothing")
+    assert "cannot be loaded" in peers.poll()
+    assert peers.poll() == ""
+    assert peers.context is None
+    key, uri = certificates.make_key(), san_uri(PeerKind.APPLIANCE, "a1")
+    ca_pem = certificates.make_ca(key, "CA", 1_700_000_000.0)
+    csr = certificates.make_csr(key, uri)
+    pem = certificates.sign_csr(csr, ca_pem=ca_pem, ca_key=key, uri=uri, now=1_700_000_000.0)
+    (folder / "key.pem").write_bytes(certificates.key_to_pem(key))
+    (folder / "ca.pem").write_text(ca_pem)
+    (folder / "cert.pem").write_text(pem)
+    assert peers.poll() == "peers are let in as appliance a1"
+    assert peers.own_id == "a1"
