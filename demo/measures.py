@@ -121,19 +121,30 @@ class SiteFill:
     outside_bytes: int
     near_bytes: int
     unique_bytes: int
+    tier_bytes: int = 0
+    """Of the bytes from outside, those that another site's appliances gave."""
+    second_bytes: int = 0
+    """Planned: second copies of what the site holds, which must come from beside it."""
+    shared_bytes: int = 0
+    """Planned: what a tier site holds too, which it gives instead of the origin."""
 
 
 def fills(overview: Overview, explanations: Sequence[PlacementExplanation]) -> list[SiteFill]:
+    tiers = {site.site.id for site in overview.sites if site.site.is_tier}
     found = []
     for site in overview.sites:
         fetched = {row.source: row.fill_bytes for row in site.served}
-        held = {e.key: e.size_bytes for e in explanations if e.site_id == site.site.id and e.appliances}
+        here = [e for e in explanations if e.site_id == site.site.id and e.appliances]
+        in_tiers = {e.key for e in explanations if e.site_id in tiers - {site.site.id} and e.appliances}
         found.append(
             SiteFill(
                 site.site.id,
                 fetched.get(Source.TIER, 0) + fetched.get(Source.ORIGIN, 0),
                 fetched.get(Source.PEER, 0),
-                sum(held.values()),
+                sum(e.size_bytes for e in here),
+                fetched.get(Source.TIER, 0),
+                sum(e.size_bytes * (len(e.appliances) - 1) for e in here),
+                sum(e.size_bytes for e in here if e.key in in_tiers),
             )
         )
     return found
@@ -190,6 +201,14 @@ def checks(evidence: Evidence) -> list[Check]:
         Check("a content miss happened", evidence.content_misses >= 1, f"{evidence.content_misses} content misses"),
         Check("an eviction happened", evidence.evictions >= 1, f"{evidence.evictions} evictions"),
         *(fill_check(fill) for fill in evidence.site_fills),
+        near_check(
+            "second copies came from the peer beside them",
+            [(fill.site_id, fill.near_bytes, fill.second_bytes) for fill in evidence.site_fills],
+        ),
+        near_check(
+            "what a tier holds came from there and not from the origin",
+            [(fill.site_id, fill.tier_bytes, fill.shared_bytes) for fill in evidence.site_fills],
+        ),
         Check(
             "more is served inside with the planner than without",
             evidence.planned_inside > evidence.unplanned_inside,
@@ -224,6 +243,14 @@ def fill_check(fill: SiteFill) -> Check:
         0 < fill.outside_bytes <= limit,
         f"{fill.outside_bytes:,} bytes fetched from outside for {fill.unique_bytes:,} unique bytes held",
     )
+
+
+def near_check(name: str, fills: Sequence[tuple[str, int, int]]) -> Check:
+    """`fills`: (site, bytes that came from near, bytes that should). A twentieth may have come from farther away."""
+    wanted = [(site, came, should) for site, came, should in fills if should]
+    holds = bool(wanted) and all(came * FILL_SLACK >= should for _, came, should in wanted)
+    words = ", ".join(f"site {site} {came:,} of {should:,} bytes" for site, came, should in wanted)
+    return Check(name, holds, words or "the plan asked for none")
 
 
 def plays_on(hosts: Sequence[str], at_s: float, plays: Sequence[PlayReport]) -> list[PlayReport]:

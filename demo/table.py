@@ -50,13 +50,20 @@ def serving_table(planned: Sequence[SiteServing], unplanned: Sequence[SiteServin
 def fill_table(fills: Sequence[SiteFill]) -> Table:
     table = Table(title="Filled before the evening", title_justify="left")
     table.add_column("site")
-    for name in ("from outside", "from the peer beside it", "unique bytes held", "outside / unique"):
+    for name in (
+        "from outside",
+        "of that from a tier",
+        "from the peer beside it",
+        "unique bytes held",
+        "outside / unique",
+    ):
         table.add_column(name, justify="right")
     for fill in fills:
         ratio = fill.outside_bytes / fill.unique_bytes if fill.unique_bytes else 0.0
         table.add_row(
             fill.site_id,
             mebibytes(fill.outside_bytes),
+            mebibytes(fill.tier_bytes),
             mebibytes(fill.near_bytes),
             mebibytes(fill.unique_bytes),
             f"{ratio:.3f}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from contracts.overview import ApplianceOverview, FillProgress, Overview, ServedBySource, SiteOverview
@@ -12,7 +13,7 @@ from contracts.plans import PlacementExplanation, Reason
 from contracts.reports import Source
 from contracts.world import Health
 from demo.comparison import sequence
-from demo.measures import Evidence, SiteFill, by_source, checks, inside_share, plays_on, serving
+from demo.measures import Evidence, SiteFill, by_source, checks, fills, inside_share, plays_on, serving
 from player.fetching import Attempt, Ended
 from player.playing import PlayReport
 
@@ -63,7 +64,7 @@ def evidence() -> Evidence:
         explanations=(explanation(Reason.POPULAR, ("a1",)), explanation(Reason.DISK_FULL)),
         catalogue_bytes=1000,
         quotas={"a1": 380},
-        site_fills=(SiteFill("a", 104, 50, 100),),
+        site_fills=(SiteFill("a", 104, 50, 100, 0, 50, 0), SiteFill("b", 60, 0, 60, 40, 0, 40)),
         content_misses=1,
         evictions=1,
         planned_inside=0.9,
@@ -96,6 +97,28 @@ def test_what_appliances_fetch_from_far_and_what_the_origin_serves_itself_is_out
     }
 
 
+def test_what_should_come_from_near_is_what_is_planned_twice_or_held_by_a_tier() -> None:
+    def placed(key: str, site_id: str, size: int, *boxes: str) -> PlacementExplanation:
+        return msgspec.structs.replace(
+            explanation(Reason.POPULAR, boxes), key=key, site_id=site_id, size_bytes=size, copies=len(boxes)
+        )
+
+    plan = (
+        placed("x", "a", 10, "a1", "a2"),
+        placed("y", "a", 7, "a1"),
+        placed("x", "b", 10, "b1"),
+        placed("z", "b", 5, "b1"),
+    )
+    fetched = (ServedBySource(Source.TIER, fill_bytes=10), ServedBySource(Source.ORIGIN, fill_bytes=5))
+    sites = (
+        SiteOverview(Site("a", "A", "isp", "DE", is_tier=True), (), (), None, FillProgress()),
+        SiteOverview(Site("b", "B", "isp", "NO"), (), fetched, None, FillProgress()),
+    )
+    here, there = fills(msgspec.structs.replace(record(0, 0), sites=sites), plan)
+    assert (here.unique_bytes, here.second_bytes, here.shared_bytes) == (17, 10, 0)
+    assert there == SiteFill("b", 15, 0, 15, 10, 0, 10)
+
+
 def test_every_check_holds_on_good_evidence() -> None:
     assert [check.name for check in checks(evidence()) if not check.holds] == []
 
@@ -109,6 +132,10 @@ def test_every_check_holds_on_good_evidence() -> None:
         ({"evictions": 0}, "eviction"),
         ({"site_fills": (SiteFill("a", 106, 0, 100),)}, "once from outside"),
         ({"site_fills": (SiteFill("a", 0, 0, 100),)}, "once from outside"),
+        ({"site_fills": (SiteFill("a", 100, 9, 100, 0, 50, 0),)}, "beside them"),
+        ({"site_fills": (SiteFill("a", 100, 0, 100),)}, "beside them"),
+        ({"site_fills": (SiteFill("b", 60, 0, 60, 9, 0, 40),)}, "not from the origin"),
+        ({"site_fills": (SiteFill("b", 60, 0, 60),)}, "not from the origin"),
         ({"unplanned_inside": 0.9}, "more is served inside"),
         ({"digest_mismatches": ("/f",)}, "digests equal"),
         ({"digests_compared": 0}, "digests equal"),
