@@ -8,6 +8,7 @@ somebody else wrote; inside one process writers queue on a lock instead of polli
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,8 +39,10 @@ class Database:
         cls, path: Path, metadata: MetaData, *, schema_version: int, durable: bool = False
     ) -> AsyncIterator[Database]:
         """Opens or makes the file. `durable` means every commit survives a power cut (synchronous=FULL); otherwise the last
-        ones before a power cut may be lost, never the file. Raises DatabaseError in words."""
+        ones before a power cut may be lost, never the file. Only the owner reads it: records hold what people watch and the
+        digests of their passwords. Raises DatabaseError in words."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        _own(path)
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
         _prepare(engine, durable=durable)
         try:
@@ -68,6 +71,20 @@ class Database:
         async with self.read() as session:
             await session.execute(text("SELECT 1"))
         return "the database answers"
+
+
+def _own(path: Path) -> None:
+    """Mode 0600 before SQLite makes anything: its files beside the first take over the mode of that.
+
+    A file that is there is never opened here: closing it would drop the locks that this process may hold on it.
+    """
+    try:
+        if not path.exists():
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        elif path.is_file() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+    except FileExistsError:
+        return  # another process of ours was faster
 
 
 def _prepare(engine: AsyncEngine, *, durable: bool) -> None:

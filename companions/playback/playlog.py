@@ -7,6 +7,7 @@ whole. Files: `NAME`, then `NAME.1` (the youngest put aside) …
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -49,7 +50,8 @@ class LogFile:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size >= self._rotate_bytes:
             self._rotate()
-        with self._path.open("ab") as file:
+        # Who watches what is nobody else's business on this machine.
+        with open(self._path, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
             file.write(b"".join(lines))
 
     def _rotate(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,21 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> No
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
     assert pragmas == ["wal", 2, 1, 10000]
+
+
+async def test_only_the_owner_reads_a_database_also_one_that_others_could_read(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.db", tmp_path / "old.db"
+    with closing(sqlite3.connect(old)) as made:
+        made.execute("PRAGMA user_version")
+    old.touch()
+    old.chmod(0o644)
+    for path in (new, old):
+        async with Database.open(path, Base.metadata, schema_version=1) as database:
+            async with database.write() as session:
+                session.add(Counter(name="a", value=1))
+            modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob(f"{path.name}*")}
+            assert len(modes) == 3, "WAL and its index lie beside it"
+            assert set(modes.values()) == {0o600}
 
 
 async def test_a_block_that_raises_changes_nothing(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ async def test_files_are_put_aside_by_size_and_only_so_many_are_kept(tmp_path: P
         ["e3"],
         ["e4"],
     ]
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
 
 
 async def test_what_cannot_be_written_is_counted_and_the_next_lines_are_written(tmp_path: Path) -> None:
