@@ -5,11 +5,15 @@ Plain frozen dataclasses: `chassis.config` checks them with all problems at once
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
+
+EXTENT_STEP_BYTES = 262_144
+"""A block: extents hold whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +43,25 @@ class Store:
     cache_share: Annotated[
         float, Ge(0), Le(1), Doc("Share of the quota kept for what no plan pinned (pull-through cache)")
     ] = 0.15
-    policy: Annotated[str, Doc("Eviction policy of the unpinned part: lru, sieve or s3fifo")] = "lru"
+    policy: Annotated[Literal["lru", "sieve", "s3fifo"], Doc("Eviction policy of the unpinned part")] = "lru"
+
+    def __post_init__(self) -> None:
+        if not self.disks:
+            raise ValueError("disks: at least one is needed")
+        if self.extent_bytes % EXTENT_STEP_BYTES:
+            raise ValueError(f"extent_bytes: {self.extent_bytes} is not a multiple of {EXTENT_STEP_BYTES}")
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
     workers: Annotated[int, Ge(1), Le(256), Doc("Worker processes, one per core")] = 2
     media: Annotated[Listen, Doc("Where players connect")] = field(default_factory=Listen)
-    peers: Annotated[Listen, Doc("Where other appliances connect, by mutual TLS")] = field(default_factory=Listen)
+    peers: Annotated[
+        Listen, Doc("Where other appliances connect, by mutual TLS; an address that they can dial, no wildcard")
+    ] = field(default_factory=Listen)
     hosts: Annotated[
-        tuple[str, ...], Doc("Host names (with port) of the delivery service; empty accepts the listening address")
+        tuple[str, ...],
+        Doc("Host names (with port) of the delivery service, told to players; empty tells and accepts media's address"),
     ] = ()
     cors_origins: Annotated[tuple[str, ...], Doc("Origins of pages that may play from here; * for all")] = ("*",)
     max_connections: Annotated[int, Ge(1), Doc("Connections one worker holds at most")] = 20_000
@@ -59,6 +72,15 @@ class Serving:
     ] = 60.0
     first_byte_s: Annotated[float, Gt(0), Doc("How long a miss waits for its first block")] = 3.0
     stall_s: Annotated[float, Gt(0), Doc("How long a miss waits for each further block")] = 10.0
+
+    def __post_init__(self) -> None:
+        """What others are told to dial must be an address that can be dialled."""
+        if not self.hosts and _is_wildcard(self.media.host):
+            raise ValueError(f"hosts: needed when media.host is {self.media.host}, which players cannot dial")
+        if _is_wildcard(self.peers.host):
+            raise ValueError(
+                f"peers.host: name the address that other appliances dial; nobody can dial {self.peers.host}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,5 +116,12 @@ class Appliance:
     serving: Annotated[Serving, Doc("Listening and limits")] = field(default_factory=Serving)
     fetching: Annotated[Fetching, Doc("Asking peers, tiers and the origin")] = field(default_factory=Fetching)
     status: Annotated[Listen, Doc("Health, readiness and metrics")] = field(default_factory=Listen)
-    log_level: Annotated[str, Doc("debug, info, warning or error")] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("Lowest level that is written")] = "info"
     cache_only: Annotated[bool, Doc("Ignore plans: keep only what is pulled through (for comparisons)")] = False
+
+
+def _is_wildcard(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -67,7 +67,7 @@ async def open_store(settings: Appliance, board: Board, clock: Clock) -> StoreWr
 def dialled_addresses(settings: Appliance) -> tuple[str, ...]:
     """Names and addresses that the certificate should carry: where others dial this box."""
     serving = settings.serving
-    names = [serving.peers.host, serving.media.host, *(host.rsplit(":", 1)[0] for host in serving.hosts)]
+    names = [serving.peers.host, serving.media.host, *(urlsplit(f"//{host}").hostname or "" for host in serving.hosts)]
     return tuple(dict.fromkeys(name.strip("[]") for name in names if not _is_unspecified(name)))
 
 
@@ -275,7 +275,7 @@ class Keeper:
         return View(
             score=self.score(listening),
             player_urls=tuple(f"{scheme}://{host}" for host in hosts) if hosts else _given(listening.media),
-            peer_url=listening.peers,
+            peer_url="".join(_given(listening.peers)),
             state=self.following.desired.state.value,
             plan_number=self.filler.plan_number,
             keys_number=max(0, self.following.keys.number),
@@ -328,4 +328,5 @@ class Keeper:
 
 
 def _given(url: str) -> tuple[str, ...]:
-    return (url,) if url else ()
+    """The URL, unless it is that of a wildcard address: nobody else can dial `0.0.0.0`."""
+    return (url,) if url and not _is_unspecified(urlsplit(url).hostname or "") else ()

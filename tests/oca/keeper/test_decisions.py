@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
 from contracts.reports import FillState, Source
+from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
 from oca.keeper import reporting
+from oca.keeper.app import dialled_addresses
 from oca.keeper.filling import (
     FillSchedule,
     TokenBucket,
@@ -302,3 +305,27 @@ def test_the_score_says_every_reason_and_costs_what_the_table_says() -> None:
     assert found.ailments == (Ailment.DISK_TAKEN_OUT, Ailment.NO_PARENTS, Ailment.INDEX_NOT_LOCKED)
     assert found.value == 0.45
     assert score_of(Condition(0, 1, 1, True, 1, 1, 0.0)).value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("media", "hosts", "addresses"),
+    [
+        ("192.0.2.1", (), ("192.0.2.7", "192.0.2.1")),
+        ("0.0.0.0", ("box.isp.example:8080",), ("192.0.2.7", "box.isp.example")),
+        (
+            "::",
+            ("[2001:db8::1]", "[2001:db8::1]:8080", "box.isp.example"),
+            ("192.0.2.7", "2001:db8::1", "box.isp.example"),
+        ),
+    ],
+)
+def test_a_certificate_carries_what_others_dial_and_no_wildcard(
+    media: str, hosts: tuple[str, ...], addresses: tuple[str, ...]
+) -> None:
+    settings = Appliance(
+        state_dir="state",
+        store=Store((Disk("disk", 1 << 20),)),
+        control_plane=ControlPlane("https://control.example"),
+        serving=Serving(media=Listen(media, 80), peers=Listen("192.0.2.7", 443), hosts=hosts),
+    )
+    assert dialled_addresses(settings) == addresses

@@ -17,7 +17,7 @@ from contracts.places import ApplianceState
 from contracts.plans import SourceKind
 from control_plane.ingestion import Reported
 from oca.keeper.following import Pulse
-from oca.link.files import Desired
+from oca.link.files import Desired, Listening
 from oca.link.messages import Reload, ReloadWhat, Served
 from tests.oca.keeper.lab import MIB, KeeperLab, keeper_lab, until
 from tests.oca.keeper.plane import SigningKey
@@ -150,6 +150,15 @@ async def test_beats_that_end_end_the_stream(tmp_path: Path) -> None:
     assert pulse.connected
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_address_that_nobody_can_dial_is_not_reported(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        await lab.start()
+        await until(lambda: lab.plane.reports[-1].player_urls == ("http://127.0.0.1:1",))
+        bound = Listening("http://0.0.0.0:1", "https://[::]:2", "http://127.0.0.1:3")
+        (lab.state_dir / "run" / "listening.json").write_bytes(msgspec.json.encode(bound))
+        await until(lambda: (lab.plane.reports[-1].player_urls, lab.plane.reports[-1].peer_url) == ((), ""))
 
 
 async def test_holdings_go_in_full_once_and_then_as_changes(tmp_path: Path) -> None:
