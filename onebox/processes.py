@@ -23,6 +23,8 @@ from onebox.restarts import Restarts
 
 PR_SET_PDEATHSIG = 1
 STOP_GRACE_S = 12.0
+ORPHANS_SERVE_S = 60.0
+"""Workers of a dead supervisor serve on for 30 s."""
 log = get_logger("onebox")
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -54,6 +56,8 @@ class Running:
     process: asyncio.subprocess.Process | None = None
     listening: dict[str, str] = field(default_factory=dict)
     starts: int = 0
+    _died: dict[int, float] = field(default_factory=dict)
+    """Groups of predecessors → when they died: children that they left behind may still serve."""
     _may_restart: asyncio.Event = field(default_factory=asyncio.Event)
     _watcher: asyncio.Task[None] | None = None
     _stopping: bool = False
@@ -89,11 +93,12 @@ class Running:
         os.killpg(self.pid, signal.SIGKILL)
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL to the group after the grace time. Ends the watching."""
+        """SIGTERM, then SIGKILL to the group after the grace time; what predecessors left behind ends too. Ends the watching."""
         self._stopping = True
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
+        self._end_orphans()
         if self.process is None or self.process.returncode is not None:
             return
         self.process.terminate()
@@ -104,11 +109,24 @@ class Running:
             self.kill_group()
             await self.process.wait()
 
+    def _note_death(self, group: int) -> None:
+        recent = {known: died_s for known, died_s in self._died.items() if _is_recent(died_s)}
+        self._died = recent | {group: time.monotonic()}
+
+    def _end_orphans(self) -> None:
+        """Ends what lately died predecessors left behind; later on, a group's number may be somebody else's."""
+        for group, died_s in self._died.items():
+            if _is_recent(died_s):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
+        self._died.clear()
+
     async def _watch(self) -> None:
         restarts, began = Restarts(), time.monotonic()
         while not self._stopping:
             assert self.process is not None
             code = await self.process.wait()
+            self._note_death(self.process.pid)
             await self._may_restart.wait()
             restarts, pause_s = restarts.after_death(time.monotonic() - began)
             log.warning("a process died", process=self.spec.name, code=code, restart_in_s=pause_s)
@@ -176,6 +194,10 @@ async def _read_line(descriptor: int) -> bytes:
     if not line:
         raise EOFError("it ended before it was ready")
     return line
+
+
+def _is_recent(died_s: float) -> bool:
+    return time.monotonic() - died_s < ORPHANS_SERVE_S
 
 
 def _die_with_parent() -> None:

@@ -21,9 +21,25 @@ os.write(fd, b'{"listening": {"http": "http://127.0.0.1:1"}}\\n'); os.close(fd)
 time.sleep(60)
 """
 
+PARENT = (
+    """
+import subprocess, sys
+left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(left.pid, flush=True)
+"""
+    + SERVE
+)
+
 
 def spec(tmp_path: Path, code: str) -> ProcessSpec:
     return ProcessSpec("child", (sys.executable, "-c", code), tmp_path / "child.log", ready_s=10)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
@@ -61,6 +77,17 @@ async def test_a_killed_child_is_started_again_and_a_held_one_only_when_let_go(t
     child.release()
     await until(lambda: child.starts == 3 and child.alive)
     await child.stop()
+
+
+async def test_what_a_dead_child_left_behind_ends_with_its_successor(tmp_path: Path) -> None:
+    child = Running(spec(tmp_path, PARENT))
+    await child.start()
+    left = int((tmp_path / "child.log").read_text().split()[-1])
+    os.kill(child.pid, signal.SIGKILL)
+    await until(lambda: child.starts == 2 and child.alive)
+    assert runs(left)
+    await child.stop()
+    await until(lambda: not runs(left))
 
 
 def test_pauses_grow_while_a_process_dies_young_and_start_over_after_a_steady_run() -> None:
