@@ -8,7 +8,9 @@ that answered last is asked first.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +37,7 @@ LONGEST_WAIT_S = 5.0
 _MOVE_ON = frozenset({502, 503, 504})
 _ASK_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _NETWORK_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
+_SCHEMES = ("http", "https")
 Query = Mapping[str, str | int | float | Sequence[str]]
 Bearer = str | Callable[[], str] | None
 
@@ -375,17 +378,39 @@ async def _problem(response: aiohttp.ClientResponse) -> Problem | None:
 
 
 def _unreachable(url: URL, error: BaseException) -> ServiceError:
-    where = f"{url.scheme}://{url.raw_authority}{redact_path(url.path)}"
     late = isinstance(error, TimeoutError)
-    said = "did not answer in time" if late else f"cannot be reached: {str(error) or type(error).__name__}"
-    return ServiceError(f"{where} {said}", source=Source.UPSTREAM, retry=Retry.YES, status=504 if late else 502)
+    said = "did not answer in time" if late else f"cannot be reached: {_why(url, error)}"
+    return ServiceError(f"{_where(url)} {said}", source=Source.UPSTREAM, retry=Retry.YES, status=504 if late else 502)
+
+
+def _where(url: URL) -> str:
+    """The address without its token, its query and its user."""
+    if url.scheme not in _SCHEMES:
+        return redact_path(str(url))
+    return f"{url.scheme}://{url.raw_authority.rpartition('@')[2]}{redact_path(url.path)}"
+
+
+def _why(url: URL, error: BaseException) -> str:
+    """What went wrong in words that repeat from one attempt to the next: aiohttp's own name the address of an object."""
+    if url.scheme not in _SCHEMES:
+        return "the address must begin with http:// or https://"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        refused = error.certificate_error
+        return f"its certificate is not trusted: {getattr(refused, 'verify_message', '') or refused}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        if isinstance(cause, ssl_module.SSLError):
+            return f"no TLS could be agreed: {(cause.reason or str(cause)).replace('_', ' ').lower()}"
+        if isinstance(cause, socket.gaierror):
+            return f"there is no host {url.host}: {cause.strerror}"
+        return os.strerror(cause.errno) if cause.errno else str(cause)
+    return str(error) or type(error).__name__
 
 
 def _refused(url: URL, status: int, problem: Problem | None, retry_after: str | None = None) -> ServiceError:
-    where = f"{url.scheme}://{url.raw_authority}{redact_path(url.path)}"
     said = f": {problem.detail or problem.title}" if problem else ""
     return ServiceError(
-        f"{where} answered {status}{said}",
+        f"{_where(url)} answered {status}{said}",
         source=Source.CLIENT if status < 500 else Source.UPSTREAM,
         retry=Retry.YES if status in _ASK_AGAIN else Retry.NO,
         status=status,

@@ -177,6 +177,29 @@ async def test_nobody_at_home_says_where(far: Far) -> None:
     assert "secret-token" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://127.0.0.1:1", "http://127.0.0.1:1/x cannot be reached: Connection refused"),
+        ("https://127.0.0.1:1", "https://127.0.0.1:1/x cannot be reached: Connection refused"),
+        (
+            "control.example:8443",
+            "control.example:8443/x cannot be reached: the address must begin with http:// or https://",
+        ),
+    ],
+)
+async def test_what_is_in_the_way_is_told_in_words_that_do_not_change(url: str, said: str) -> None:
+    async with ServiceClient(url) as client:
+        told = {str(await refusal(client.get("/x", Word))) for _ in range(2)}
+    assert told == {said}
+
+
+async def test_tls_where_there_is_none_is_told(far: Far) -> None:
+    async with serving(far) as url, ServiceClient(url.replace("http:", "https:")) as client:
+        error = await refusal(client.get("/word", Word))
+    assert str(error).endswith("cannot be reached: no TLS could be agreed: wrong version number")
+
+
 async def test_lines_come_one_by_one_however_they_are_cut(client: ServiceClient) -> None:
     assert [line async for line in client.stream_lines("/lines", Word)] == [Word("a"), Word("b")]
 
