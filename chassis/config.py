@@ -56,7 +56,8 @@ def load(
     from pydantic import TypeAdapter, ValidationError
 
     reading = _Reading(cls)
-    reading.take_file(path)
+    if not reading.take_file(path):
+        raise ConfigError(tuple(reading.problems))  # that everything is missing would only hide why
     reading.take_environment(environ, env_prefix)
     reading.take_overrides(overrides or {})
     found: T | None = None
@@ -134,24 +135,26 @@ class _Reading:
         self._sources: dict[str, str] = {}
         self._file = "defaults"
 
-    def take_file(self, path: Path | None) -> None:
+    def take_file(self, path: Path | None) -> bool:
+        """False when there is a file and it gives no settings at all."""
         if path is None:
-            return
+            return True
         self._file = str(path)
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             self.problems.append(f"{path}: cannot be read: {error.strerror or error}")
-            return
+            return False
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             self.problems.append(f"{path}: is not YAML: {' '.join(str(error).split())}")
-            return
+            return False
         if content is None:
-            return
+            return True
         if not isinstance(content, dict):
             self.problems.append(f"{path}: must be a mapping of settings, not {type(content).__name__}")
-            return
+            return False
         self.values = cast(dict[str, Any], self._known(content, self.cls, "", str(path)))
+        return True
 
     def take_environment(self, environ: Mapping[str, str], prefix: str) -> None:
         for variable in sorted(environ):

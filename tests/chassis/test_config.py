@@ -121,13 +121,16 @@ def test_rules_between_settings_are_told_in_their_own_words(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "said"), [("name: [", "is not YAML"), ("- a\n- b\n", "must be a mapping"), ("\x00", "is not YAML")]
 )
-def test_a_file_that_is_no_mapping_is_told_by_name(tmp_path: Path, text: str, said: str) -> None:
+def test_a_file_that_is_no_mapping_is_told_by_name_and_nothing_else(tmp_path: Path, text: str, said: str) -> None:
     path = written(tmp_path, text)
-    assert any(line.startswith(str(path)) and said in line for line in problems(path))
+    (line,) = problems(path)
+    assert line.startswith(str(path))
+    assert said in line
 
 
-def test_a_missing_file_is_told_by_name(tmp_path: Path) -> None:
-    assert any("cannot be read: No such file" in line for line in problems(tmp_path / "none.yaml"))
+def test_a_missing_file_is_told_by_name_and_nothing_else(tmp_path: Path) -> None:
+    (line,) = problems(tmp_path / "none.yaml")
+    assert line == f"{tmp_path / 'none.yaml'}: cannot be read: No such file or directory"
 
 
 def test_settings_travel_as_json_to_a_process_without_pydantic(tmp_path: Path) -> None:
