@@ -6,7 +6,7 @@ The settings of `lowtide up`, checked by `chassis.config`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
@@ -74,4 +74,4 @@ class Topology:
     allow_demo_network: Annotated[
         bool, Doc("Profiles may act as members of another network (for a browser on this machine)")
     ] = True
-    log_level: Annotated[str, Doc("debug, info, warning or error")] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("Lowest level that is written")] = "info"

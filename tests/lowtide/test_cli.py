@@ -78,7 +78,7 @@ def test_every_room_answers_help(room: Room) -> None:
 
 def test_a_configuration_with_three_mistakes_is_told_in_three_lines(tmp_path: Path) -> None:
     path = tmp_path / "up.yaml"
-    path.write_text("state_dri: x\nlog_level: 7\nappliances: many\n")
+    path.write_text("state_dri: x\nlog_level: loud\nappliances: many\n")
     done = lowtide("config", "check", "up", str(path))
     assert done.returncode == 2
     assert 'state_dri: is not a setting; did you mean "state_dir"?' in done.stderr
