@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
@@ -13,6 +13,7 @@ from origin.ladder import DEFAULT_RUNGS, Rung
 
 ENV_PREFIX = "LOWTIDE_ORIGIN_"
 SCALERS = ("bicubic", "bilinear", "fast_bilinear", "lanczos")
+WILDCARDS = ("0.0.0.0", "::")
 AUDIO_CODERS = ("twoloop", "fast")
 
 
@@ -124,7 +125,9 @@ class OriginSettings:
         str,
         Doc("Where published media lies: empty for a folder in state_dir, else a URL as obstore takes it (s3://…)."),
     ] = ""
-    log_level: Annotated[str, Doc("debug, info, warning or error.")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"], Doc("Lowest level that is written.")
+    ] = "info"
     http: Annotated[Listen, Doc("Ingest, and media for players.")] = field(default_factory=Listen)
     mtls: Annotated[Listen, Doc("Media for appliances.")] = field(default_factory=Listen)
     control_plane: Annotated[ControlPlane, Doc("The control plane.")] = field(default_factory=ControlPlane)
@@ -134,6 +137,15 @@ class OriginSettings:
     encode: Annotated[Encode, Doc("The ladder and its encoders.")] = field(default_factory=Encode)
     jobs: Annotated[JobRules, Doc("Leases and repetition.")] = field(default_factory=JobRules)
     worker: Annotated[Worker, Doc("Workers.")] = field(default_factory=Worker)
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name}.public_url: must be set where {name}.host is a wildcard: others would be told to dial {at.host}"
+            for name, at in (("http", self.http), ("mtls", self.mtls))
+            if self.control_plane.url and at.host in WILDCARDS and not at.public_url
+        ]
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
     @property
     def database(self) -> Path:

@@ -120,3 +120,7 @@ class Playback:
     popularity: Annotated[Popularity, Doc("How plays fade")] = field(default_factory=Popularity)
     log: Annotated[Log, Doc("The playback log")] = field(default_factory=Log)
     demo: Annotated[Demo, Doc("Demonstrations on one machine")] = field(default_factory=Demo)
+
+    def __post_init__(self) -> None:
+        if self.http.host in ("0.0.0.0", "::") and not self.public.playback_url:
+            raise ValueError("public.playback_url: must be set where http.host is a wildcard: manifests would name it")

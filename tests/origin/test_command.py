@@ -5,7 +5,12 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
+from chassis.config import load
+from chassis.errors import ConfigError
 from contracts.ingest import TitleState
+from origin.config import OriginSettings
 from tests.origin.conftest import Footage
 from tests.origin.room import Room
 
@@ -74,3 +79,13 @@ async def test_a_title_waits_for_a_worker_and_says_so(room: Room, footage: Foota
     code, said = await command(room, "jobs")
     assert code == 0
     assert "probe" in said
+
+
+def test_an_address_that_nobody_can_dial_is_a_wrong_setting(tmp_path: Path) -> None:
+    file = tmp_path / "origin.yaml"
+    text = "state_dir: s\noperator_token_file: t\ncontrol_plane: {url: 'https://cp'}\nhttp: {host: 0.0.0.0}\nmtls: {host: '::'}\n"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"http\.public_url: must be set.*mtls\.public_url: must be set"):
+        load(OriginSettings, file, environ={})
+    file.write_text(text.replace("{host: 0.0.0.0}", "{host: 0.0.0.0, public_url: 'http://o'}").replace("'::'", "'::1'"))
+    assert load(OriginSettings, file, environ={}).http.public_url == "http://o"
