@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ from onebox.app import OneBox
 from player.membership import Member
 from player.playing import PlayReport
 from player.viewer import watch
-from tests.system.processes import left_behind
+from tests.system.processes import left_behind, marked
 from tests.system.town import FILLED, NEAP, SPRING, Home, Town, silent
 
 LEFT_AT_S = 20.0
@@ -38,6 +40,7 @@ class Restarted:
     before: Overview
     after: Overview
     addresses: dict[str, str]
+    processes_before: dict[int, str]
     processes_between: dict[int, str]
 
 
@@ -50,15 +53,19 @@ async def restarted(system: Town) -> AsyncIterator[Restarted]:
     await asyncio.sleep(SETTLE_S)
     before, addresses = await overview(system), addresses_of(system.box)
     await home.member.aclose()
-    await system.box.stop()
-    between = left_behind(str(system.box.root.parent))
+    mark = str(system.box.root.parent)
+    await lose_a_supervisor(system)
+    running = marked(mark)
+    await system.stop()
+    between = left_behind(mark)
     system.box = OneBox(system.box.topology)
     await system.box.start(silent)
     home_again = await resumed(system, home)
-    yield Restarted(system, home, left, home_again, before, await overview(system), addresses, between)
+    yield Restarted(system, home, left, home_again, before, await overview(system), addresses, running, between)
 
 
 async def test_nothing_runs_between_the_two(restarted: Restarted) -> None:
+    assert len(restarted.processes_before) >= len(restarted.town.box.processes)
     assert restarted.processes_between == {}
 
 
@@ -108,6 +115,16 @@ async def test_a_new_member_signs_up_and_plays(restarted: Restarted) -> None:
     )
     assert played.failure == ""
     assert played.checked_bytes >= played.received_bytes > 0
+
+
+async def lose_a_supervisor(town: Town) -> None:
+    """Kills one, so that there are workers of the old generation when everything is stopped."""
+    running = town.box.processes[town.appliances[0]]
+    starts = running.starts
+    os.kill(running.pid, signal.SIGKILL)
+    async with asyncio.timeout(REPORTED_WITHIN_S):
+        while running.starts == starts:  # noqa: ASYNC110  the box starts another one
+            await asyncio.sleep(0.05)
 
 
 async def resumed(town: Town, home: Home) -> PlayReport:

@@ -34,6 +34,7 @@ LADDER = ("240@300", "360@700")
 DISK_BYTES = 200_000_000
 FILL_WITHIN_S = 20.0
 PUBLISH_WITHIN_S = 40.0
+SLOW_STOP_S = 9.0
 UPLOAD_IDLE_S = 3.0
 SETTINGS = {
     # No plan but the one that is asked for: what is not held at first is not filled by a night that begins meanwhile.
@@ -115,6 +116,25 @@ class Town:
         self._homes.append(home)
         return home
 
+    async def stop(self) -> None:
+        """Stops the box. Fails when a process needs so long that it must have waited for something."""
+        running, began = dict(self.box.processes), time.monotonic()
+        seen: dict[str, float] = {}
+
+        async def look_on() -> None:
+            while True:
+                seen.update((name, time.monotonic() - began) for name, one in running.items() if one.alive)
+                await asyncio.sleep(0.1)
+
+        looking = asyncio.create_task(look_on())
+        try:
+            await self.box.stop()
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        slow = {name: round(alive_s, 1) for name, alive_s in seen.items() if alive_s > SLOW_STOP_S}
+        assert slow == {}, f"seconds that processes needed to stop: {slow}"
+
     async def close_doors(self) -> None:
         for home in self._homes:
             await home.member.aclose()
@@ -159,7 +179,7 @@ async def open_town(folder: Path) -> AsyncIterator[Town]:
         yield town
     finally:
         await town.close_doors()
-        await town.box.stop()
+        await town.stop()
 
 
 def topology(state_dir: Path) -> Topology:
