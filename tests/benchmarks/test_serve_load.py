@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.serve.load import WrongBytes, Wrk, check_volume
+from benchmarks.serve.load import Wrk, WrongBytes, check_volume
 
 
 def counted(requests: int, volume: int, status: int = 0) -> Wrk:
