@@ -1,7 +1,8 @@
 """ffmpeg, ffprobe and Shaka Packager as child processes. The only place that starts one.
 
 Laws: a child never outlives its worker (`setpriv --pdeathsig`, where the machine has it) nor the task that started it; its
-output is read while it runs, so that it never blocks; of its complaints the last 64 KiB are kept.
+output is read while it runs, so that it never blocks; of its complaints the last 64 KiB are kept; one that should tell how far it
+is and has fallen silent is ended, because a lease is renewed for as long as its child lives.
 """
 
 from __future__ import annotations
@@ -57,16 +58,22 @@ class Programs:
         *,
         nice: int = 0,
         on_line: Callable[[str], None] | None = None,
+        silent_s: float = 300.0,
     ) -> Finished:
-        """Runs a child in `folder` until it ends; cancelling kills it. Raises StageFailed when it cannot be started."""
+        """Runs a child in `folder` until it ends; cancelling kills it. With `on_line` it may be silent for `silent_s` at most.
+
+        Raises StageFailed when it cannot be started, or fell silent.
+        """
         argv = (*self.prefix, *(("nice", "-n", str(nice)) if nice else ()), program, *arguments)
         try:
             child = await asyncio.create_subprocess_exec(*argv, cwd=folder, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
         except OSError as error:
             raise StageFailed(f"{Path(program).name} cannot be started: {error}") from error
         try:
-            output, complaints = await asyncio.gather(_output(child, on_line), _tail(child))
+            output, complaints = await asyncio.gather(_output(child, on_line, silent_s), _tail(child))
             return Finished(await child.wait(), output, complaints)
+        except TimeoutError as error:
+            raise StageFailed(f"{Path(program).name} said nothing for {silent_s:g} s and was ended") from error
         finally:
             await asyncio.shield(_end(child))
 
@@ -82,13 +89,17 @@ def found_programs() -> Programs:
     return Programs(binaries.ffmpeg, binaries.ffprobe, binaries.packager, prefix)
 
 
-async def _output(child: Process, on_line: Callable[[str], None] | None) -> bytes:
+async def _output(child: Process, on_line: Callable[[str], None] | None, silent_s: float) -> bytes:
+    """Raises TimeoutError."""
     assert child.stdout is not None
     if on_line is None:
         return await child.stdout.read()
-    async for line in child.stdout:
+    while True:
+        async with asyncio.timeout(silent_s):
+            line = await child.stdout.readline()
+        if not line:
+            return b""
         on_line(line.decode("utf-8", "replace"))
-    return b""
 
 
 async def _tail(child: Process) -> str:
