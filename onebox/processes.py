@@ -23,6 +23,7 @@ from onebox.restarts import Restarts
 
 PR_SET_PDEATHSIG = 1
 STOP_GRACE_S = 12.0
+LARGEST_LOG_BYTES = 32 << 20
 ORPHANS_SERVE_S = 60.0
 """Workers of a dead supervisor serve on for 30 s."""
 log = get_logger("onebox")
@@ -140,6 +141,7 @@ class Running:
     async def _spawn_and_wait(self) -> None:
         reading, writing = os.pipe()
         self.spec.log_file.parent.mkdir(parents=True, exist_ok=True)
+        put_aside(self.spec.log_file)
         try:
             with self.spec.log_file.open("ab") as log_file:
                 self.process = await asyncio.create_subprocess_exec(
@@ -178,6 +180,13 @@ class Running:
 
     def _log_end(self) -> str:
         return "\n".join(self.spec.log_file.read_text(errors="replace").splitlines()[-15:])
+
+
+def put_aside(log_file: Path, largest_bytes: int = LARGEST_LOG_BYTES) -> None:
+    """Before a start: a log that has grown large becomes `NAME.1`, in the place of an earlier one."""
+    with contextlib.suppress(FileNotFoundError):
+        if log_file.stat().st_size >= largest_bytes:
+            log_file.replace(log_file.with_name(f"{log_file.name}.1"))
 
 
 async def _read_line(descriptor: int) -> bytes:

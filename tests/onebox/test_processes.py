@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onebox.processes import ProcessSpec, Running, StartFailed
+from onebox.processes import ProcessSpec, Running, StartFailed, put_aside
 from onebox.restarts import LONGEST_PAUSE_S, STEADY_S, Restarts
 
 SERVE = """
@@ -88,6 +88,30 @@ async def test_what_a_dead_child_left_behind_ends_with_its_successor(tmp_path: P
     assert runs(left)
     await child.stop()
     await until(lambda: not runs(left))
+
+
+def test_a_log_that_has_grown_large_makes_room_for_the_next_life(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    put_aside(log, 4)
+    for text in ("123", "1234", "12345"):
+        log.write_text(text)
+        put_aside(log, 4)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.log.1", "12345")]
+
+
+async def test_a_child_that_cannot_be_started_again_is_tried_until_it_can(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!{sys.executable}\n{SERVE}")
+    program.chmod(0o755)
+    child = Running(ProcessSpec("child", (str(program),), tmp_path / "child.log", ready_s=10))
+    await child.start()
+    program.rename(tmp_path / "away")
+    child.kill_group()
+    await until(lambda: not child.alive)
+    await asyncio.sleep(0.5)
+    (tmp_path / "away").rename(program)
+    await until(lambda: child.starts == 2 and child.alive)
+    await child.stop()
 
 
 def test_pauses_grow_while_a_process_dies_young_and_start_over_after_a_steady_run() -> None:
