@@ -11,21 +11,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from chassis.command import settings_or_exit
 from contracts.plans import PlacementExplanation
+from fill_planner.config import PlannerSettings
 from fill_planner.explaining import words_of_bytes
 from fill_planner.plan import Plan, PlanningSnapshot, make_plan
 
 app = typer.Typer(help="Plan fills offline, from a snapshot in a JSON file.", no_args_is_help=True)
-SnapshotFile = Annotated[Path, typer.Argument(help="a planning snapshot as JSON (fill_planner.plan.PlanningSnapshot)")]
+NAME = "fill-planner"
+SnapshotFile = Annotated[Path, typer.Argument(help="what `lowtide control-plane plan snapshot` saved")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the planner's settings")]
 
 
 @app.command()
 def plan(
     snapshot: SnapshotFile,
+    config: Config = None,
     out: Annotated[Path | None, typer.Option(help="write the whole plan as JSON to this file")] = None,
 ) -> None:
     """Make the plan: what each appliance is to hold and fetch."""
-    found = _plan(snapshot)
+    found = _plan(snapshot, config)
     if out is not None:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     table = Table(title=f"plan {found.summary.number}")
@@ -46,11 +51,12 @@ def plan(
 @app.command()
 def explain(
     snapshot: SnapshotFile,
+    config: Config = None,
     key: Annotated[str, typer.Option(help="cache key, or the end of one (title/tier/file)")] = "",
     site: Annotated[str, typer.Option(help="only this site")] = "",
 ) -> None:
     """Say for each file why it is where it is, or why it is nowhere."""
-    found = [e for e in _plan(snapshot).explanations if e.key.endswith(key) and site in ("", e.site_id)]
+    found = [e for e in _plan(snapshot, config).explanations if e.key.endswith(key) and site in ("", e.site_id)]
     if not found:
         typer.echo(f"no file of the snapshot ends with {key!r}" + (f" at site {site!r}" if site else ""), err=True)
         raise typer.Exit(1)
@@ -67,10 +73,11 @@ def _words(one: PlacementExplanation) -> str:
     )
 
 
-def _plan(path: Path) -> Plan:
+def _plan(path: Path, config: Path | None) -> Plan:
     """The plan of a snapshot file; on a bad one, words on stderr and exit code 2."""
+    settings = settings_or_exit(NAME, PlannerSettings, config)
     try:
-        return make_plan(msgspec.json.decode(path.read_bytes(), type=PlanningSnapshot))
+        return make_plan(msgspec.json.decode(path.read_bytes(), type=PlanningSnapshot), settings)
     except OSError as error:
         typer.echo(f"{path}: cannot be read: {error.strerror}", err=True)
     except (msgspec.DecodeError, ValueError) as error:

@@ -49,3 +49,21 @@ def test_a_file_that_is_no_snapshot_is_named_with_what_is_wrong(tmp_path: Path) 
 def test_an_unknown_file_is_said_to_be_unknown(snapshot_file: Path) -> None:
     result = CliRunner().invoke(app, ["explain", str(snapshot_file), "--key", "nothing"])
     assert (result.exit_code, "no file of the snapshot" in result.stderr) == (1, True)
+
+
+def test_other_weights_come_from_a_file_and_the_environment(
+    snapshot_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def orders(*more: str) -> str:
+        out = tmp_path / "plan.json"
+        result = CliRunner().invoke(app, ["plan", str(snapshot_file), "--out", str(out), *more])
+        assert result.exit_code == 0, result.output
+        return out.read_text()
+
+    usual = orders()
+    config = tmp_path / "planner.yaml"
+    config.write_text("churn_cost: 1000000.0\n")
+    dear = orders("--config", str(config))
+    assert dear != usual
+    monkeypatch.setenv("LOWTIDE_FILL_PLANNER_CHURN_COST", "1000000.0")
+    assert orders() == dear
