@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 import typer
 import yaml
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +20,7 @@ from chassis.auth import read_secret
 from chassis.client import ServiceClient
 from chassis.errors import ChassisError, ServiceError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
-from contracts.overview import FileList, Overview
+from contracts.overview import ApplianceOverview, FileList, Overview
 from contracts.places import (
     Appliance,
     ApplianceList,
@@ -29,12 +31,16 @@ from contracts.places import (
     StateChange,
 )
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
+from contracts.urls import MEDIA_SERVICE, cache_key
 from control_plane.config import NAME, ControlPlaneSettings
+from fill_planner.snapshot import PlanningSnapshot
 
 T = TypeVar("T")
 PLAN_TIMEOUT_S = 1800.0
 CALL_TIMEOUT_S = 30.0
 GB = 1e9
+PIPE_WIDTH = 250
+"""Columns where nobody looks: a pipe or a file gets whole words."""
 
 app = typer.Typer(
     help="The record of what exists and what should.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -57,6 +63,8 @@ Url = Annotated[
 TokenFile = Annotated[
     Path, typer.Option("--token-file", envvar="LOWTIDE_OPERATOR_TOKEN_FILE", help="File with the operator token.")
 ]
+BoxId = Annotated[str, typer.Argument(metavar="APPLIANCE", help="Its id.")]
+SiteId = Annotated[str, typer.Argument(metavar="SITE", help="Its id.")]
 
 
 @app.command("run")
@@ -72,16 +80,15 @@ def run_command(config: Config = None, ready_fd: ReadyFd = None) -> None:
 def overview(url: Url, token_file: TokenFile) -> None:
     """Sites, appliances, health and fill progress."""
     found = _call(url, token_file, lambda client: client.get("/v1/overview", Overview))
-    table = Table("appliance", "site", "state", "health", "load", "plan", "fill", "held", "disk", "report")
+    table = _table("appliance", "site", "state", "health", "load", "plan", "fill", "held", "disk", "report")
     for item in found.appliances:
-        health = "suspect" if item.health.suspect else f"{item.health.score:.2f}"
         fill = f"{item.fill.done}/{item.fill.orders}" + (f" ({item.fill.failed} failed)" if item.fill.failed else "")
         age = "never" if item.report_age_s is None else f"{item.report_age_s:.0f} s ago"
         table.add_row(
             item.appliance.id,
             item.appliance.site_id,
             item.appliance.state.value,
-            health,
+            _health(item),
             f"{item.health.load:.0%}",
             str(item.plan_number),
             fill,
@@ -89,23 +96,22 @@ def overview(url: Url, token_file: TokenFile) -> None:
             f"{item.appliance.disk_bytes / GB:.2f} GB",
             age,
         )
-    console = Console()
-    console.print(table)
+    _show(table)
     for site in found.sites:
-        console.print(f"{site.site.id}: {_share(site.inside_share)} served from inside")
+        typer.echo(f"{site.site.id}: {_share(site.inside_share)}")
 
 
 @sites_app.command("list")
 def list_sites(url: Url, token_file: TokenFile) -> None:
     """All sites."""
     found = _call(url, token_file, lambda client: client.get("/v1/sites", SiteList))
-    table = Table("site", "name", "isp", "region", "window", "prefixes")
+    table = _table("site", "name", "isp", "region", "window", "prefixes")
     for site in found.sites:
         window = f"{site.window.start}–{site.window.end} {site.window.timezone}"
         table.add_row(
             site.id, site.name, site.isp, site.region, window, " ".join(prefix.cidr for prefix in site.prefixes)
         )
-    Console().print(table)
+    _show(table)
 
 
 @sites_app.command("put")
@@ -117,50 +123,62 @@ def put_site(
     """Make or change a site from a file with its fields."""
     site = _from_file(file, Site)
     made = _call(url, token_file, lambda client: client.put(f"/v1/sites/{quote(site.id)}", site, Site))
-    Console().print(f"site {made.id} stands in {made.isp}")
+    typer.echo(f"site {made.id} stands in {made.isp}")
 
 
 @sites_app.command("delete")
-def delete_site(site_id: str, url: Url, token_file: TokenFile) -> None:
+def delete_site(site_id: SiteId, url: Url, token_file: TokenFile) -> None:
     """Delete a site that has no appliances, with its traffic."""
     _call(url, token_file, lambda client: client.delete(f"/v1/sites/{quote(site_id)}"))
-    Console().print(f"site {site_id} is gone")
+    typer.echo(f"site {site_id} is gone")
 
 
 @appliances_app.command("list")
 def list_appliances(url: Url, token_file: TokenFile) -> None:
     """All appliances; `overview` shows how they are."""
     found = _call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList))
-    table = Table("appliance", "site", "cluster", "state", "disk", "players", "peers")
+    table = _table("appliance", "site", "cluster", "state", "disk", "players", "peers")
     for item in found.appliances:
         disk = f"{item.disk_bytes / GB:.2f} GB"
         players = " ".join(item.player_urls)
         table.add_row(item.id, item.site_id, item.manifest_cluster, item.state.value, disk, players, item.peer_url)
-    Console().print(table)
+    _show(table)
 
 
 @appliances_app.command("put")
 def put_appliance(
-    appliance_id: str,
+    appliance_id: BoxId,
     url: Url,
     token_file: TokenFile,
     site: Annotated[str, typer.Option("--site", help="The site it stands at.")],
-    cluster: Annotated[str, typer.Option("--cluster", help="Its manifest cluster; the site's id by default.")] = "",
+    cluster: Annotated[
+        str,
+        typer.Option(
+            "--cluster",
+            help="Its manifest cluster: appliances that share out what they hold. By default the one that it has, else that of"
+            " the site's other appliances, else the site's id.",
+        ),
+    ] = "",
     failure_domain: Annotated[str, typer.Option("--failure-domain", help="What it shares with others.")] = "",
     cache_share: Annotated[float, typer.Option("--cache-share", help="Share of its disk that no plan pins.")] = 0.15,
     egress_bps: Annotated[int, typer.Option("--egress-bps", help="What it can serve, bit/s.")] = 10_000_000_000,
 ) -> None:
-    """Register an appliance, or change its registration."""
-    wanted = ApplianceRegistration(appliance_id, site, cluster or site, cache_share, egress_bps, failure_domain)
+    """Register an appliance, or change its registration (all of it: an option not given is back at its default)."""
+    found = _call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList)).appliances
+    joined = cluster or usual_cluster(found, appliance_id, site)
+    wanted = ApplianceRegistration(appliance_id, site, joined, cache_share, egress_bps, failure_domain)
     path = f"/v1/appliances/{quote(appliance_id)}"
     made = _call(url, token_file, lambda client: client.put(path, wanted, Appliance))
-    Console().print(f"appliance {made.id} at site {made.site_id} is {made.state.value}")
+    typer.echo(f"appliance {made.id} at site {made.site_id}, cluster {made.manifest_cluster}, is {made.state.value}")
 
 
 @appliances_app.command("state")
 def change_state(
-    appliance_id: str,
-    state: Annotated[ApplianceState, typer.Argument(help="live, draining, drained, maintenance or retired.")],
+    appliance_id: BoxId,
+    state: Annotated[
+        ApplianceState,
+        typer.Argument(metavar="STATE", help="live, draining, drained, maintenance or retired."),
+    ],
     url: Url,
     token_file: TokenFile,
     reason: Annotated[str, typer.Option("--reason", help="Goes to the audit log.")] = "",
@@ -168,20 +186,20 @@ def change_state(
     """Ask for another state."""
     path = f"/v1/appliances/{quote(appliance_id)}/state"
     made = _call(url, token_file, lambda client: client.post(path, StateChange(state, reason), Appliance))
-    Console().print(f"appliance {made.id} is {made.state.value}")
+    typer.echo(f"appliance {made.id} is {made.state.value}")
 
 
 @appliances_app.command("delete")
-def delete_appliance(appliance_id: str, url: Url, token_file: TokenFile) -> None:
+def delete_appliance(appliance_id: BoxId, url: Url, token_file: TokenFile) -> None:
     """Delete an appliance that is retired or never enrolled."""
     _call(url, token_file, lambda client: client.delete(f"/v1/appliances/{quote(appliance_id)}"))
-    Console().print(f"appliance {appliance_id} is gone")
+    typer.echo(f"appliance {appliance_id} is gone")
 
 
 @codes_app.command("make")
 def make_code(
-    kind: Annotated[PeerKind, typer.Argument(help="appliance or service.")],
-    name: str,
+    kind: Annotated[PeerKind, typer.Argument(metavar="KIND", help="appliance or service.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The appliance's id, or steering, origin, playback.")],
     url: Url,
     token_file: TokenFile,
     valid_s: Annotated[float, typer.Option("--valid-s", help="Seconds until it expires.")] = 3600.0,
@@ -196,35 +214,47 @@ def make_code(
 def make_plan(url: Url, token_file: TokenFile) -> None:
     """Make tonight's plan now."""
     made = _call(url, token_file, lambda client: client.post("/v1/plans", None, PlanSummary), PLAN_TIMEOUT_S)
-    Console().print(_plan_words(made))
+    typer.echo(_plan_words(made))
 
 
 @plan_app.command("list")
 def list_plans(url: Url, token_file: TokenFile) -> None:
     """Plans that are kept, newest first."""
     for plan in _call(url, token_file, lambda client: client.get("/v1/plans", PlanList)).plans:
-        Console().print(_plan_words(plan))
+        typer.echo(_plan_words(plan))
+
+
+@plan_app.command("snapshot")
+def save_snapshot(
+    url: Url, token_file: TokenFile, file: Annotated[Path, typer.Argument(dir_okay=False, help="Where it goes.")]
+) -> None:
+    """Save what a plan would be made from now, for `lowtide fill-planner`."""
+    found = _call(url, token_file, lambda client: client.get("/v1/plans/snapshot", PlanningSnapshot), PLAN_TIMEOUT_S)
+    try:
+        file.write_bytes(msgspec.json.encode(found))
+    except OSError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{file}: {len(found.files)} files, {len(found.appliances)} appliances, {len(found.sites)} sites")
 
 
 @app.command()
 def explain(
-    key: str,
+    key: Annotated[str, typer.Argument(metavar="FILE", help="/media/TITLE/TIER/FILE, or a key of `files`.")],
     url: Url,
     token_file: TokenFile,
     site: Annotated[str, typer.Option("--site", help="The site.")],
     cluster: Annotated[str, typer.Option("--cluster", help="Its manifest cluster, where it has several.")] = "",
 ) -> None:
     """Why a file is or is not at a site."""
-    query = {"key": key, "site": site, **({"cluster": cluster} if cluster else {})}
+    whole = key if "|" in key else cache_key(MEDIA_SERVICE, key)
+    query = {"key": whole, "site": site, **({"cluster": cluster} if cluster else {})}
     path = "/v1/plans/latest/explain"
     found = _call(url, token_file, lambda client: client.get(path, PlacementExplanation, query=query))
-    console = Console()
-    console.print(found.sentence, markup=False)
-    console.print(
-        f"forecast {found.forecast_bytes / GB:.3f} GB a day by {found.forecast_model}, value {found.value:.2f}"
-    )
-    console.print(f"rank {found.rank} of {found.files}; copies {found.copies}: {', '.join(found.appliances) or 'none'}")
-    console.print(f"since then {found.served_bytes} bytes served, {found.filled_bytes} bytes filled")
+    typer.echo(found.sentence)
+    typer.echo(f"forecast {found.forecast_bytes / GB:.3f} GB a day by {found.forecast_model}, value {found.value:.2f}")
+    typer.echo(f"rank {found.rank} of {found.files}; copies {found.copies}: {', '.join(found.appliances) or 'none'}")
+    typer.echo(f"since then {found.served_bytes} bytes served, {found.filled_bytes} bytes filled")
 
 
 @app.command()
@@ -241,15 +271,42 @@ def _plan_words(plan: PlanSummary) -> str:
     )
 
 
+def usual_cluster(appliances: Iterable[Appliance], appliance_id: str, site: str) -> str:
+    """The manifest cluster of an appliance for which none was named. Where a site has several, they are named by hand."""
+    here = {item.id: item.manifest_cluster for item in appliances if item.site_id == site}
+    if appliance_id in here:
+        return here[appliance_id]
+    clusters = set(here.values())
+    return clusters.pop() if len(clusters) == 1 else site
+
+
 def _share(share: float | None) -> str:
-    return "nothing" if share is None else f"{share:.1%}"
+    return "nothing served yet" if share is None else f"{share:.1%} served from inside"
+
+
+def _health(item: ApplianceOverview) -> str:
+    if item.report_age_s is None:
+        return "–"
+    reasons = " ".join(item.health.reasons)
+    return f"{'suspect' if item.health.suspect else f'{item.health.score:.2f}'} {reasons}".rstrip()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _show(table: Table) -> None:
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 def _from_file(path: Path, kind: type[T]) -> T:
     try:
         return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind)
     except (OSError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        Console(stderr=True).print(f"{path}: {error}", markup=False, highlight=False)
+        typer.echo(f"{path}: {error}", err=True)
         raise typer.Exit(2) from error
 
 
@@ -268,8 +325,9 @@ def _call(
     try:
         return asyncio.run(asked())
     except ServiceError as error:
-        lines = (str(error), *(error.problem.errors if error.problem else ()))
-        Console(stderr=True).print("\n".join(lines), markup=False, highlight=False)
+        said = str(error)
+        more = error.problem.errors if error.problem else ()
+        typer.echo("\n".join((said, *(line for line in more if line not in said))), err=True)
     except ChassisError as error:
-        Console(stderr=True).print(str(error), markup=False, highlight=False)
+        typer.echo(str(error), err=True)
     raise typer.Exit(1)

@@ -78,7 +78,10 @@ class Enrolling:
             why = refusal or enrolment.CodeRefusal.UNKNOWN
             self._desk.metrics.refused_codes.labels(why.value).inc()
             get_logger("control_plane.enrolment").warning("code-refused", reason=why.value)
-            raise ProblemError(ProblemCode.ENROLMENT_CODE_INVALID, "ask the operator for a new code")
+            raise ProblemError(
+                ProblemCode.ENROLMENT_CODE_INVALID,
+                "this enrolment code was never made, was used already or has expired; ask the operator for a new one",
+            )
         if code.kind is PeerKind.APPLIANCE:
             self._check_box(code.name)
         return code

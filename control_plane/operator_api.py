@@ -24,6 +24,7 @@ from control_plane.operators import Operators
 from control_plane.overview import overview
 from control_plane.planning import Planning
 from control_plane.reporting import Reporting
+from fill_planner.snapshot import PlanningSnapshot
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024
 
@@ -66,6 +67,7 @@ class OperatorApi:
         routes.post("/v1/plans", self.make_plan, summary="Make tonight's plan now", guard=operator, status=201)
         routes.get("/v1/plans", self.plans, summary="Plans, newest first", guard=operator)
         routes.get("/v1/plans/latest", self.latest, summary="The plan in force", guard=operator)
+        routes.get("/v1/plans/snapshot", self.snapshot, summary="What a plan would be made from now", guard=operator)
         routes.get(
             "/v1/plans/latest/explain", self.explain, summary="Why a file is or is not at a site", guard=operator
         )
@@ -146,6 +148,9 @@ class OperatorApi:
         if self._desk.registry.plan is None:
             raise unknown("plan", "latest")
         return self._desk.registry.plan
+
+    async def snapshot(self, call: Call[None]) -> PlanningSnapshot:
+        return await self._planning.snapshot()
 
     async def explain(self, call: Call[None, ExplainQuery]) -> PlacementExplanation:
         return await self._planning.explain(call.query.key, call.query.site, call.query.cluster)

@@ -18,6 +18,7 @@ from control_plane.errors import conflict, unknown
 from control_plane.health import STARTUP_GRACE_S
 from fill_planner.config import PlannerSettings
 from fill_planner.plan import Plan, make_plan
+from fill_planner.snapshot import PlanningSnapshot
 
 LONGEST_SLEEP_S = 60.0
 """The wall clock may be set meanwhile: it is looked at again at least this often."""
@@ -39,7 +40,7 @@ class Planning:
         """
         async with self._one_plan:
             began_s = self._desk.clock.monotonic_s()
-            plan = await self._made()
+            plan = await asyncio.to_thread(make_plan, await self.snapshot(), self._planner)
             await self._put_in_force(plan)
             took_s = self._desk.clock.monotonic_s() - began_s
         self._desk.metrics.plan_seconds.observe(took_s)
@@ -107,7 +108,8 @@ class Planning:
         async with self._desk.alone(), self._desk.archive() as session:
             await report_archive.forget(session, before)
 
-    async def _made(self) -> Plan:
+    async def snapshot(self) -> PlanningSnapshot:
+        """What a plan made now would be made from. Raises ProblemError CONFLICT when there is no origin to fill from."""
         desk = self._desk
         origin = next(iter(desk.registry.origins.values()), None)
         if origin is None:
@@ -118,8 +120,7 @@ class Planning:
             files = await catalogue_archive.for_planning(session)
             since = now - self._planner.history_days * plans.DAY_S
             traffic = await report_archive.traffic_by_site(session, since)
-        snapshot = plans.snapshot(desk.registry, traffic, files, origin, number, now)
-        return await asyncio.to_thread(make_plan, snapshot, self._planner)
+        return plans.snapshot(desk.registry, traffic, files, origin, number, now)
 
     async def _put_in_force(self, plan: Plan) -> None:
         desk = self._desk

@@ -1,0 +1,89 @@
+"""`lowtide control-plane …`: what operators type, against a running control plane."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner, Result
+
+from contracts.enrolment import split_code
+from contracts.places import Appliance, ApplianceState
+from contracts.reports import ReportAnswer
+from control_plane.cli import app, usual_cluster
+from fill_planner.cli import app as planner
+from tests.control_plane.plane import ORIGIN, Plane, report, title
+
+
+async def typed(plane: Plane, *words: str) -> Result:
+    """The command's outcome; it has an event loop of its own. The control plane's log lines may stand before its words."""
+    token = plane.settings.state_dir / "operator.token"
+    environ = {"LOWTIDE_CONTROL_PLANE_URL": plane.urls["http"], "LOWTIDE_OPERATOR_TOKEN_FILE": str(token)}
+    return await told(app, *words, environ=environ)
+
+
+async def told(what: typer.Typer, *words: str, environ: dict[str, str] | None = None) -> Result:
+    return await asyncio.to_thread(lambda: CliRunner().invoke(what, words, env=environ))
+
+
+def box(box_id: str, site: str, cluster: str) -> Appliance:
+    return Appliance(box_id, site, cluster, ApplianceState.LIVE)
+
+
+def test_an_appliance_joins_the_cluster_of_its_site_unless_there_are_several() -> None:
+    found = [box("a1", "a", "a-main"), box("a2", "a", "a-main"), box("b1", "b", "one"), box("b2", "b", "two")]
+    assert usual_cluster(found, "a3", "a") == "a-main"
+    assert usual_cluster(found, "b2", "b") == "two", "a change of registration keeps it where it is"
+    assert usual_cluster(found, "b3", "b") == "b"
+    assert usual_cluster(found, "c1", "c") == "c"
+
+
+async def test_an_operator_installs_an_appliance_and_retires_it(plane: Plane) -> None:
+    await plane.add_site("a")
+    put = await typed(plane, "appliances", "put", "a1", "--site", "a")
+    assert put.stdout.endswith("appliance a1 at site a, cluster a, is enrolling\n")
+    code = await typed(plane, "codes", "make", "appliance", "a1")
+    assert split_code(code.stdout.splitlines()[-1])
+    overview = await typed(plane, "overview")
+    (line,) = (line for line in overview.stdout.splitlines() if line.split()[:1] == ["a1"])
+    assert line.split()[:4] == ["a1", "a", "enrolling", "–"], line
+    assert "a: nothing served yet" in overview.stdout
+    retired = await typed(plane, "appliances", "state", "a1", "retired", "--reason", "test")
+    assert retired.stdout.endswith("appliance a1 is retired\n")
+    gone = await typed(plane, "appliances", "delete", "a1")
+    assert gone.exit_code == 0
+    assert gone.stdout.endswith("appliance a1 is gone\n")
+
+
+async def test_a_pipe_gets_whole_addresses(plane: Plane) -> None:
+    await plane.add_site("a")
+    caller = await plane.add_box("a1")
+    url = "https://an-appliance-with-a-rather-long-name.cache.an-isp-with-a-long-name.example:8443"
+    await caller.post("/v1/appliance/report", report(peer_url=url, player_urls=(url,)), ReportAnswer)
+    found = await typed(plane, "appliances", "list")
+    assert found.stdout.count(url) == 2
+
+
+async def test_refusals_are_one_line_on_stderr_each(plane: Plane) -> None:
+    refused = await typed(plane, "appliances", "put", "a1", "--site", "nowhere")
+    assert refused.exit_code == 1
+    assert refused.stderr.endswith("answered 422: site_id: there is no site 'nowhere'\n")
+    assert refused.stderr.count("\n") == 1
+
+
+async def test_a_snapshot_of_the_record_is_what_the_planner_explains(plane: Plane, tmp_path: Path) -> None:
+    await plane.add_site("a")
+    caller = await plane.add_box("a1")
+    origin = await plane.service_caller("origin")
+    await origin.put("/v1/origin", ORIGIN)
+    await origin.put("/v1/titles/sea", title("sea"))
+    await caller.post("/v1/appliance/report", report(), ReportAnswer)
+    file = tmp_path / "snapshot.json"
+    saved = await typed(plane, "plan", "snapshot", str(file))
+    assert saved.stdout.endswith(f"{file}: 2 files, 1 appliances, 1 sites\n")
+    offline = await told(planner, "explain", str(file), "--key", "sea/hd/v-360.mp4")
+    made = await typed(plane, "plan", "make")
+    online = await typed(plane, "explain", "/media/sea/hd/v-360.mp4", "--site", "a")
+    assert (offline.exit_code, made.exit_code, online.exit_code) == (0, 0, 0), made.stderr + online.stderr
+    assert online.stdout.splitlines()[0] in offline.stdout
