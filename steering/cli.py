@@ -35,7 +35,9 @@ def run(
 def explain(
     client: Annotated[str, typer.Argument(help="IP address of a player")],
     key: Annotated[str, typer.Argument(help="/media/TITLE/TIER/FILE, or a cache key")],
-    url: Annotated[str, typer.Option(help="base URL of steering")] = "http://127.0.0.1:8090",
+    url: Annotated[
+        str, typer.Option(envvar="LOWTIDE_STEERING_URL", help="base URL of steering")
+    ] = "http://127.0.0.1:8090",
     scheme: Annotated[str, typer.Option(help="http or https")] = "http",
     count: Annotated[int, typer.Option(help="most appliances in the answer")] = 3,
 ) -> None:
