@@ -40,6 +40,7 @@ SETTINGS = {
     # No plan but the one that is asked for: what is not held at first is not filled by a night that begins meanwhile.
     "LOWTIDE_CONTROL_PLANE_PLANS__AT": "",
     "LOWTIDE_ORIGIN_INGEST__IDLE_S": str(UPLOAD_IDLE_S),
+    "LOWTIDE_ORIGIN_ENCODE__AUDIO_CODER": "fast",
 }
 """What the box does not set, for the environment of its processes."""
 
@@ -50,8 +51,8 @@ EBB = SourceTitle("ebb", "Ebb", "It goes.", ("documentary",), 2021)
 BRACK = SourceTitle("brackish", "Brackish", "Neither one nor the other.", ("drama",), 2020)
 FILLED = (SPRING, NEAP)
 COLD = (SLACK, EBB)
-CLIP_S = 20
-LENGTHS_S: Mapping[str, int] = {SPRING.id: 60, NEAP.id: 60, SLACK.id: 40, EBB.id: 40}
+CLIP_S = 12
+LENGTHS_S: Mapping[str, int] = {SPRING.id: 48, NEAP.id: 48, SLACK.id: 36, EBB.id: 36}
 
 
 @dataclass
@@ -209,7 +210,7 @@ def make_sources(folder: Path) -> dict[str, Path]:
 
 
 def _source(folder: Path, title_id: str, number: int) -> Path:
-    """A clip of 20 s, played as often as its length wants."""
+    """A short clip, played as often as its length wants."""
     clip, target = folder / f"{title_id}-clip.mp4", folder / f"{title_id}.mp4"
     picture = f"testsrc2=size=640x360:rate=24:duration={CLIP_S},hue=h={number * 80}"
     tone = f"sine=frequency={300 + 90 * number}:duration={CLIP_S}"
