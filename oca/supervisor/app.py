@@ -150,6 +150,8 @@ class Supervisor:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for worker in self._workers.values():  # started while the others drained: a life without clients so far
+            worker.kill()
         for sock in (*self.media, *self.peers):
             sock.close()
 

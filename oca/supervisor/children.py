@@ -103,6 +103,7 @@ async def start_worker(
     """Exec a worker for a slot. Raises OSError."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
+    process: Process | None = None
     try:
         media_fds = tuple(sock.fileno() for sock in media)
         peers_fds = tuple(sock.fileno() for sock in peers)
@@ -117,6 +118,7 @@ async def start_worker(
         transport, _protocol = await loop.create_connection(lambda: _Control(on_ready), sock=ours)
     except BaseException:
         ours.close()
+        _end_at_once(process)
         raise
     finally:
         theirs.close()
@@ -129,6 +131,8 @@ async def start_keeper(
     """Exec the keeper. Raises OSError."""
     loop = asyncio.get_running_loop()
     reading, writing = os.pipe()
+    pipe = os.fdopen(reading, "rb", buffering=0)
+    process: Process | None = None
     try:
         fd = memfd("lowtide-settings", config.encode(settings))
         try:
@@ -144,10 +148,18 @@ async def start_keeper(
             )
         finally:
             os.close(fd)
+        await loop.connect_read_pipe(lambda: _Control(on_ready), pipe)
     except BaseException:
-        os.close(reading)
+        pipe.close()
+        _end_at_once(process)
         raise
     finally:
         os.close(writing)
-    await loop.connect_read_pipe(lambda: _Control(on_ready), os.fdopen(reading, "rb", buffering=0))
     return Child(process)
+
+
+def _end_at_once(process: Process | None) -> None:
+    """Nobody will hear of a child whose start was broken off: it must not live on alone."""
+    if process is not None and process.returncode is None:
+        with suppress(ProcessLookupError):
+            process.kill()

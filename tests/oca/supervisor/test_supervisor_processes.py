@@ -21,12 +21,13 @@ import pytest
 from chassis.clock import VirtualClock
 from chassis.service import Service
 from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
+from oca.link.counters import Counters
 from oca.link.files import Listening
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
 from oca.store.writer import StoreWriter
 from oca.supervisor.app import CannotRun, Supervisor, compose
-from oca.supervisor.children import Commands
+from oca.supervisor.children import Commands, start_worker
 from oca.supervisor.slots import SlotPhase
 from tests.oca.worker.worker_harness import Keys, Published, publish, put_file, write_keys
 
@@ -343,3 +344,43 @@ async def test_a_task_that_keeps_a_child_does_not_die_in_silence(tmp_path: Path)
     await clock.advance(1.0)
     with pytest.raises(RuntimeError, match="nobody expected this"):
         await watching
+
+
+async def test_a_start_that_is_broken_off_leaves_no_child_alone(tmp_path: Path) -> None:
+    """However far it had come: before the exec, after it, or with the line to it."""
+    command = (sys.executable, "-c", "import time; time.sleep(61)")
+
+    def left() -> list[str]:
+        found = []
+        for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"time.sleep(61)" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
+
+    counters = Counters.create(1)
+    broken_off = 0
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        contextlib.closing(Board.create(BoardShape(1, 1))) as board,
+    ):
+        for turns in range(12):
+            starting = asyncio.ensure_future(
+                start_worker(
+                    command, settings_of(tmp_path), 0, board.fd, counters.fd, [listener], [listener], lambda: None
+                )
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            if starting.cancelled():
+                broken_off += 1
+            else:
+                child = starting.result()
+                child.kill()
+                await child.ended()
+                child.close()
+        await until(lambda: left() == [])
+    assert broken_off >= 2
+    os.close(counters.fd)
