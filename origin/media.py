@@ -1,11 +1,13 @@
 """The media doors: published files by range, for appliances with a certificate and for players with a token.
 
 Laws: a token is checked before anything is looked up, and never logged; only what a title's publication made visible is
-served; when the store gives fewer bytes than the head promised, the connection is broken, never filled up.
+served; when the store gives fewer bytes than the head promised, the connection is broken, never filled up; a client that takes
+nothing for `stall_s` is dropped, so that sleepers cannot hold the last resort's memory.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Protocol
@@ -23,6 +25,7 @@ from origin.objects import MediaObjects, ObjectsError
 from origin.ranges import Answer, answer
 
 IMMUTABLE = "public, max-age=31536000, immutable"
+STALL_S = 60.0
 FindFile = Callable[[str], Awaitable[VisibleFile | None]]
 
 
@@ -53,11 +56,19 @@ class MediaCounts(Protocol):
 class MediaDoor:
     """Handlers of both media listeners."""
 
-    def __init__(self, find: FindFile, objects: MediaObjects, tokens: TokenCheck, counts: MediaCounts) -> None:
+    def __init__(
+        self,
+        find: FindFile,
+        objects: MediaObjects,
+        tokens: TokenCheck,
+        counts: MediaCounts,
+        stall_s: float = STALL_S,
+    ) -> None:
         self._find = find
         self._objects = objects
         self._tokens = tokens
         self._counts = counts
+        self._stall_s = stall_s
 
     async def to_appliance(self, request: web.Request) -> web.StreamResponse:
         """`GET|HEAD /media/TITLE/TIER/FILE` behind a certificate."""
@@ -119,8 +130,14 @@ class MediaDoor:
     ) -> None:
         try:
             async for piece in self._objects.read(file.path, plan.first, plan.length):
-                await response.write(piece)
+                async with asyncio.timeout(self._stall_s):
+                    await response.write(piece)
                 self._counts.sent(caller, len(piece))
+        except TimeoutError as error:
+            get_logger("origin.media").info("client-stalled", path=file.path, after_s=self._stall_s)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the client took nothing") from error
         except ObjectsError as error:
             self._counts.broken(caller)
             get_logger("origin.media").error("answer-broken-off", path=file.path, detail=str(error))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,11 @@ from yarl import URL
 
 from chassis.client import ServiceClient
 from chassis.errors import ServiceError
+from chassis.metrics import Metrics
+from chassis.routes import Routes
+from chassis.service import Listener, Service, Tcp
 from chassis.tls import client_context
+from chassis.web import build_app
 from contracts.catalogue import Title
 from contracts.enrolment import PeerKind
 from contracts.keys import KeySet
@@ -21,6 +26,10 @@ from contracts.problems import ProblemCode
 from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims
 from contracts.urls import with_token
+from origin.app import MEDIA_PATH
+from origin.jobs import VisibleFile
+from origin.media import MediaDoor
+from origin.metrics import MediaMetrics
 from tests.origin.conftest import Footage
 from tests.origin.room import OPERATOR_TOKEN, Room, eventually, running_room
 
@@ -239,3 +248,51 @@ async def test_the_origin_registers_both_its_addresses(published: Published) -> 
         published.room.urls["http"],
         published.room.urls["mtls"],
     )
+
+
+class Endless:
+    """Objects of any length, made of zeros."""
+
+    async def put(self, path: str, file: Path) -> None:
+        raise AssertionError("nothing is stored here")
+
+    async def read(self, path: str, first: int, length: int) -> AsyncIterator[bytes]:
+        for _ in range(length // 65536):
+            yield bytes(65536)
+
+    async def size(self, path: str) -> int | None:
+        return None
+
+    async def remove(self, path: str) -> None:
+        raise AssertionError("nothing is removed here")
+
+
+async def test_a_client_that_takes_nothing_is_dropped() -> None:
+    path, size = "/media/t/sd/v.mp4", 256 << 20
+
+    async def find(_path: str) -> VisibleFile | None:
+        return VisibleFile(path, size, "00" * 32, "video/mp4")
+
+    metrics = Metrics("origin", process=False)
+    counts = MediaMetrics(metrics)
+    door = MediaDoor(find, Endless(), AnyToken(), counts, stall_s=0.2)
+
+    async def compose(service: Service) -> None:
+        routes = Routes("t")
+        routes.raw("GET", "/{token:~[^/]*}" + MEDIA_PATH, door.to_player, summary="media")
+        service.listen(Listener("http", build_app(routes, metrics=metrics), Tcp("127.0.0.1", 0)))
+
+    async with Service("t", compose, grace_s=1).running() as urls:
+        port = int(urls["http"].rpartition(":")[2])
+        sleeper = socket.create_connection(("127.0.0.1", port))
+        sleeper.sendall(f"GET /~t{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        in_flight = metrics.http_in_flight.labels("http")
+        await eventually(lambda: counts.bytes.labels("player")._value.get() > 0)
+        await eventually(lambda: in_flight._value.get() == 0, 5.0)
+        assert counts.bytes.labels("player")._value.get() < size
+        sleeper.close()
+
+
+class AnyToken:
+    async def check(self, token: str, path: str) -> None:
+        """Opens everything."""
