@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from contracts.overview import ApplianceOverview, Overview
 from contracts.places import ApplianceRegistration, ApplianceState, FillWindow, Prefix, Site, StateChange
 from onebox.claims import Claim
-from onebox.layout import Command, Layout, wanted_ports
+from onebox.layout import Command, Layout, fitting, wanted_ports
 from onebox.ports import allocate
 from onebox.processes import ProcessSpec, Running, StartFailed
 from onebox.topology import ApplianceSpec, SiteSpec, Topology
@@ -94,6 +95,7 @@ class OneBox:
         """Registers, enrols and starts appliances; returns when all are live. Raises StartFailed."""
         if not specs:
             return
+        specs = fitting(specs, shutil.disk_usage(self.root).total)
         self._lay_out(specs)
         for spec in specs:
             body = ApplianceRegistration(spec.id, spec.site, f"{spec.site}-main", spec.cache_share)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from onebox.topology import ApplianceSpec, Topology
@@ -229,6 +229,11 @@ def wanted_ports(topology: Topology) -> dict[str, tuple[str, int]]:
     for spec in topology.appliances:
         found |= {f"{spec.id}.{name}": (spec.address, wish(distance)) for name, distance in APPLIANCE_PORTS.items()}
     return found
+
+
+def fitting(specs: Sequence[ApplianceSpec], filesystem_bytes: int) -> list[ApplianceSpec]:
+    """The appliances with quotas that a filesystem of this size can hold: an appliance refuses a larger one."""
+    return [replace(spec, disk_bytes=min(spec.disk_bytes, filesystem_bytes)) for spec in specs]
 
 
 def _rung(text: str, preset: str) -> Settings:

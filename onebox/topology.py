@@ -31,7 +31,9 @@ class ApplianceSpec:
     id: Annotated[str, Doc("Name of the appliance")]
     site: Annotated[str, Doc("The site it stands at")]
     address: Annotated[str, Doc("Loopback address it listens on")]
-    disk_bytes: Annotated[int, Ge(1 << 20), Doc("Quota of its one disk in bytes")] = 20_000_000_000
+    disk_bytes: Annotated[int, Ge(1 << 20), Doc("Quota of its one disk in bytes; at most what the filesystem has")] = (
+        20_000_000_000
+    )
     extent_bytes: Annotated[int, Ge(256 * 1024), Doc("Length of an extent file, a multiple of 262144")] = (
         32 * 1024 * 1024
     )

@@ -18,7 +18,7 @@ from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from control_plane.config import ControlPlaneSettings
 from oca.config import Appliance
 from onebox.app import OneBox
-from onebox.layout import APPLIANCE_PORTS, Command, Layout, wanted_ports
+from onebox.layout import APPLIANCE_PORTS, Command, Layout, fitting, wanted_ports
 from onebox.ports import allocate
 from onebox.topology import Topology, default_sites
 from origin.config import OriginSettings
@@ -118,3 +118,8 @@ class OneBoxThatCounts(OneBox):
         assert isinstance(body, CodeRequest)
         self.codes_for.append(body.name)
         return msgspec.json.encode(CodeAnswer("SECRET.x", 0.0))
+
+
+def test_a_small_machine_gets_quotas_that_its_filesystem_can_hold() -> None:
+    small, large = (replace(Topology().appliances[0], disk_bytes=size) for size in (1_000_000_000, 20_000_000_000))
+    assert [spec.disk_bytes for spec in fitting([small, large], 8_000_000_000)] == [1_000_000_000, 8_000_000_000]
