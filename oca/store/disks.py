@@ -139,10 +139,12 @@ def prepare_disk(
 ) -> DiskDescription:
     """Create the disk where there is none, else check that it fits the settings.
 
-    Idempotent; a creation that was interrupted is started over (the description is written last). Raises NotADisk,
-    FormatTooNew, or OSError from the filesystem (ENOSPC: the index map does not fit).
+    Idempotent; a creation that was interrupted is started over (the description is written last). Raises NotADisk (also for
+    a quota that its filesystem can never hold: a slip of the pen, or a disk that is not mounted), FormatTooNew, or OSError
+    from the filesystem (ENOSPC: the index map does not fit).
     """
     path = settings.path
+    _check_quota(settings)
     if os.path.exists(os.path.join(path, DESCRIPTION)):
         return _checked(path, store)
     if store.extent_bytes % BLOCK_BYTES:
@@ -154,6 +156,20 @@ def prepare_disk(
     description = DiskDescription(FORMAT, str(new_uuid()), store.extent_bytes, BLOCK_BYTES, store.index_map_bytes)
     _write_description(path, description)
     return description
+
+
+def _check_quota(settings: DiskSettings) -> None:
+    """Looks at the filesystem that the folder lies on, or will lie on. Raises NotADisk."""
+    there = os.path.abspath(settings.path)
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    found = os.statvfs(there)
+    size = found.f_blocks * found.f_frsize
+    if 0 < size < settings.quota_bytes:
+        raise NotADisk(
+            f"{settings.path}: quota_bytes {settings.quota_bytes} is more than its whole filesystem has ({size} bytes): "
+            "is the disk mounted? If so, leave some room beside the quota for the index"
+        )
 
 
 def _checked(path: str, store: StoreSettings) -> DiskDescription:

@@ -188,6 +188,13 @@ def test_a_disk_with_other_extents_or_no_description_is_refused_in_words(lab: St
         prepare_disk(DiskSettings(str(lab.root / "odd"), MIB), StoreLab(lab.root, extent_bytes=300_000).settings)
 
 
+def test_a_quota_that_the_filesystem_can_never_hold_is_refused_before_anything_is_made(lab: StoreLab) -> None:
+    folder = lab.root / "not" / "mounted"
+    with pytest.raises(NotADisk, match="is more than its whole filesystem has"):
+        prepare_disk(DiskSettings(str(folder), 1 << 60), lab.settings)
+    assert not folder.parent.exists()
+
+
 def test_the_index_file_has_its_map_size_from_creation_and_can_be_locked(lab: StoreLab) -> None:
     lab.open_writer().close()
     data = lab.disk_path() / "index" / "data.mdb"
