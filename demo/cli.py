@@ -27,7 +27,7 @@ INTERRUPTED = 130
 app = typer.Typer(help="Play the whole story with real processes on this machine.", add_completion=False)
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def demo(
     check: Annotated[bool, typer.Option("--check", help="Assert the story and leave: exit 0 or 1.")] = False,
     state: Annotated[Path, typer.Option(help="Folder for state and footage.")] = Path(".demo"),

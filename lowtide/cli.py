@@ -35,6 +35,21 @@ config_app = typer.Typer(help="Settings: what there is, and whether a file is ri
 app.add_typer(config_app, name="config")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _whole(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is and leave.")
+    ] = False,
+) -> None:
+    """A video-on-demand CDN that anybody can run."""
+
+
 def main() -> None:
     """The entry point of the installed command."""
     app()

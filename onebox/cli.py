@@ -23,7 +23,7 @@ from onebox.topology import Topology
 app = typer.Typer(help="Run the whole system on this machine.", add_completion=False)
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def up(
     config: Annotated[Path | None, typer.Option(help="YAML with the topology.")] = None,
     state: Annotated[Path | None, typer.Option(help="Folder that holds everything; survives a restart.")] = None,

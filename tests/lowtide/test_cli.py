@@ -90,3 +90,14 @@ def test_an_unknown_word_is_refused_with_a_usage_line() -> None:
     done = lowtide("king")
     assert done.returncode == 2
     assert "No such command" in done.stderr
+
+
+@pytest.mark.parametrize("word", ["up", "demo"])
+def test_a_word_too_many_starts_nothing(word: str) -> None:
+    done = lowtide(word, "everything")
+    assert done.returncode == 2
+    assert "everything" in done.stderr
+
+
+def test_the_version_is_told_either_way() -> None:
+    assert lowtide("--version").stdout == lowtide("version").stdout
