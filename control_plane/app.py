@@ -8,6 +8,7 @@ from chassis.auth import SecretGuard, read_or_make_secret
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.logs import get_logger
+from chassis.pages import add_pages
 from chassis.routes import Routes
 from chassis.service import Listener, Service, Tcp
 from chassis.tls import ClientCertificate, server_context
@@ -26,7 +27,6 @@ from control_plane.keys import Keys
 from control_plane.metrics import ControlPlaneMetrics
 from control_plane.operator_api import OperatorApi
 from control_plane.operators import Operators
-from control_plane.page import Page, folder_of
 from control_plane.planning import Planning
 from control_plane.registry import Registry
 from control_plane.reporting import Reporting
@@ -35,6 +35,7 @@ from control_plane.stream import ChangeStream
 
 DATABASE = "control_plane.sqlite"
 OPERATOR_TOKEN = "operator.token"
+CONTENT_SECURITY = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
 async def compose(service: Service, settings: ControlPlaneSettings) -> None:
@@ -59,7 +60,13 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
     OperatorApi(desk, operators, enrolling, reporting, planning).add_to(outside, operator)
-    Page(folder_of(settings.page_dir)).add_to(outside)
+    add_pages(
+        outside,
+        page="operator",
+        folders=("operator", "vendor"),
+        content_security=CONTENT_SECURITY,
+        root=settings.page_dir,
+    )
 
     service.health.add_check("database", desk.database.check)
     http = build_app(outside, metrics=service.metrics, health=service.health, listener="http")

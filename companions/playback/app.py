@@ -10,13 +10,13 @@ from chassis.auth import member_guard
 from chassis.client import ServiceClient
 from chassis.clock import Clock
 from chassis.database import Database
+from chassis.pages import add_pages
 from chassis.service import Listener, Service, Tcp
 from chassis.web import Cors, build_app
 from companions.playback.api import ApiRules, PlaybackApi
 from companions.playback.config import Log, Playback
 from companions.playback.media_keys import KeyRegistration
 from companions.playback.metrics import PlaybackMetrics
-from companions.playback.pages import add_pages, page_folder
 from companions.playback.playlog import LogFile, NoEvents, PlaybackEvents, PlayLog
 from companions.playback.plays import Desk, PlayRules, Plays
 from companions.playback.rankings import Rankings
@@ -26,6 +26,11 @@ from companions.signing import OwnKey, load_or_make
 from contracts.keys import KeyUse
 from contracts.viewing import DemoNetwork, ViewerConfig
 
+CONTENT_SECURITY = (
+    "default-src 'self'; connect-src *; media-src * blob:; img-src * data:; worker-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+"""Media, and the other services, come from anywhere."""
 COUNT_S = 5.0
 SWEEP_S = 3600.0
 
@@ -70,14 +75,15 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
     rules = PlayRules(settings.origin_url, settings.sessions.heartbeat_s, settings.sessions.token_extra_s)
     base_url = partial(_base_url, service, settings, listener)
     api = PlaybackApi(Plays(desk, rules), records, clock, _api_rules(settings, base_url))
+    routes = api.routes(member_guard(auth, clock=clock))
+    add_pages(routes, page="viewer", folders=("viewer", "vendor"), content_security=CONTENT_SECURITY)
     app = build_app(
-        api.routes(member_guard(auth, clock=clock)),
+        routes,
         metrics=service.metrics,
         health=service.health,
         cors=Cors(settings.http.cors_origins),
         listener=listener,
     )
-    add_pages(app, page_folder())
     service.background("playback-streams", partial(_count_streams, records, metrics, clock))
     service.background("playback-sweep", partial(_sweep, records, settings.sessions.keep_s, clock))
     service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))
