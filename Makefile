@@ -37,8 +37,9 @@ test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Ch
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system $(ARGS)
 
-bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60 PLAYBACK=URL
-	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --playback $(or $(PLAYBACK),http://127.0.0.1:8806) --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s
+bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60 PLAYBACK=URL NETWORK=ADDRESS
+	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --playback $(or $(PLAYBACK),http://127.0.0.1:8806) --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s \
+		--only-summary $(if $(NETWORK),--network $(NETWORK))
 
 bench-serve: $(STAMP) ## measure a request's cost beside nginx, Varnish, Traffic Server; QUICK=1: under five minutes; ARGS='…'
 	@$(BIN)/python -m benchmarks.serve $(if $(QUICK),--quick) $(ARGS)
