@@ -60,12 +60,6 @@ class Site(msgspec.Struct, frozen=True):
     is_tier: bool = False
 
 
-class Endpoint(msgspec.Struct, frozen=True):
-    """Where something is dialled: a base URL without a trailing slash."""
-
-    url: str
-
-
 class Appliance(msgspec.Struct, frozen=True):
     """One appliance. `player_urls` are dialled by players, `peer_url` by other appliances over mutual TLS."""
 

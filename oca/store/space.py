@@ -39,10 +39,6 @@ class Space:
     def pinned_limit_bytes(self) -> int:
         return int(self.quota_bytes * (1.0 - self.cache_share))
 
-    @property
-    def evictable_bytes(self) -> int:
-        return self.live_bytes - self.pinned_bytes
-
     def refusal(self, size: int, pinned: bool) -> NoSpaceReason | None:
         """Why `size` more bytes can never fit beside what is pinned now; None when eviction can make room."""
         if pinned and self.pinned_bytes + size > self.pinned_limit_bytes:

@@ -208,10 +208,6 @@ class StoreWriter:
 
     # -- what concerns all disks -----------------------------------------------------------------------------------
 
-    def commit_due(self, now: float) -> int:
-        """Commit every disk whose batch is due; blocks made durable. For keepers with one thread for all."""
-        return sum(disk.commit_batch() for disk in self._live() if disk.batch_due(now))
-
     def pin(self, key: str, plan: str) -> bool:
         """False when nothing of the key is here. Raises NoSpace(PINNED_QUOTA)."""
         return any([disk.pin(key, plan) for disk in self._live()])
