@@ -29,7 +29,16 @@ from chassis.errors import ConfigError
 T = TypeVar("T")
 ENV_PREFIX = "LOWTIDE_"
 NESTING = "__"
-_NOT_SETTINGS = frozenset({"LOWTIDE_LOG"})
+_NOT_SETTINGS = frozenset(
+    {
+        "LOWTIDE_LOG",
+        "LOWTIDE_CONTROL_PLANE_URL",
+        "LOWTIDE_OPERATOR_TOKEN_FILE",
+        "LOWTIDE_ORIGIN_URL",
+        "LOWTIDE_STEERING_URL",
+    }
+)
+"""What commands that ask a running service take from the environment: an operator's shell that has them starts services too."""
 _REQUIRED = "(required)"
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer.main
+from typer.core import TyperGroup
 
+from chassis.command import env_prefix
+from chassis.config import load
+from chassis.errors import ConfigError
 from lowtide.cli import run_room
-from lowtide.rooms import ROOMS, Room
+from lowtide.rooms import ROOMS, SETTINGS, Room
 
 # What `pip install lowtide[oca]` does not bring.
 NOT_ON_AN_APPLIANCE = (
@@ -84,6 +91,36 @@ def test_a_configuration_with_three_mistakes_is_told_in_three_lines(tmp_path: Pa
     assert 'state_dri: is not a setting; did you mean "state_dir"?' in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("  ")]) == 3
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["control_plane.cli", "origin.cli", "steering.cli"])
+def test_what_commands_take_from_the_environment_is_no_wrong_setting(module: str) -> None:
+    command = typer.main.get_command(importlib.import_module(module).app)
+    assert isinstance(command, TyperGroup)
+    taken = {name for option in _options(command) for name in option}
+    assert taken, "these commands ask a service whose address the environment may have"
+    environ = {name: "http://127.0.0.1:1" for name in taken}
+    for settings in SETTINGS:
+        cls = getattr(importlib.import_module(settings.module), settings.cls)
+        assert [line for line in problems(cls, env_prefix(settings.name), environ) if "LOWTIDE_" in line] == []
+
+
+def problems(cls: type[object], prefix: str, environ: dict[str, str]) -> tuple[str, ...]:
+    try:
+        load(cls, None, env_prefix=prefix, environ=environ)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+def _options(group: TyperGroup) -> Iterator[list[str]]:
+    """The environment variables of every option below a command."""
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from _options(command)
+        for parameter in command.params:
+            if parameter.envvar:
+                yield [parameter.envvar] if isinstance(parameter.envvar, str) else list(parameter.envvar)
 
 
 def test_an_unknown_word_is_refused_with_a_usage_line() -> None:
