@@ -20,7 +20,10 @@ class PlayRequest(msgspec.Struct, frozen=True):
 
 
 class PlayAnswer(msgspec.Struct, frozen=True):
-    """Manifest URLs are absolute and need no header: they carry the session's secret. Positions and durations in seconds."""
+    """Manifest URLs are absolute and need no header: they carry the session's secret. Positions and durations in seconds.
+
+    `expires_at` is when the media token of a manifest fetched now ends; `expires_in_s` says it to clients whose clock is wrong.
+    """
 
     session_id: str
     dash_url: str
@@ -30,6 +33,17 @@ class PlayAnswer(msgspec.Struct, frozen=True):
     heartbeat_url: str
     heartbeat_interval_s: float
     expires_at: float
+    expires_in_s: float = 0.0
+    renew_url: str = ""
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """`POST renew_url` with the member's access token: a media token that may take the place of the earlier one in every
+    media address of the session, which lives on from now."""
+
+    token: str
+    expires_at: float
+    expires_in_s: float
 
 
 class PlayEvent(Enum):

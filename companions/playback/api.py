@@ -20,7 +20,7 @@ from companions.playback.plays import Plays
 from companions.playback.records import Records
 from contracts.members import AccessClaims
 from contracts.problems import ProblemCode
-from contracts.viewing import BeatAnswer, PlayAnswer, PlayBeat, PlayRequest, Popular, Positions, ViewerConfig
+from contracts.viewing import BeatAnswer, PlayAnswer, PlayBeat, PlayRequest, Popular, Positions, Renewal, ViewerConfig
 
 MAX_DEVICE_CHARS = 128
 MAX_SMALL_BODY_BYTES = 16 * 1024
@@ -69,6 +69,7 @@ class PlaybackApi:
             for method in ("GET", "HEAD"):
                 made.raw(method, path, handler, summary="The session's manifest", content_type=kind)
         made.post("/v1/play/{secret}/beat", self.beat, summary="Where the player is", max_body_bytes=small)
+        made.post("/v1/play/{secret}/renew", self.renew, summary="A fresh media token for a session", guard=member)
         made.delete("/v1/play/{secret}", self.end, summary="End a session")
         made.get("/v1/profiles/{profile_id}/positions", self.positions, summary="How far a profile got", guard=member)
         made.get("/v1/popular", self.popular, summary="Titles played most in a region, fading with time")
@@ -91,6 +92,9 @@ class PlaybackApi:
     async def hls(self, request: web.Request) -> web.Response:
         text = await self._plays.hls(request.match_info["secret"])
         return _text(text, master_m3u8.CONTENT_TYPE)
+
+    async def renew(self, call: Call[None]) -> Answer[Renewal]:
+        return Answer(await self._plays.renew(call.who(AccessClaims), call.path["secret"]), headers=_NO_STORE)
 
     async def beat(self, call: Call[PlayBeat]) -> BeatAnswer:
         return await self._plays.beat(call.path["secret"], call.body)

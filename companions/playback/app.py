@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from chassis.auth import member_guard
@@ -44,7 +44,7 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
     service.health.add_check("playback-database", database.check)
     limits = Limits(settings.sessions.ttl_s, settings.popularity.half_life_s, settings.popularity.repeat_s)
     records = Records(database, limits)
-    _register_key(service, settings, key, metrics)
+    _register_key(service, settings, key, metrics, records)
     asking = settings.asking
     auth = await service.enter(ServiceClient(settings.auth_url, clock=clock))
     catalog = ServiceClient(settings.catalog_url, timeout_s=asking.catalog_timeout_s, clock=clock)
@@ -72,7 +72,12 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
         clock=clock,
         metrics=metrics,
     )
-    rules = PlayRules(settings.origin_url, settings.sessions.heartbeat_s, settings.sessions.token_extra_s)
+    rules = PlayRules(
+        origin_url=settings.origin_url,
+        heartbeat_s=settings.sessions.heartbeat_s,
+        token_extra_s=settings.sessions.token_extra_s,
+        token_s=settings.sessions.token_s,
+    )
     base_url = partial(_base_url, service, settings, listener)
     api = PlaybackApi(Plays(desk, rules), records, clock, _api_rules(settings, base_url))
     routes = api.routes(member_guard(auth, clock=clock))
@@ -89,11 +94,17 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
     service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))
 
 
-def _register_key(service: Service, settings: Playback, key: OwnKey, metrics: PlaybackMetrics) -> None:
+def _register_key(
+    service: Service, settings: Playback, key: OwnKey, metrics: PlaybackMetrics, records: Records
+) -> None:
     if not settings.control_plane.url:
         return
     note = settings.key_file.with_name(settings.key_file.name + ".accepted")
-    registration = KeyRegistration(settings.control_plane, key, note, metrics.key_registered, service.clock)
+
+    async def revoke(sessions: Collection[str]) -> None:
+        await records.revoke(sessions, service.clock.wall_s())
+
+    registration = KeyRegistration(settings.control_plane, key, note, metrics.key_registered, revoke, service.clock)
     service.health.add_check("playback-media-key", registration.check)
     service.background("playback-media-key", registration.run)
 

@@ -61,7 +61,16 @@ class Demo:
 class Sessions:
     heartbeat_s: Annotated[float, Gt(0), Doc("How often players say where they are")] = 10.0
     ttl_s: Annotated[float, Gt(0), Doc("A session without a heartbeat for so long counts as no stream")] = 30.0
-    token_extra_s: Annotated[float, Gt(0), Doc("How long media tokens are good beyond the title's duration")] = 43200.0
+    token_extra_s: Annotated[
+        float,
+        Gt(0),
+        Doc("How long a session and its media tokens are good beyond the title's duration, from play or renewal"),
+    ] = 43200.0
+    token_s: Annotated[
+        float,
+        Ge(0),
+        Doc("How long one media token is good at most, so that players renew it; 0: as long as its session"),
+    ] = 0.0
     keep_s: Annotated[float, Gt(0), Doc("How long ended sessions stay in the database")] = 86400.0
 
     def __post_init__(self) -> None:

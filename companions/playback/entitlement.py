@@ -60,6 +60,15 @@ def playable(details: TitleDetails, plan: MemberPlan) -> tuple[Rendition, ...] |
     )
 
 
+def renewal_plan_refusal(tiers: Sequence[str], plan: MemberPlan) -> Refusal | None:
+    """`tiers` are those of the session, which its manifest shows; a plan that has less since then needs a new play."""
+    if set(tiers) <= set(plan.tiers):
+        return None
+    return Refusal(
+        ProblemCode.NOT_ENTITLED, f"the plan {plan.word} does not include all that this session plays; play it anew"
+    )
+
+
 def stream_refusal(plan: MemberPlan, running: Sequence[Stream], device_id: str, now: float) -> Refusal | None:
     """`running` are the account's live sessions. A device that starts again takes its own place."""
     others = [stream for stream in running if stream.device_id != device_id]

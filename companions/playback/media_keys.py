@@ -1,4 +1,5 @@
-"""Making playback's media key known: enrol, then `PUT /v1/keys/KID` until the control plane has it, and look again.
+"""Making playback's media key known: enrol, then `PUT /v1/keys/KID` until the control plane has it, and look again; what
+the key set says of revoked sessions is handed on.
 
 Laws: serving never waits for this; a key that was accepted once (noted beside it) makes the service ready again after a
 restart, whether the control plane is there or not.
@@ -6,6 +7,7 @@ restart, whether the control plane is there or not.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from prometheus_client import Gauge
@@ -23,16 +25,21 @@ from contracts.enrolment import PeerKind
 from contracts.keys import KeySet, KeyUse
 
 _LOG = get_logger("companions.playback")
+Revoke = Callable[[Collection[str]], Awaitable[None]]
 
 
 class KeyRegistration:
-    """Run `run()` in the background."""
+    """Run `run()` in the background. `revoke(ids)` is told of sessions that the key set names and did not name before."""
 
-    def __init__(self, settings: ControlPlane, key: OwnKey, note: Path, gauge: Gauge, clock: Clock) -> None:
+    def __init__(
+        self, settings: ControlPlane, key: OwnKey, note: Path, gauge: Gauge, revoke: Revoke, clock: Clock
+    ) -> None:
         self._settings = settings
         self._key = key
         self._note = note
         self._gauge = gauge
+        self._revoke = revoke
+        self._revoked: frozenset[str] = frozenset()
         self._clock = clock
         self._accepted = note.exists() and note.read_text(encoding="ascii").strip() == key.kid
         gauge.set(int(self._accepted))
@@ -69,7 +76,14 @@ class KeyRegistration:
                     await control_plane.put(f"/v1/keys/{self._key.kid}", self._key.public, KeySet)
                     _LOG.info("media-key-registered", kid=self._key.kid)
                 self._accept()
+                await self._hand_on(frozenset(known.revoked_sessions))
                 await self._clock.sleep(settings.check_s)
+
+    async def _hand_on(self, revoked: frozenset[str]) -> None:
+        new = revoked - self._revoked
+        if new:
+            await self._revoke(new)
+        self._revoked = revoked
 
     def _accept(self) -> None:
         self._gauge.set(1)

@@ -40,6 +40,11 @@ class PlaybackMetrics:
         self.beats = metrics.counter(
             "lowtide_playback_beats_total", "Heartbeats of players, by answer: go-on, or why to stop", ("answer",)
         )
+        self.renewals = metrics.counter(
+            "lowtide_playback_renewals_total",
+            "Renewals of media tokens, by outcome: renewed, or the problem's code",
+            ("outcome",),
+        )
         self.streams = metrics.gauge("lowtide_playback_streams", "Live streams, counted every few seconds")
         self.key_registered = metrics.gauge(
             "lowtide_playback_key_registered", "1 when the control plane knows this service's media key, else 0"

@@ -15,7 +15,14 @@ import msgspec
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from companions.playback import manifest_mpd, master_m3u8
-from companions.playback.entitlement import Refusal, plan_of, playable, profile_refusal, title_refusal
+from companions.playback.entitlement import (
+    Refusal,
+    plan_of,
+    playable,
+    profile_refusal,
+    renewal_plan_refusal,
+    title_refusal,
+)
 from companions.playback.manifest_mpd import Sheet
 from companions.playback.metrics import PlaybackMetrics
 from companions.playback.pathways import Route, first_site, routes
@@ -30,11 +37,12 @@ from contracts.members import AccessClaims
 from contracts.problems import ProblemCode
 from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims
-from contracts.viewing import BeatAnswer, PlayAnswer, PlayBeat, PlayRequest
+from contracts.viewing import BeatAnswer, PlayAnswer, PlayBeat, PlayRequest, Renewal
 
 ISSUER = "lowtide-playback"
 STARTED = "started"
 GO_ON = "go-on"
+RENEWED = "renewed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class PlayRules:
     origin_url: str
     heartbeat_s: float
     token_extra_s: float
+    token_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,16 @@ class Plays:
 
     async def hls(self, secret: str) -> str:
         return master_m3u8.render(await self._sheet(secret))
+
+    async def renew(self, claims: AccessClaims, secret: str) -> Renewal:
+        """A fresh media token for a session of the member, which lives on. Raises ProblemError with the reason."""
+        try:
+            renewal = await self._renew(claims, secret)
+        except ProblemError as error:
+            self._desk.metrics.renewals.labels(error.code.code).inc()
+            raise
+        self._desk.metrics.renewals.labels(RENEWED).inc()
+        return renewal
 
     async def beat(self, secret: str, beat: PlayBeat) -> BeatAnswer:
         """Raises ProblemError NOT_FOUND for a session that never was."""
@@ -131,7 +150,25 @@ class Plays:
         self._say(PlaybackEventKind.STARTED, session, ranked.source.value)
         return self._answer(session, opened, f"{base_url}/v1/play/{secret}")
 
+    async def _renew(self, claims: AccessClaims, secret: str) -> Renewal:
+        session = await self._desk.records.session(secret)
+        if session is None or session.account_id != claims.sub:
+            raise _no_session()
+        _refuse(profile_refusal(claims, session.profile_id))
+        _refuse(renewal_plan_refusal(session.tiers, plan_of(claims)))
+        details = await self._desk.titles.details(session.title_id, claims.region)
+        now = self._desk.clock.wall_s()
+        _refuse(title_refusal(details, claims.region, now))
+        renewed = await self._desk.records.renew(secret, now, now + session.duration_s + self._rules.token_extra_s)
+        if renewed is None:
+            raise _no_session()
+        if renewed.refusal:
+            raise _over(renewed.refusal)
+        token, expires_at = self._signed(renewed.session, now)
+        return Renewal(token, expires_at, expires_at - now)
+
     def _answer(self, session: Session, opened: Opened, address: str) -> PlayAnswer:
+        expires_at = session.token_expires_at(session.started_at, self._rules.token_s)
         return PlayAnswer(
             session_id=session.id,
             dash_url=f"{address}/manifest.mpd",
@@ -140,26 +177,33 @@ class Plays:
             duration_s=session.duration_s,
             heartbeat_url=f"{address}/beat",
             heartbeat_interval_s=self._rules.heartbeat_s,
-            expires_at=session.expires_at,
+            expires_at=expires_at,
+            expires_in_s=expires_at - session.started_at,
+            renew_url=f"{address}/renew",
         )
 
     async def _sheet(self, secret: str) -> Sheet:
         session = await self._desk.records.session(secret)
         if session is None:
             raise _no_session()
-        over = session.over(self._desk.clock.wall_s())
+        now = self._desk.clock.wall_s()
+        over = session.over(now)
         if over:
-            raise ProblemError(ProblemCode.NOT_FOUND, f"the session is over: {over}")
+            raise _over(over)
+        token, _expires_at = self._signed(session, now)
+        return Sheet(session.duration_s, session.routes, token)
+
+    def _signed(self, session: Session, now: float) -> tuple[str, float]:
+        """A media token for the session, and when it ends."""
         claims = MediaClaims(
             issuer=ISSUER,
             session=session.id,
             prefix=f"/media/{session.title_id}/",
             tiers=session.tiers,
-            expires_at=session.expires_at,
-            issued_at=session.started_at,
+            expires_at=session.token_expires_at(now, self._rules.token_s),
+            issued_at=now,
         )
-        token = jwt.sign(claims, self._desk.key.private, self._desk.key.kid)
-        return Sheet(session.duration_s, session.routes, token)
+        return jwt.sign(claims, self._desk.key.private, self._desk.key.kid), claims.expires_at
 
     def _say(self, kind: PlaybackEventKind, session: Session, reason: str = "", beat: PlayBeat | None = None) -> None:
         event = PlaybackEvent(
@@ -216,3 +260,7 @@ def _problem(refusal: Refusal) -> ProblemError:
 
 def _no_session() -> ProblemError:
     return ProblemError(ProblemCode.NOT_FOUND, "there is no such session")
+
+
+def _over(why: str) -> ProblemError:
+    return ProblemError(ProblemCode.NOT_FOUND, f"the session is over: {why}")

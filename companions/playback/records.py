@@ -7,7 +7,7 @@ moment do not both get the last stream.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -32,7 +32,7 @@ from chassis.database import Database
 from companions.playback.entitlement import Refusal, Stream, stream_refusal
 from companions.playback.popularity import Decayed, played, ranked
 from companions.playback.positions import clamped, is_finished, resume_at
-from companions.playback.sessions import EndReason, Session, beat_refusal
+from companions.playback.sessions import EndReason, Session, beat_refusal, renewal_refusal
 from contracts.members import MemberPlan
 from contracts.viewing import PlayBeat, PlayEvent, Position, TitleCount
 
@@ -94,6 +94,14 @@ class Beaten:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """A session as it lives on; `refusal` says why it does not (empty: it does)."""
+
+    session: Session
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     ttl_s: float
     half_life_s: float
@@ -145,6 +153,26 @@ class Records:
                 await _end(session, found.id, now, EndReason.STOPPED)
                 return Beaten(found, EndReason.STOPPED.value)
             return Beaten(found, "")
+
+    async def renew(self, secret: str, now: float, expires_at: float) -> Renewed | None:
+        """Lets a session live on from now. None when there is no such session."""
+        async with self._database.write() as session:
+            found = await _session(session, secret)
+            if found is None:
+                return None
+            running = await self._running(session, found.account_id, now)
+            refusal = renewal_refusal(found, running, self._limits.ttl_s, now)
+            if refusal:
+                return Renewed(found, refusal)
+            values = {"seen_at": now, "expires_at": max(expires_at, found.expires_at)}
+            await session.execute(update(SESSIONS).where(SESSIONS.c.id == found.id).values(values))
+            return Renewed(msgspec.structs.replace(found, **values), "")
+
+    async def revoke(self, session_ids: Collection[str], now: float) -> None:
+        """Ends those of the sessions that are not over."""
+        here = SESSIONS.c.id.in_(session_ids) & SESSIONS.c.ended_at.is_(None)
+        async with self._database.write() as session:
+            await session.execute(update(SESSIONS).where(here).values(ended_at=now, end_reason=EndReason.REVOKED.value))
 
     async def end(self, secret: str, now: float) -> Session | None:
         """Ends a session; None when there is none, or when it had ended already."""
@@ -237,13 +265,14 @@ def _row(new: Session, secret: str) -> dict[str, object]:
 
 async def _session(session: AsyncSession, secret: str) -> Session | None:
     """The document as it was opened, with what changed since."""
-    columns = (SESSIONS.c.document, SESSIONS.c.seen_at, SESSIONS.c.ended_at, SESSIONS.c.end_reason)
+    changing = (SESSIONS.c.seen_at, SESSIONS.c.expires_at, SESSIONS.c.ended_at, SESSIONS.c.end_reason)
+    columns = (SESSIONS.c.document, *changing)
     wanted = select(*columns).where(SESSIONS.c.secret_digest == secret_digest(secret))
     row = (await session.execute(wanted)).first()
     if row is None:
         return None
     opened = msgspec.json.decode(row[0], type=Session)
-    return msgspec.structs.replace(opened, seen_at=row[1], ended_at=row[2], end_reason=row[3])
+    return msgspec.structs.replace(opened, seen_at=row[1], expires_at=row[2], ended_at=row[3], end_reason=row[4])
 
 
 async def _position(session: AsyncSession, profile_id: str, title_id: str) -> Position | None:

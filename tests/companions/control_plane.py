@@ -24,6 +24,7 @@ class FakeControlPlane:
     folder: Path
     keys: dict[str, PublicKey] = field(default_factory=dict)
     registered_by: list[PeerIdentity] = field(default_factory=list)
+    revoked: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._ca_key = certificates.make_key()
@@ -53,7 +54,7 @@ class FakeControlPlane:
         return EnrolAnswer(PeerKind.SERVICE, "playback", pem, self._ca)
 
     async def give_keys(self, call: Call[None]) -> KeySet:
-        return KeySet(len(self.keys), tuple(self.keys.values()))
+        return KeySet(len(self.keys), tuple(self.keys.values()), self.revoked)
 
     async def put_key(self, call: Call[PublicKey]) -> KeySet:
         self.keys[call.path["kid"]] = call.body

@@ -22,15 +22,15 @@ from companions.auth.config import Argon2, Auth, Guessing
 from companions.catalog.config import Catalog
 from companions.config import Companions
 from companions.launching import companions_service
-from companions.playback.config import Asking, Demo, DemoPlace, Log, Playback, Popularity, Public
+from companions.playback.config import Asking, Demo, DemoPlace, Log, Playback, Popularity, Public, Sessions
 from companions.recommendation.config import Recommendation
 from companions.settings import Http
 from contracts.catalogue import FileKind, Licence, PublishedFile, Rendition, Segment, Title, TitleFacts
 from contracts.digests import DigestBuilder
-from contracts.members import Account, SignUp, Tokens
+from contracts.members import Account, Refresh, SignUp, Tokens
 from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.urls import MEDIA_SERVICE, cache_key
-from contracts.viewing import PlayAnswer, PlayBeat, PlayEvent, PlayRequest
+from contracts.viewing import PlayAnswer, PlayBeat, PlayEvent, PlayRequest, Renewal
 from contracts.world import Choice, GroupRanking, Ranking, RankRequest, Why
 
 T = TypeVar("T")
@@ -138,6 +138,7 @@ class Lab:
         )
         self.catalog_settings = Catalog(folder / "catalog.sqlite", folder / "publisher.secret", page_titles=3)
         self.demo = Demo(allow_demo_network=True, networks=(DemoPlace("Harbour", "127.1.9.50"),))
+        self.sessions = Sessions()
         self.asking = Asking(steering_timeout_s=0.3, catalog_timeout_s=0.3)
 
     def url(self, name: str) -> str:
@@ -161,6 +162,7 @@ class Lab:
             steering_url=self.url("steering"),
             origin_url=ORIGIN_URL,
             public=Public(recommendation_url=f"http://127.0.0.1:{self.recommendation_port}", regions=("DE", "NO")),
+            sessions=self.sessions,
             asking=self.asking,
             popularity=Popularity(half_life_s=HALF_LIFE_S, repeat_s=60.0),
             log=Log(self.folder / "log" / "playback.log"),
@@ -228,6 +230,18 @@ class Member:
 
     async def play(self, title_id: str, device_id: str = "tv", **more: str) -> PlayAnswer:
         return (await self.press_play(title_id, device_id, **more)).as_(PlayAnswer)
+
+    async def press_renew(self, play: PlayAnswer) -> Heard:
+        return await self.lab.http.call("POST", play.renew_url, bearer=self.tokens.access_token)
+
+    async def renew(self, play: PlayAnswer) -> Renewal:
+        return (await self.press_renew(play)).as_(Renewal)
+
+    async def log_in_again(self) -> Member:
+        """The same member with tokens made now: access tokens are good for five minutes only."""
+        body = Refresh(self.tokens.refresh_token)
+        heard = await self.lab.http.call("POST", self.lab.url("auth") + "/v1/sessions/refresh", body)
+        return replace(self, tokens=heard.as_(Tokens))
 
     async def beat(self, play: PlayAnswer, position_s: float, event: PlayEvent = PlayEvent.BEAT) -> Heard:
         return await self.lab.http.call("POST", play.heartbeat_url, PlayBeat(event, position_s))

@@ -12,7 +12,7 @@ from companions.auth.refreshing import RefreshRecord, RefreshVerdict, judge
 from companions.bounded import Bounded
 from companions.catalog.titles import details_of
 from companions.clients import client_address
-from companions.playback.entitlement import Refusal, Stream, playable, stream_refusal
+from companions.playback.entitlement import Refusal, Stream, playable, renewal_plan_refusal, stream_refusal
 from companions.playback.popularity import Decayed, played, ranked, value_at
 from companions.playback.positions import clamped, is_finished, resume_at
 from companions.playback.sessions import Session, beat_refusal
@@ -59,6 +59,15 @@ def test_a_plan_keeps_the_renditions_of_its_tiers() -> None:
         kept = playable(details, plan)
         assert not isinstance(kept, Refusal)
         assert [rendition.id for rendition in kept] == wanted
+
+
+def test_a_session_is_renewed_only_while_the_plan_includes_all_that_its_manifest_shows() -> None:
+    tiers = MemberPlan.STANDARD.tiers
+    assert renewal_plan_refusal(tiers, MemberPlan.PREMIUM) is None
+    assert renewal_plan_refusal(tiers, MemberPlan.STANDARD) is None
+    refusal = renewal_plan_refusal(tiers, MemberPlan.BASIC)
+    assert refusal is not None
+    assert refusal.code is ProblemCode.NOT_ENTITLED
 
 
 def test_a_title_without_a_picture_in_the_plan_is_refused() -> None:
