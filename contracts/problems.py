@@ -40,6 +40,16 @@ class ProblemCode(Enum):
     MEDIA_TOKEN_NOT_YET = ("media-token-not-yet", 403, "The media token is not valid yet")
     MEDIA_TOKEN_SCOPE = ("media-token-scope", 403, "The media token does not cover this address")
     MEDIA_TOKEN_REVOKED = ("media-token-revoked", 403, "The session of this media token was revoked")
+    MEDIA_TOKEN_UNENFORCED = (
+        "media-token-unenforced",
+        403,
+        "The media token restricts something that is not enforced here",
+    )
+    MEDIA_TOKEN_OFFLINE = (
+        "media-token-offline",
+        403,
+        "This appliance has been without its control plane for too long to take this media token",
+    )
     KEY_UNKNOWN = ("key-unknown", 403, "The media token names a key that is not known here")
     NOT_FOUND = ("not-found", 404, "There is nothing at this address")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not allowed here")

@@ -15,8 +15,8 @@ import msgspec
 from chassis.clock import Clock
 from chassis.logs import get_logger
 from contracts.keys import KeySet, KeyUse, PublicKey
-from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
+from contracts.tokens.media import verify
 
 REMEMBERED = 4096
 ASK_AGAIN_S = 1.0
@@ -97,7 +97,7 @@ class PlayerTokens:
         if known is not None and known[0] == self._keys.generation:
             self._verified.move_to_end(token)
             return known[1]
-        claims = jwt.verify(token, self._keys.media)
+        claims = verify(token, self._keys.media)
         self._verified[token] = (self._keys.generation, claims)
         while len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)

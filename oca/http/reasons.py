@@ -33,10 +33,12 @@ class Outcome(Enum):
     TOKEN_ALGORITHM = ("token-algorithm", ProblemCode.MEDIA_TOKEN_INVALID)
     TOKEN_SIGNATURE = ("token-signature", ProblemCode.MEDIA_TOKEN_INVALID)
     TOKEN_KEY_UNKNOWN = ("token-key-unknown", ProblemCode.KEY_UNKNOWN)
+    TOKEN_UNENFORCED = ("token-unenforced", ProblemCode.MEDIA_TOKEN_UNENFORCED)
     TOKEN_EXPIRED = ("token-expired", ProblemCode.MEDIA_TOKEN_EXPIRED)
     TOKEN_NOT_YET = ("token-not-yet", ProblemCode.MEDIA_TOKEN_NOT_YET)
     TOKEN_SCOPE = ("token-scope", ProblemCode.MEDIA_TOKEN_SCOPE)
     TOKEN_REVOKED = ("token-revoked", ProblemCode.MEDIA_TOKEN_REVOKED)
+    TOKEN_OFFLINE = ("token-offline", ProblemCode.MEDIA_TOKEN_OFFLINE)
     NOT_HELD = ("not-held", ProblemCode.NOT_HELD)
     """A peer asked; a peer never fetches for a peer."""
     LOOP = ("loop", ProblemCode.LOOP_DETECTED)
@@ -100,8 +102,10 @@ OF_TOKEN: dict[TokenRefusal, Outcome] = {
     TokenRefusal.ALGORITHM: Outcome.TOKEN_ALGORITHM,
     TokenRefusal.SIGNATURE: Outcome.TOKEN_SIGNATURE,
     TokenRefusal.KEY_UNKNOWN: Outcome.TOKEN_KEY_UNKNOWN,
+    TokenRefusal.UNENFORCED: Outcome.TOKEN_UNENFORCED,
     TokenRefusal.EXPIRED: Outcome.TOKEN_EXPIRED,
     TokenRefusal.NOT_YET: Outcome.TOKEN_NOT_YET,
     TokenRefusal.SCOPE: Outcome.TOKEN_SCOPE,
     TokenRefusal.REVOKED: Outcome.TOKEN_REVOKED,
+    TokenRefusal.OFFLINE: Outcome.TOKEN_OFFLINE,
 }

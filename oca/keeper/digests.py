@@ -17,13 +17,13 @@ from pathlib import Path
 import msgspec
 from joserfc import jws
 from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
 
 from chassis.clock import Clock
 from chassis.errors import ServiceError
 from chassis.logs import get_logger
 from contracts.digests import DIGEST_BYTES, FileDigests, SignedDigests, block_count
 from contracts.keys import KeySet, KeyUse, PublicKey
-from contracts.tokens.jwt import public_key
 from oca.keeper.connection import ControlPlane
 from oca.keeper.errors import BadDigestList, FetchFailed, NotConnected
 from oca.keeper.state import write_atomically
@@ -47,7 +47,7 @@ def verified(signed: SignedDigests, key: str, keys: Mapping[str, PublicKey]) -> 
     if known is None or known.alg != ALGORITHM or header.get("alg") != ALGORITHM:
         raise BadDigestList(f"the digest list of {key} is signed with an unknown key ({header.get('kid')!r})")
     try:
-        payload = jws.deserialize_compact(signed.jws, public_key(known), algorithms=[ALGORITHM]).payload
+        payload = jws.deserialize_compact(signed.jws, ECKey.import_key(dict(known.jwk)), algorithms=[ALGORITHM]).payload
         found = msgspec.json.decode(payload, type=FileDigests)
     except (JoseError, ValueError, msgspec.MsgspecError) as error:
         raise BadDigestList(f"the digest list of {key} does not verify: {error}") from error

@@ -19,7 +19,7 @@ from typing import cast
 import msgspec
 
 from contracts.places import ApplianceState
-from contracts.tokens.jwt import verify
+from contracts.tokens.media import verify
 from oca.http.cors import Cors
 from oca.http.request import Limits
 from oca.link.counters import Count, Counters

@@ -18,7 +18,7 @@ Verify = Callable[[str, dict[str, PublicKey]], MediaClaims]
 
 
 class Tokens:
-    """`verify` is `contracts.tokens.jwt.verify`; `counted(remembered)` is told of each token that passed its signature."""
+    """`verify` is `contracts.tokens.media.verify`; `counted(remembered)` is told of each token that passed its signature."""
 
     def __init__(self, path: str, verify: Verify, counted: Callable[[bool], None], limit: int = MAX_REMEMBERED) -> None:
         self._path = path
