@@ -35,3 +35,7 @@ class KeySet(msgspec.Struct, frozen=True):
 
     def of(self, use: KeyUse) -> dict[str, PublicKey]:
         return {key.kid: key for key in self.keys if key.use is use}
+
+    def live(self, use: KeyUse, now: float) -> dict[str, PublicKey]:
+        """Those that have not ended at `now`."""
+        return {kid: key for kid, key in self.of(use).items() if key.not_after is None or now <= key.not_after}

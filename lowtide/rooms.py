@@ -68,6 +68,7 @@ ROOMS = (
         "Plans by hand: forecast, placement, fill schedule.",
         (SettingsOf("fill-planner", "fill_planner.config", "PlannerSettings"),),
     ),
+    Room("token", "lowtide.tokens", "", "Signs media tokens and says what one says."),
     Room(
         "up",
         "onebox.cli",

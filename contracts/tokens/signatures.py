@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -29,9 +30,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from contracts.keys import PublicKey
+from contracts.keys import KeyUse, PublicKey
 from contracts.tokens.claims import TokenRefusal, TokenRefused
-from contracts.tokens.text import from_base64url
+from contracts.tokens.text import from_base64url, to_base64url
 
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey, OKPKey
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 ALGORITHMS = ("ES256", "EdDSA", "Ed25519")
 """`Ed25519` is the name that RFC 9864 gives to what `EdDSA` means here."""
 SIGNATURE_BYTES = 64
+NAME_CHARS = 16
 _HALF = SIGNATURE_BYTES // 2
 _LOADED_KEYS = 64
 
@@ -109,6 +111,23 @@ def read_private(data: bytes) -> Private:
     if isinstance(found, EllipticCurvePrivateKey | Ed25519PrivateKey):
         return private_part(found)
     raise ValueError("is no private key on P-256 or Ed25519")
+
+
+def published(key: Private, kid: str, use: KeyUse, alg: str) -> PublicKey:
+    """What may be known of a private key."""
+    public = key.public_key()
+    if isinstance(public, EllipticCurvePublicKey):
+        numbers = public.public_numbers()
+        x, y = (to_base64url(part.to_bytes(_HALF, "big")) for part in (numbers.x, numbers.y))
+        return PublicKey(kid, use, alg, {"kty": "EC", "crv": "P-256", "x": x, "y": y})
+    return PublicKey(kid, use, alg, {"kty": "OKP", "crv": "Ed25519", "x": to_base64url(public.public_bytes_raw())})
+
+
+def name_of(key: Private) -> str:
+    """The `kid` that services give to a media key of theirs: the beginning of its thumbprint (RFC 7638)."""
+    jwk = published(key, "", KeyUse.MEDIA, "").jwk
+    thumbprint = sha256(msgspec.json.encode(jwk, order="sorted")).digest()
+    return f"{KeyUse.MEDIA.value}-{to_base64url(thumbprint)[:NAME_CHARS]}"
 
 
 def algorithms_of(key: Private) -> tuple[str, ...]:

@@ -54,9 +54,7 @@ class Tokens:
     def poll(self, now: float) -> str:
         """Load the file when it has changed and drop keys that have ended. A sentence for the log, or empty."""
         sentence = self._load()
-        live = {
-            kid: key for kid, key in self._set.of(KeyUse.MEDIA).items() if key.not_after is None or now <= key.not_after
-        }
+        live = self._set.live(KeyUse.MEDIA, now)
         if live.keys() != self._keys.keys() or sentence:
             self._keys = live
             self._known.clear()  # what an ended key has signed opens nothing any more

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "player": ("contracts", "player"),
     "demo": ("contracts", "chassis", "onebox", "player", "demo"),
     "lowtide": ("chassis", "lowtide"),
+    "lowtide.tokens": ("contracts", "lowtide"),
     "web": ("web",),
 }
 COMPANIONS = sorted(path.name for path in (ROOT / "companions").iterdir() if (path / "__init__.py").exists())
