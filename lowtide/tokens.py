@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn, TypeVar
 
 import typer
 
-if TYPE_CHECKING:
-    from contracts.keys import KeySet
-    from contracts.tokens.signatures import Private
-
+T = TypeVar("T")
 USUAL_VALID_S = 12 * 3600.0
 
 app = typer.Typer(
@@ -49,13 +47,13 @@ def sign_command(
     """Sign a media token and print it."""
     from contracts.tokens.claims import MediaClaims, TokenRefused
     from contracts.tokens.media import TokenFormat, codec_of
-    from contracts.tokens.signatures import algorithms_of, name_of
+    from contracts.tokens.signatures import algorithms_of, name_of, read_private
 
     if bool(title) == bool(prefix):
         _wrong("name either --title or --prefix")
     if valid_s <= 0:
         _wrong("--valid-s: is not above 0")
-    private, now = _private(key), float(int(time.time()))
+    private, now = _read("--key", key, read_private), float(int(time.time()))
     try:
         claims = MediaClaims.checked(
             issuer=issuer,
@@ -83,11 +81,11 @@ def inspect_command(
 ) -> None:
     """Say what a token says. With --keys: exit code 0 when it opens the path now, 1 when an appliance would refuse it."""
     from contracts.tokens.claims import TokenRefused
-    from contracts.tokens.inspecting import described, find_token, judged
+    from contracts.tokens.inspecting import described, find_token, judged, read_key_set
 
     found, own_path = find_token(token)
     now = time.time()
-    known = _key_set(keys) if keys is not None else None
+    known = _read("--keys", keys, read_key_set) if keys is not None else None
     if known is not None and not (path or own_path):
         _wrong("--path: name the address that the token should open")
     try:
@@ -113,9 +111,9 @@ def public_command(key: Key, kid: Kid = "", alg: Alg = "") -> None:
     import msgspec
 
     from contracts.keys import KeySet, KeyUse
-    from contracts.tokens.signatures import algorithms_of, name_of, published
+    from contracts.tokens.signatures import algorithms_of, name_of, published, read_private
 
-    private = _private(key)
+    private = _read("--key", key, read_private)
     usual = algorithms_of(private)
     if alg and alg not in usual:
         _wrong(f"--alg: a key of this kind signs with {' or '.join(usual)}")
@@ -123,28 +121,13 @@ def public_command(key: Key, kid: Kid = "", alg: Alg = "") -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(KeySet(1, (public,)))).decode())
 
 
-def _private(file: Path) -> Private:
-    from contracts.tokens.signatures import read_private
-
+def _read(option: str, file: Path, read: Callable[[bytes], T]) -> T:
     try:
-        return read_private(file.read_bytes())
+        return read(file.read_bytes())
     except OSError as error:
-        _wrong(f"--key: {error}")
+        _wrong(f"{option}: {error}")
     except ValueError as error:
-        _wrong(f"--key: {file} {error}")
-
-
-def _key_set(file: Path) -> KeySet:
-    import msgspec
-
-    from contracts.keys import KeySet
-
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=KeySet)
-    except OSError as error:
-        _wrong(f"--keys: {error}")
-    except (ValueError, msgspec.MsgspecError) as error:
-        _wrong(f"--keys: {file} is no key set: {error}")
+        _wrong(f"{option}: {file} {error}")
 
 
 def _wrong(words: str) -> NoReturn:

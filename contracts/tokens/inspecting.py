@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from contracts.keys import KeySet, KeyUse
 from contracts.tokens.claims import LATEST_S, TokenRefused
 from contracts.tokens.media import TokenFormat, codec_of, format_of, verify
@@ -51,6 +53,14 @@ def described(token: str, now: float) -> Iterator[tuple[str, str]]:
     yield from ((name, str(value)) for name, value in header.items())
     for name, value in claims.items():
         yield name, _moment(value, now) if name in _TIMES else str(value)
+
+
+def read_key_set(data: bytes) -> KeySet:
+    """A key set in JSON. Raises ValueError in words."""
+    try:
+        return msgspec.json.decode(data, type=KeySet)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise ValueError(f"is no key set: {error}") from error
 
 
 def judged(token: str, keys: KeySet, path: str, now: float) -> Verdict:
