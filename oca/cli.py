@@ -1,9 +1,10 @@
-"""`lowtide oca …`: run an appliance, see how it is, check its disks."""
+"""`lowtide oca …`: run an appliance, see how it is, replace its workers, check its disks."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from chassis.command import settings_or_exit
 from oca.config import Appliance
+from oca.link import unix
+from oca.link.commands import RESTART, RestartProgress, socket_path
 from oca.link.files import KeeperStatus, Listening
 
 if TYPE_CHECKING:
@@ -57,6 +60,41 @@ def status_command(
     else:
         _print_status(status, _read(run_dir / "listening.json", Listening), fresh)
     raise typer.Exit(0 if fresh and status.ready else 1)
+
+
+@app.command("restart")
+def restart_command(config: Config = None) -> None:
+    """Replace the workers of the running appliance, one after the other, without ending a connection in the middle of an answer.
+
+    For new code or a new Python; settings stay those the appliance was started with. Exit code 0 when every worker was replaced, 1 otherwise.
+    """
+    settings = settings_or_exit(NAME, Appliance, config)
+    try:
+        sock = unix.connect(socket_path(Path(settings.state_dir)))
+    except OSError as error:
+        typer.echo(f"No appliance of {settings.state_dir} runs here: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+    with sock, sock.makefile("rb") as lines:
+        sock.sendall(RESTART)
+        last = _show_restart(lines)
+    if last is None or not last.ended:
+        typer.echo("The appliance ended before the restart did.", err=True)
+    elif last.refused:
+        typer.echo(f"Nothing was restarted: {last.refused}.", err=True)
+    raise typer.Exit(0 if last is not None and last.succeeded else 1)
+
+
+def _show_restart(lines: Iterable[bytes]) -> RestartProgress | None:
+    """Prints a line for each slot whose turn changed; gives the last word that was heard."""
+    last: RestartProgress | None = None
+    for line in lines:
+        found = msgspec.json.decode(line, type=RestartProgress)
+        said = last.slots if last is not None else ("",) * len(found.slots)
+        for slot, (earlier, now) in enumerate(zip(said, found.slots, strict=True)):
+            if now != earlier:
+                typer.echo(f"worker {slot}: {now}")
+        last = found
+    return last
 
 
 @store_app.command("check")

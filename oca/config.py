@@ -70,6 +70,9 @@ class Serving:
     send_timeout_s: Annotated[
         float, Gt(0), Doc("Time without any acknowledged byte after which a client is dropped")
     ] = 60.0
+    retire_s: Annotated[
+        float, Gt(0), Doc("Time a worker that is being replaced has to finish its connections, idle ones included")
+    ] = 90.0
     first_byte_s: Annotated[float, Gt(0), Doc("How long a miss waits for its first block")] = 3.0
     stall_s: Annotated[float, Gt(0), Doc("How long a miss waits for each further block")] = 10.0
 

@@ -3,8 +3,9 @@
     python -m oca.worker --handover-fd N
 
 `control_fd` is a Unix stream socket between the two, lines of text. Supervisor → worker: `adopt SLOT` (also accept on that
-slot's sockets, its own worker cannot live), `release SLOT`, `drain` (finish and exit 0). Worker → supervisor: `ready`. Its end of
-file tells a worker that the supervisor is gone: it serves on for `ORPHAN_S`, then drains.
+slot's sockets, its own worker cannot live), `release SLOT`, `retire` (another serves the slot: accept no more, finish every connection,
+exit 0), `drain` (the box stops: finish what is being answered, exit 0). Worker → supervisor: `ready`. Its end of file tells a worker that
+the supervisor is gone: it serves on for `ORPHAN_S`, then drains.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ DRAIN_S = 10.0
 
 
 class Handover(msgspec.Struct, frozen=True):
-    """`media_fds` and `peers_fds` hold a listening socket for each slot, in the order of slots; a worker accepts on its own."""
+    """`media_fds` and `peers_fds` hold a listening socket for each slot, in the order of slots; a worker accepts on its own.
+
+    `line` is the worker's own in board and counters, and its name on the link to the keeper: no two living workers have the same,
+    while a slot has two of them during a rolling restart.
+    """
 
     settings: Appliance
     slot: int
@@ -29,6 +34,7 @@ class Handover(msgspec.Struct, frozen=True):
     control_fd: int
     media_fds: tuple[int, ...]
     peers_fds: tuple[int, ...]
+    line: int = 0
 
 
 def memfd(name: str, content: bytes) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
+from oca.link import unix
 from oca.link.messages import (
     PROTOCOL,
     BrokenFrame,
@@ -28,8 +29,6 @@ from oca.link.messages import (
 )
 
 MAX_UNSENT_BYTES = 4 << 20
-_LONGEST_PATH = 100
-"""A Unix address has 108 bytes; longer paths go through the folder's descriptor."""
 
 
 class LinkHandler(Protocol):
@@ -127,7 +126,7 @@ class LinkServer:
 
     def __init__(self, state_dir: Path, handler: LinkHandler, log: Callable[[int, str], None]) -> None:
         """`log(worker, why)` is told of each connection that ended."""
-        self._folder = state_dir / "run"
+        self._state_dir = state_dir
         self._handler = handler
         self._log = log
         self._links: set[Link] = set()
@@ -140,17 +139,8 @@ class LinkServer:
 
     async def start(self) -> None:
         """Raises OSError. A socket that a dead keeper left is replaced; the caller holds the disks' locks, so nobody lives there."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / "keeper.sock"
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener = unix.listen(socket_path(self._state_dir))
         try:
-            folder_fd = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                listener.bind(_address(path, folder_fd))
-            finally:
-                os.close(folder_fd)
-            path.chmod(0o600)
             self._server = await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
         except BaseException:
             listener.close()
@@ -163,7 +153,7 @@ class LinkServer:
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()
-            (self._folder / "keeper.sock").unlink(missing_ok=True)
+            socket_path(self._state_dir).unlink(missing_ok=True)
         for link in tuple(self._links):
             link.cut("the keeper stops")
         if self._server is not None:
@@ -185,22 +175,7 @@ def socket_path(state_dir: Path) -> Path:
 
 
 def connect(state_dir: Path) -> socket.socket:
-    """A connected, non-blocking socket to the keeper, whatever the length of the path. Raises OSError when nobody listens."""
-    path = socket_path(state_dir)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        folder_fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            sock.connect(_address(path, folder_fd))
-        finally:
-            os.close(folder_fd)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
+    """A connected, non-blocking socket to the keeper. Raises OSError when nobody listens."""
+    sock = unix.connect(socket_path(state_dir))
+    sock.setblocking(False)
     return sock
-
-
-def _address(path: Path, folder_fd: int) -> str:
-    plain = str(path)
-    return plain if len(plain.encode()) <= _LONGEST_PATH else f"/proc/self/fd/{folder_fd}/{path.name}"

@@ -21,7 +21,7 @@ import lmdb
 from oca.store.errors import FormatTooNew, NotADisk
 
 FORMAT = 1
-MAX_READERS = 512
+MAX_READERS = 1024
 NEARLY_FULL = 0.75
 """Share of the map above which extents only come in when others leave: deleting needs pages too (copy on write)."""
 

@@ -5,6 +5,8 @@ dies, and answers `/healthz`, `/readyz`, `/metrics` for them.
     raise SystemExit(run(settings, ready_fd=None))       # `lowtide oca run` does this
 
     slots      which worker serves which slot, and who is started when: a pure table
+    rolling    a rolling restart over that table, pure
+    commands   what `lowtide oca restart` asks and sees
     sockets    one SO_REUSEPORT listening socket per slot and listener
     children   exec, readiness, death
     status     readiness in words, metrics of all processes in one text

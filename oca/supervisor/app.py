@@ -4,6 +4,8 @@ Order: disks are prepared and their indexes locked before any child runs; socket
 refused; `--ready-fd` is told when the first worker serves and the keeper takes asks (or `START_S` have passed: then `/readyz` says
 what is missing).
 
+A rolling restart (`lowtide oca restart`, SIGHUP) is decided by `rolling` and seen over `run/supervisor.sock`.
+
 The end (SIGTERM, SIGINT): workers drain for at most `DRAIN_S`, then the keeper leaves its disks clean, then this process ends.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -36,7 +39,9 @@ from oca.store.disks import StoreSettings, expected_marks, prepare_disk
 from oca.store.errors import StoreError
 from oca.store.pinning import PinnedIndex, pin_index
 from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_worker
-from oca.supervisor.slots import Action, Adopt, Release, Slots, Start, keeper_pause_s
+from oca.supervisor.commands import CommandSocket
+from oca.supervisor.rolling import Rolling
+from oca.supervisor.slots import Action, Adopt, Kill, Release, Retire, Slots, Start, keeper_pause_s
 from oca.supervisor.sockets import CannotListen, open_group, url_of
 from oca.supervisor.status import BoxMetrics, Checks
 
@@ -45,6 +50,8 @@ TICK_S = 0.1
 KEEPER_STOP_S = 10.0
 KEEPER_STEADY_S = 30.0
 EXEC_RETRY_S = 1.0
+LINES_PER_SLOT = 2
+"""A worker and its successor, or the one it succeeded."""
 
 
 class CannotRun(ChassisError):
@@ -59,7 +66,9 @@ class Supervisor:
         self._clock = clock
         self._commands = commands or Commands()
         self._log = get_logger("oca.supervisor")
-        self.slots = Slots(settings.serving.workers)
+        # A worker that retires has that time, then drains as at the end of the box.
+        self.slots = Slots(settings.serving.workers, settings.serving.retire_s + 2 * DRAIN_S)
+        self.rolling: Rolling | None = None
         self.pinned: list[PinnedIndex] = []
         self.keeper_ready = False
         self._workers: dict[int, WorkerChild] = {}
@@ -87,8 +96,9 @@ class Supervisor:
             if not index.locked:
                 self._log.warning("index-not-locked", path=index.disk_path, why=index.reason)
         marks = max(expected_marks(disk.quota_bytes, store.extent_bytes) for disk in store.disks)
-        self.board = Board.create(BoardShape(serving.workers, len(store.disks), marks))
-        self.counters = Counters.create(serving.workers)
+        lines = serving.workers * LINES_PER_SLOT
+        self.board = Board.create(BoardShape(lines, len(store.disks), marks))
+        self.counters = Counters.create(lines)
         self.settings = dataclasses.replace(
             settings,
             serving=dataclasses.replace(serving, media=_actual(self.media[0]), peers=_actual(self.peers[0])),
@@ -136,6 +146,16 @@ class Supervisor:
             if self._broken is not None:
                 raise self._broken
             self._act(self.slots.tick(self._clock.monotonic_s()))
+            self._roll()
+
+    def restart(self) -> Rolling | None:
+        """Begin a rolling restart; None while another one runs, or the box stops."""
+        if self._stopping or (self.rolling is not None and not self.rolling.has_ended):
+            self._log.warning("restart-refused", stopping=self._stopping)
+            return None
+        self._log.info("restart-begun")
+        self.rolling = Rolling(len(self.slots.slots))
+        return self.rolling
 
     async def stop(self) -> None:
         """Drain, then end every child. Never longer than both limits together."""
@@ -158,48 +178,74 @@ class Supervisor:
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Start(slot):
+                case Start(slot, line):
                     if not self._stopping:
-                        self._spawn(self._run_worker(slot), f"worker-{slot}")
+                        self._spawn(self._run_worker(slot, line), f"worker-{slot}")
                 case Adopt(by, slot):
                     self._log.warning("slot-adopted", slot=slot, by=by)
                     self._say(by, f"adopt {slot}")
                 case Release(by, slot):
                     self._log.info("slot-released", slot=slot, by=by)
                     self._say(by, f"release {slot}")
+                case Retire(line):
+                    self._workers[line].say("retire")
+                case Kill(line):
+                    self._log.error("worker-overdue", slot=self.slots.slot_of(line))
+                    if line in self._workers:
+                        self._workers[line].kill()
 
-    def _say(self, slot: int, line: str) -> None:
-        worker = self._workers.get(slot)
+    def _roll(self) -> None:
+        """Go on with the rolling restart that runs, and tell what it came to."""
+        rolling = self.rolling
+        if rolling is None or self._stopping:
+            return
+        before = list(rolling.turns)
+        actions = rolling.step(self.slots, self._clock.monotonic_s())
+        changed = [slot for slot, earlier in enumerate(before) if rolling.turns[slot] is not earlier]
+        for slot in changed:
+            self._log.info("restart", slot=slot, turn=rolling.turns[slot].word)
+        if changed and rolling.has_ended:
+            self._log.info("restart-ended", succeeded=rolling.succeeded)
+        self._act(actions)
+
+    def _say(self, slot: int, words: str) -> None:
+        worker = self._workers.get(self.slots.line_of(slot))
         if worker is not None:
-            worker.say(line)
+            worker.say(words)
 
-    async def _run_worker(self, slot: int) -> None:
-        """One life of a slot's worker, from exec to its end."""
+    async def _run_worker(self, slot: int, line: int) -> None:
+        """One life of a worker, from exec to its end."""
         try:
             worker = await start_worker(
                 self._commands.worker,
                 self.settings,
                 slot,
+                line,
                 self.board.fd,
                 self.counters.fd,
                 self.media,
                 self.peers,
-                lambda: self._worker_ready(slot),
+                lambda: self._worker_ready(slot, line),
             )
         except OSError as error:
             self._log.error("cannot-exec", child=f"worker-{slot}", detail=str(error))
             await self._clock.sleep(EXEC_RETRY_S)
-            self._act(self.slots.died(slot, self._clock.monotonic_s()))
+            self._act(self.slots.died(line, self._clock.monotonic_s()))
             return
-        self._workers[slot] = worker
+        self._workers[line] = worker
         code = await worker.ended()
-        del self._workers[slot]
+        del self._workers[line]
         worker.close()
-        self.board.clear_worker(slot)
-        self.counters.forget(slot)
+        self.board.clear_worker(line)
+        self.counters.forget(line)
         if self._stopping:
             return
-        actions = self.slots.died(slot, self._clock.monotonic_s())
+        expected = code == 0 and self.slots.is_leaving(line)
+        actions = self.slots.died(line, self._clock.monotonic_s())
+        if expected:
+            self._log.info("worker-left", slot=slot, pid=worker.pid)
+            self._act(actions)
+            return
         found = self.slots.slots[slot]
         self._log.error(
             "worker-died",
@@ -212,9 +258,9 @@ class Supervisor:
         self._on_death("worker")
         self._act(actions)
 
-    def _worker_ready(self, slot: int) -> None:
+    def _worker_ready(self, slot: int, line: int) -> None:
         self._log.info("worker-ready", slot=slot)
-        self._act(self.slots.ready(slot, self._clock.monotonic_s()))
+        self._act(self.slots.ready(line, self._clock.monotonic_s()))
         self._served.set()
 
     async def _keep_keeper(self) -> None:
@@ -291,6 +337,9 @@ async def compose(service: Service, settings: Appliance, commands: Commands | No
     service.urls["peers"] = supervisor.listening.peers
     service.background("slots", supervisor.watch, OnDeath.END)
     service.on_close(supervisor.stop)
+    await service.enter(
+        CommandSocket(Path(supervisor.settings.state_dir), supervisor.restart, service.clock).listening()
+    )
     await supervisor.start()
     return supervisor
 
@@ -300,7 +349,8 @@ def run(settings: Appliance, ready_fd: int | None = None) -> int:
     logs.configure("oca", settings.log_level)
 
     async def composed(service: Service) -> None:
-        await compose(service, settings)
+        supervisor = await compose(service, settings)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.restart)
 
     # Workers have their own ten seconds behind those of the status listener, which has nothing long to finish.
     return run_service(Service("oca", composed, ready_fd=ready_fd, grace_s=1.0))

@@ -94,20 +94,21 @@ async def start_worker(
     command: Sequence[str],
     settings: Appliance,
     slot: int,
+    line: int,
     board_fd: int,
     counters_fd: int,
     media: Sequence[socket.socket],
     peers: Sequence[socket.socket],
     on_ready: Callable[[], None],
 ) -> WorkerChild:
-    """Exec a worker for a slot. Raises OSError."""
+    """Exec a worker for a slot, with a line of its own in board and counters. Raises OSError."""
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     process: Process | None = None
     try:
         media_fds = tuple(sock.fileno() for sock in media)
         peers_fds = tuple(sock.fileno() for sock in peers)
-        handover = Handover(settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds)
+        handover = Handover(settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds, line)
         fd = write_handover(handover)
         try:
             inherited = (fd, board_fd, counters_fd, theirs.fileno(), *media_fds, *peers_fds)

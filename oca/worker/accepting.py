@@ -58,14 +58,23 @@ class Acceptor:
         if self._watched.pop(fd, None) is not None:
             self._loop.remove_reader(fd)
 
-    def close(self) -> None:
-        """Stop accepting; handshakes that run are ended."""
+    @property
+    def is_busy(self) -> bool:
+        """True while a connection was taken from a queue and is not made yet."""
+        return bool(self._tasks)
+
+    def rest(self) -> None:
+        """Stop accepting for good; handshakes that run go on."""
         for fd in list(self._watched):
             self.unwatch(fd)
-        for task in self._tasks:
-            task.cancel()
         for listener in self._sockets.values():
             listener.detach()  # the descriptor stays open: it is the supervisor's
+
+    def close(self) -> None:
+        """Stop accepting for good; handshakes that run are ended."""
+        self.rest()
+        for task in self._tasks:
+            task.cancel()
 
     def _accept(self, listener: socket.socket, is_peer: bool) -> None:
         for _ in range(BATCH):

@@ -56,6 +56,8 @@ class Stopping(Enum):
 
     TOLD = "told"
     """By the supervisor, or SIGTERM."""
+    REPLACED = "replaced"
+    """Another worker serves the slot."""
     ORPHANED = "orphaned"
     """The supervisor has been gone for `ORPHAN_S`."""
 
@@ -68,12 +70,12 @@ class Worker:
         self._handover = handover
         self._loop = loop
         self._log = Log(handover.slot, settings.log_level)
-        self._counters = Counters.attach(handover.counters_fd).line(handover.slot)
+        self._counters = Counters.attach(handover.counters_fd).line(handover.line)
         self._counters.reset_gauges()
         store = store_settings(settings)
-        self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.slot)
+        self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.line)
         self._pools = DiskPools(loop, len(store.disks))
-        self._link = LinkClient(Path(settings.state_dir), handover.slot, self)
+        self._link = LinkClient(Path(settings.state_dir), handover.line, self)
         self._tls = PeerTls(settings.state_dir)
         self._tokens = Tokens(os.path.join(settings.state_dir, "keys.json"), verify, self._count_token)
         self._desired_path = os.path.join(settings.state_dir, "desired.json")
@@ -104,9 +106,12 @@ class Worker:
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
         self.limits = Limits()
         self._max_connections = serving.max_connections
+        self.is_draining = False
         self._connections: set[Connection] = set()
         self._acceptor = Acceptor(loop, self._make, lambda: self._tls.context, self._out_of_files)
+        self._retire_s = serving.retire_s
         self._stop: asyncio.Future[Stopping] = loop.create_future()
+        self._at_once = False
         self._empty = asyncio.Event()
 
     async def run(self) -> int:
@@ -121,7 +126,10 @@ class Worker:
         self._counters.set(Count.READY, 1)
         control.say("ready")
         self._log.write("info", "ready")
-        await self._drain(await self._stop)
+        why = await self._stop
+        if why is Stopping.REPLACED:
+            await self._retire()
+        await self._drain(why)
         control.close()
         return 0
 
@@ -175,6 +183,7 @@ class Worker:
         self._acceptor.unwatch(self._handover.peers_fds[slot])
 
     def stop(self, why: Stopping) -> None:
+        self._at_once = self._at_once or why is Stopping.TOLD
         if not self._stop.done():
             self._stop.set_result(why)
 
@@ -242,6 +251,20 @@ class Worker:
         self._desired = desired
         self.desk.refuse_sessions_since = desired.since if desired.state in _CLOSED_TO_NEW else None
 
+    async def _retire(self) -> None:
+        """Accept no more, and tell every client with its next answer that the connection ends; idle ones are left to themselves.
+
+        Ends when no connection is left, after `retire_s`, or as soon as the box stops.
+        """
+        self._log.write("info", "retiring", connections=len(self._connections))
+        self._counters.set(Count.READY, 0)
+        self._acceptor.rest()
+        self.desk.keep_alive = False
+        ends_at = self._loop.time() + self._retire_s
+        # Connections, handshakes, the box and the clock all may end it: a look at the four is simpler than four events.
+        while (self._connections or self._acceptor.is_busy) and not self._at_once and self._loop.time() < ends_at:  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
+
     async def _drain(self, why: Stopping) -> None:
         """Finish what is being answered, close what is idle, at most `DRAIN_S`; then hand over what was counted."""
         self._log.write("info", "draining", why=why.value, connections=len(self._connections))
@@ -249,6 +272,7 @@ class Worker:
         self._acceptor.close()
         self.desk.keep_alive = False
         self._empty.clear()
+        self.is_draining = True
         for connection in tuple(self._connections):
             connection.drain()
         if not await self._emptied(DRAIN_S - 1.0):
@@ -313,6 +337,8 @@ class _Control(asyncio.Protocol):
                     self._worker.adopt(int(slot))
                 case ["release", slot]:
                     self._worker.release(int(slot))
+                case ["retire"]:
+                    self._worker.stop(Stopping.REPLACED)
                 case ["drain"]:
                     self._worker.stop(Stopping.TOLD)
 

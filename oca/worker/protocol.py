@@ -48,6 +48,10 @@ class House(Protocol):
     @property
     def is_full(self) -> bool: ...
 
+    @property
+    def is_draining(self) -> bool:
+        """True when no further request is answered."""
+
     def joined(self, connection: Connection) -> None: ...
 
     def left(self, connection: Connection) -> None: ...
@@ -166,9 +170,12 @@ class Connection(asyncio.Protocol):
         self._since = self._now()
         more = bool(self._parser.requests or self._parser.refused or self._unparsed)
         if not keep_alive or (self._saw_eof and not more):
-            self._end(Closing.REFUSED if fatal else Closing.ANSWERED, linger=fatal)
+            leaving = not self._house.desk.keep_alive
+            why = Closing.REFUSED if fatal else Closing.DRAINED if leaving else Closing.ANSWERED
+            # A client that does not expect the end may have sent more: a reset would take the answer away.
+            self._end(why, linger=fatal or leaving)
             return
-        if not self._house.desk.keep_alive:  # draining began behind the header
+        if self._house.is_draining:  # it began behind the header
             self._close(Closing.DRAINED)
             return
         self.phase = Phase.IDLE

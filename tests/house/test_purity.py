@@ -69,6 +69,8 @@ DECIDING = (
     "oca.store.recent",
     "oca.store.slots",
     "oca.store.space",
+    "oca.supervisor.rolling",
+    "oca.supervisor.slots",
     "onebox.layout",
     "onebox.restarts",
     "onebox.topology",

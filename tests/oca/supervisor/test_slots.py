@@ -20,7 +20,7 @@ from oca.supervisor.slots import (
 
 def ready_pair() -> Slots:
     slots = Slots(2)
-    assert slots.start() == [Start(0), Start(1)]
+    assert slots.start() == [Start(0, 0), Start(1, 1)]
     assert slots.ready(0, 1.0) == []
     assert slots.ready(1, 1.0) == []
     return slots
@@ -31,21 +31,21 @@ def test_a_worker_that_dies_after_serving_is_started_at_once_however_often() -> 
     now = 1.0
     for _ in range(10):
         now += 5.0
-        assert slots.died(1, now) == [Start(1)]
+        assert slots.died(1, now) == [Start(1, 1)]
         assert slots.ready(1, now) == []
     assert slots.slots[1].early_deaths == 0
 
 
 def test_three_early_deaths_make_a_sibling_serve_the_slot() -> None:
     slots = ready_pair()
-    assert slots.died(1, 1.2) == [Start(1)], "within half a second of ready counts as early"
-    assert slots.died(1, 1.3) == [Start(1)]
+    assert slots.died(1, 1.2) == [Start(1, 1)], "within half a second of ready counts as early"
+    assert slots.died(1, 1.3) == [Start(1, 1)]
     assert slots.died(1, 1.4) == [Adopt(0, 1)]
     assert slots.slots[1].phase is SlotPhase.RESTING
     assert slots.tick(1.4 + RETRY_S - 0.01) == []
-    assert slots.tick(1.4 + RETRY_S) == [Start(1)]
+    assert slots.tick(1.4 + RETRY_S) == [Start(1, 1)]
     assert slots.died(1, 12.0) == [], "it rests again after one more early death, and is still helped"
-    assert slots.tick(12.0 + RETRY_S) == [Start(1)]
+    assert slots.tick(12.0 + RETRY_S) == [Start(1, 1)]
     assert slots.ready(1, 23.0) == [Release(0, 1)]
 
 
@@ -57,11 +57,11 @@ def test_the_last_live_slot_is_never_given_up() -> None:
         actions = slots.died(0, now)
         assert slots.slots[0].phase is not SlotPhase.RESTING
         if death < 2:
-            assert actions == [Start(0)]
+            assert actions == [Start(0, 0)]
             continue
         assert actions == []
         now = slots.slots[0].try_at
-        assert slots.tick(now) == [Start(0)]
+        assert slots.tick(now) == [Start(0, 0)]
         assert now <= slots.slots[0].try_at + LONGEST_PAUSE_S
 
 
@@ -73,7 +73,7 @@ def test_when_the_helper_dies_another_takes_over_what_it_helped() -> None:
     for _ in range(3):
         actions = slots.died(2, 1.1)
     assert actions == [Adopt(0, 2)]
-    assert slots.died(0, 9.0) == [Start(0), Adopt(1, 2)]
+    assert slots.died(0, 9.0) == [Start(0, 0), Adopt(1, 2)]
     assert slots.ready(0, 9.5) == []
 
 
@@ -112,7 +112,7 @@ def test_whatever_happens_every_slot_is_served_or_being_started(
     def act(actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Start(slot):
+                case Start(slot, _line):
                     assert slot not in running, "one worker per slot"
                     running.add(slot)
                 case Adopt(by, slot):

@@ -367,7 +367,7 @@ async def test_a_start_that_is_broken_off_leaves_no_child_alone(tmp_path: Path) 
         for turns in range(12):
             starting = asyncio.ensure_future(
                 start_worker(
-                    command, settings_of(tmp_path), 0, board.fd, counters.fd, [listener], [listener], lambda: None
+                    command, settings_of(tmp_path), 0, 0, board.fd, counters.fd, [listener], [listener], lambda: None
                 )
             )
             for _ in range(turns):
