@@ -1,7 +1,7 @@
-"""What workers count, in shared memory: one line of 64-bit words per worker slot, one word per row of `Count`.
+"""What workers count, in shared memory: one line of 64-bit words per worker that may live at once, one word per row of `Count`.
 
 A line has one writer, a word is read and written whole; the supervisor sums the lines. Counters survive their worker: a
-replacement in the slot counts on, so that a sum never falls; gauges are set to 0 when a worker starts.
+replacement in the line counts on, so that a sum never falls; gauges are set to 0 when a worker starts.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ writer (marks excepted, where lost updates are allowed), an aligned word is read
 |---|---|---|
 | header: magic, format, shape, purge epoch, ring head and tail, state of each disk | 64 | keeper |
 | ring of dead extent ids: (disk, id), bytes, check | 3 × `RING_ENTRIES` | keeper |
-| a line per worker slot: pid, epoch, ring position, dead ids still held | 64 each | that worker; the supervisor clears it |
+| a line per worker: pid, epoch, ring position, dead ids still held | 64 each | that worker; the supervisor clears it |
 | access marks per disk | `marks_per_disk` each | keeper assigns, workers touch |
 
 **Dead ids.** The keeper unlinks, then publishes the id under the next sequence number. A worker polls: it closes what it
@@ -66,7 +66,7 @@ class DiskState(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class BoardShape:
-    """How much the board has room for. `marks_per_disk` is the number of extents that can be told apart by use."""
+    """How much the board has room for: a line per worker that may live at once. `marks_per_disk` is the number of extents that can be told apart by use."""
 
     workers: int
     disks: int

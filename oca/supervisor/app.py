@@ -243,7 +243,7 @@ class Supervisor:
         expected = code == 0 and self.slots.is_leaving(line)
         actions = self.slots.died(line, self._clock.monotonic_s())
         if expected:
-            self._log.info("worker-left", slot=slot, pid=worker.pid)
+            self._log.info("worker-retired", slot=slot, pid=worker.pid)
             self._act(actions)
             return
         found = self.slots.slots[slot]
