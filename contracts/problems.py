@@ -60,6 +60,7 @@ class ProblemCode(Enum):
     URI_TOO_LONG = ("uri-too-long", 414, "The request's address is too long")
     UNSUPPORTED_TYPE = ("unsupported-type", 415, "The body's media type is not taken here")
     RANGE_NOT_SATISFIABLE = ("range-not-satisfiable", 416, "The range lies outside the representation")
+    EXPECTATION_FAILED = ("expectation-failed", 417, "What the request expects of the server is not done here")
     MISDIRECTED = ("misdirected", 421, "This host name is not served here")
     UNPROCESSABLE = ("unprocessable", 422, "The values contradict each other or the state of the record")
     TOO_MANY_REQUESTS = ("too-many-requests", 429, "Too many requests")

@@ -1,16 +1,18 @@
 """Preconditions (RFC 9110 §13), evaluated in the order of §13.2.2 against one selected representation that exists.
 
-Validators: a strong entity tag, and the date of last modification. A header that cannot be parsed is ignored, as
-§13.1 says for dates; an unparsable tag list matches nothing.
+Validators: a strong entity tag, and the date of last modification. A date that cannot be parsed is as if it were not there
+(§13.1.3, §13.1.4; two header lines make two dates, which are none); an unparsable tag list matches nothing.
 """
 
 from __future__ import annotations
 
 import calendar
 import re
+from datetime import UTC, datetime
 from enum import Enum
 
-_TAG = re.compile(rb'[ \t]*(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*')
+_TAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,[ \t]*)*')
+_BEFORE_TAGS = re.compile(rb"[ \t]*(?:,[ \t]*)*")
 _MONTHS = {
     name: number
     for number, name in enumerate(
@@ -71,7 +73,8 @@ def range_applies(headers: dict[bytes, bytes], etag: bytes | None, modified_at: 
 def _match(value: bytes, etag: bytes | None, *, weak: bool) -> bool:
     if value.strip() == b"*":
         return True
-    position = 0
+    opening = _BEFORE_TAGS.match(value)
+    position = opening.end() if opening is not None else 0
     found = False
     while position < len(value):
         match = _TAG.match(value, position)
@@ -80,10 +83,8 @@ def _match(value: bytes, etag: bytes | None, *, weak: bool) -> bool:
         if match[2] == etag and (weak or not match[1]):
             found = True
         position = match.end()
-        if position < len(value):
-            if value[position : position + 1] != b",":
-                return False
-            position += 1
+        if position < len(value) and b"," not in match[0][len(match[1] or b"") + len(match[2]) :]:
+            return False
     return found
 
 
@@ -94,12 +95,18 @@ def parse_date(value: bytes, now: float) -> float | None:
     if match := _ASCTIME.fullmatch(value):
         return _instant(int(match[6]), match[1], match[2], match[3], match[4], match[5])
     if match := _RFC850.fullmatch(value):
-        this_year = 1970 + int(now // 31_556_952)
-        year = this_year - this_year % 100 + int(match[3])
-        if year > this_year + 50:
-            year -= 100
-        return _instant(year, match[2], match[1], match[4], match[5], match[6])
+        return _nearest(match, datetime.fromtimestamp(now, UTC))
     return None
+
+
+def _nearest(match: re.Match[bytes], today: datetime) -> float | None:
+    """Two digits of a year: what would lie more than 50 years ahead is of the century before (§5.6.7)."""
+    day, month, digits, *clock = match.groups()
+    year = today.year - today.year % 100 + int(digits)
+    horizon = (today.year + 50, today.month, today.day, today.hour, today.minute, today.second)
+    if (year, _MONTHS.get(month, 0), int(day), *(int(part) for part in clock)) > horizon:
+        year -= 100
+    return _instant(year, month, day, clock[0], clock[1], clock[2])
 
 
 def _instant(year: int, month: bytes, day: bytes, hour: bytes, minute: bytes, second: bytes) -> float | None:

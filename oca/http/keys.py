@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from contracts.urls import parse_media_path, split_token
 from oca.http.reasons import Outcome
-from oca.http.request import Request, RequestRefused
+from oca.http.request import HOST, Request, RequestRefused
 
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([/?].*)?")
-_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -53,7 +52,7 @@ def host_of(request: Request, address: Address) -> bytes | None:
     host = address.host if address.host is not None else request.headers.get(b"host")
     if host is None:
         return None
-    if _HOST.fullmatch(host) is None:
+    if HOST.fullmatch(host) is None:
         raise RequestRefused(Outcome.BAD_REQUEST, "the Host header is malformed")
     return host.lower()
 

@@ -1,8 +1,8 @@
 """The `Range` header (RFC 9110 §14): which bytes of a representation are wanted.
 
-A range is an inclusive pair (first, last). What is malformed, in another unit, or unreasonable (too many parts, parts
-that ask for more than the whole) is ignored: the whole representation is sent, as §14.2 allows. What is well-formed but lies
-outside is 416.
+A range is an inclusive pair (first, last). What is malformed, in another unit, or unreasonable (more than `MAX_PARTS` parts, more
+than two that overlap, more bytes than the whole) is ignored: the whole representation is sent, as §14.2 allows. What is
+well-formed but lies outside is 416. The end of an empty object is satisfiable (§14.1.2) and no `Content-Range` can say it: ignored, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def parse_range(value: bytes, size: int) -> tuple[Span, ...] | None:
         if start <= end and start < size:
             return ((start, min(end, size - 1)),)
     unit, equals, rest = value.partition(b"=")
-    if not equals or unit.strip().lower() != b"bytes":
+    if not equals or unit.lower() != b"bytes":  # §14.1: unit names are case-insensitive; no white space before the sign
         return None
     specs = [part for part in (part.strip(b" \t") for part in rest.split(b",")) if part]  # empty elements: §5.6.1.2
     if not 0 < len(specs) <= MAX_PARTS:
@@ -43,9 +43,18 @@ def parse_range(value: bytes, size: int) -> tuple[Span, ...] | None:
         return None
     if not wanted:
         raise NotSatisfiable
-    if len(wanted) > 1 and sum(last - first + 1 for first, last in wanted) > size:
+    if not size or (len(wanted) > 1 and _is_greedy(wanted, size)):
         return None
     return tuple(wanted)
+
+
+def _is_greedy(spans: list[Span], size: int) -> bool:
+    """More bytes than there are, or more than two ranges that overlap (§14.2, §17.15)."""
+    overlaps, reach = 0, -1
+    for first, last in sorted(spans):
+        overlaps += first <= reach
+        reach = max(reach, last)
+    return overlaps > 1 or sum(last - first + 1 for first, last in spans) > size
 
 
 def _span(spec: bytes, size: int) -> Span | None:
@@ -53,17 +62,16 @@ def _span(spec: bytes, size: int) -> Span | None:
     match = _SPEC.fullmatch(spec)
     if match is None or spec == b"-":
         raise _Malformed
-    first, last = match[1], match[2]
-    if not first:
-        length = min(_number(last), size)
-        return (size - length, size - 1) if length else None
-    start = _number(first)
-    end = _number(last) if last else _BEYOND
-    if end < start:
+    first, last = match[1].lstrip(b"0"), match[2].lstrip(b"0")
+    if not match[1]:
+        length = _number(last)
+        return (size - min(length, size), size - 1) if length else None
+    if match[2] and (len(last), last) < (len(first), first):
         raise _Malformed
-    return (start, min(end, size - 1)) if start < size else None
+    start = _number(first)
+    return (start, min(_number(last) if match[2] else _BEYOND, size - 1)) if start < size else None
 
 
 def _number(digits: bytes) -> int:
-    digits = digits.lstrip(b"0")
+    """Digits without leading zeros; what has more than 18 of them is beyond every file, and costs nothing to read."""
     return int(digits or b"0") if len(digits) < 19 else _BEYOND

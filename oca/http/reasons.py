@@ -28,6 +28,7 @@ class Outcome(Enum):
     NOT_FOUND = ("not-found", ProblemCode.NOT_FOUND)
     PRECONDITION_FAILED = ("precondition-failed", ProblemCode.PRECONDITION_FAILED)
     RANGE_NOT_SATISFIABLE = ("range-not-satisfiable", ProblemCode.RANGE_NOT_SATISFIABLE)
+    EXPECTATION = ("expectation", ProblemCode.EXPECTATION_FAILED)
     TOKEN_MISSING = ("token-missing", ProblemCode.MEDIA_TOKEN_MISSING)
     TOKEN_MALFORMED = ("token-malformed", ProblemCode.MEDIA_TOKEN_INVALID)
     TOKEN_ALGORITHM = ("token-algorithm", ProblemCode.MEDIA_TOKEN_INVALID)

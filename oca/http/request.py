@@ -1,17 +1,29 @@
 """Requests out of a connection's bytes: llhttp's strict grammar, and the rules it leaves to us.
 
 Laws:
-- A request is taken only when its end is beyond doubt. Anything else (both length headers, a fold, a bare line feed, a body that
-  GET does not have, an unknown version) is one refusal, after which nothing of the connection is read any more (RFC 9112 §11).
-- Memory is bounded before it is used: target, header bytes and header count have limits.
+- A request is taken only when its end is beyond doubt: its head is complete, and so is its body where it has one. Anything else (both length
+  headers, a fold, a bare line feed, a coding other than `chunked`, an unknown version) is one refusal, after which nothing of the
+  connection is read any more (RFC 9112 §11).
+- Memory is bounded before it is used: target, header bytes, header count and body have limits, and what is over them is never parsed.
 - Requests that were complete before the refusal are still answered, in order.
+- No method of ours takes a body. One of up to `Limits.body_bytes` is read and thrown away. A larger one, or one that the client
+  keeps back until it is told to go on (`Expect: 100-continue`), is not read: the answer goes out at once and ends the connection.
 
-Known leniency of llhttp, harmless here because nothing is forwarded: several spaces before the target, empty lines
-before a request, `RTSP/1.0` read as HTTP/1.0.
+Theory: llhttp sees every byte, but never bytes of two messages at once. The cuts are ours: a head ends at the first empty line, a body
+with a length after so many bytes, a chunked one behind a line feed. So a request line can be held against its grammar byte for
+byte, and bytes behind a message are judged as the beginning of the next one.
+
+What llhttp 9 lets pass in strict mode, and who refuses it here: several spaces in the request line, `RTSP/1.0`, `ICE/1.0`
+and HTTP/0.9, bare CR, bare LF and any number of empty lines before a request line (`_LINE`); `gzip, chunked`, `identity`
+followed by `chunked`, an empty element in `Transfer-Encoding`, and any coding in HTTP/1.0 (`_framing`); a repeated or malformed Host;
+trailer lines reported as headers (counted, never read: RFC 9110 §6.5.1).
+Left alone: chunk extensions (RFC 9112 §7.1.1 wants them ignored; they count as bytes of the body), and characters in a
+target that no URI has, such as quotation marks in a query that a player did not encode.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -30,13 +42,22 @@ WANTED = frozenset(
         b"if-unmodified-since",
         b"connection",
         b"origin",
+        b"access-control-request-private-network",
         b"cache-control",
         b"cdn-loop",
         b"content-length",
         b"transfer-encoding",
+        b"expect",
     )
 )
 """Headers that decide anything; all others are counted and forgotten."""
+
+_LINE = re.compile(rb"([A-Z][A-Z-]*) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
+_LINE_REST_BYTES = 64
+"""What a request line may have beside its target: method, version, spaces."""
+HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
+"""A host with or without port, as far as names of ours can go."""
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +67,8 @@ class Limits:
     target_bytes: int = 8192
     head_bytes: int = 16384
     headers: int = 100
+    body_bytes: int = 65536
+    """With the framing of chunks."""
 
 
 class RequestRefused(Exception):
@@ -76,60 +99,138 @@ class Request:
 class RequestParser:
     """Feed it; take `requests` from the left; once `refused` is set it reads no more."""
 
-    __slots__ = ("_count", "_head_bytes", "_headers", "_limits", "_parser", "_target", "partial", "refused", "requests")
+    __slots__ = (
+        "_blank",
+        "_body_left",
+        "_chunked",
+        "_count",
+        "_head_bytes",
+        "_headers",
+        "_in_body",
+        "_in_headers",
+        "_limits",
+        "_line",
+        "_method",
+        "_minor",
+        "_parser",
+        "_request",
+        "_tail",
+        "_target",
+        "partial",
+        "refused",
+        "requests",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._count = 0
-        self._head_bytes = 0
         self.requests: deque[Request] = deque()
         self.refused: RequestRefused | None = None
         self.partial = False
         """True from the first byte of a request to its last."""
+        self._begin()
 
-    def feed(self, data: bytes | memoryview) -> None:
+    def _begin(self) -> None:
+        """Everything that belongs to one message."""
+        self._line = bytearray()
+        self._blank = False
+        self._in_headers = False
+        self._in_body = False
+        self._chunked = False
+        self._body_left = 0
+        self._tail = b""
+        self._head_bytes = 0
+        self._method = self._target = b""
+        self._minor = 1
+        self._headers: dict[bytes, bytes] = {}
+        self._count = 0
+        self._request: Request | None = None
+        self.partial = False
+
+    def feed(self, data: bytes) -> None:
         """Never raises: a wrong byte ends in `refused`."""
-        if self.refused is not None:
-            return
-        done = len(self.requests)
+        at = 0
         try:
-            self._parser.feed_data(data)
+            while at < len(data) and self.refused is None:
+                if self._in_headers:
+                    at = self._read_headers(data, at)
+                elif self._in_body:
+                    at = self._skip_body(data, at)
+                else:
+                    at = self._read_line(data, at)
+        except RequestRefused as refused:
+            self.refused = refused
         except httptools.HttpParserUpgrade:
             # The upgrade is declined by answering as HTTP/1.1 (RFC 9110 §7.8); what follows may be anything.
-            self.requests[-1].keep_alive = False
+            if self.requests:
+                self.requests[-1].keep_alive = False
             self.refused = RequestRefused(Outcome.BAD_REQUEST, "no protocol is upgraded here")
         except httptools.HttpParserError as error:
-            if self.refused is None:
+            if self.refused is None:  # what a callback raised comes back as the parser's own error
                 self.refused = RequestRefused(Outcome.BAD_REQUEST, f"not HTTP/1.1: {error}")
-        if self.partial and self.refused is None:
-            fed = len(data)
-            self._head_bytes = fed if len(self.requests) > done else self._head_bytes + fed
-            if self._head_bytes > self._limits.head_bytes:
-                self.refused = RequestRefused(
-                    Outcome.HEADER_TOO_LARGE, f"a request header has at most {self._limits.head_bytes} bytes"
-                )
 
-    def on_message_begin(self) -> None:
-        self._target = b""
-        self._headers = {}
-        self._count = 0
-        self._head_bytes = 0
+    def _read_line(self, data: bytes, at: int) -> int:
+        """The request line, and one empty line before it (RFC 9112 §2.2)."""
+        end = data.find(b"\n", at) + 1
+        piece = data[at : end or len(data)]
+        line = self._line
+        line += piece
         self.partial = True
-
-    def on_url(self, part: bytes) -> None:
-        self._target += part
+        if len(line) > self._limits.target_bytes + _LINE_REST_BYTES:
+            self._refuse(Outcome.URI_TOO_LONG, f"an address has at most {self._limits.target_bytes} bytes")
+        self._parser.feed_data(piece)
+        if not end:
+            return len(data)
+        if line == b"\r\n" and not self._blank:
+            line.clear()
+            self._blank = True
+            self.partial = False
+            return end
+        match = _LINE.fullmatch(line)
+        if match is None:
+            self._refuse(Outcome.BAD_REQUEST, "the request line is not METHOD TARGET HTTP/1.1")
+        else:
+            self._method, self._target, minor = match.groups()
+            self._minor = 1 if minor == b"1" else 0
         if len(self._target) > self._limits.target_bytes:
             self._refuse(Outcome.URI_TOO_LONG, f"an address has at most {self._limits.target_bytes} bytes")
+        self._head_bytes = len(line)
+        self._tail = b"\r\n"
+        self._in_headers = True
+        return end
+
+    def _read_headers(self, data: bytes, at: int) -> int:
+        """Header lines up to the empty one. What lies behind the limit is not looked at."""
+        known = len(self._tail)
+        seen = self._tail + data[at:]
+        found = seen.find(_END_OF_HEAD)
+        end = at + found + len(_END_OF_HEAD) - known if found >= 0 else len(data)
+        self._head_bytes += end - at
+        if self._head_bytes > self._limits.head_bytes:
+            self._refuse(Outcome.HEADER_TOO_LARGE, f"a request header has at most {self._limits.head_bytes} bytes")
+        self._tail = seen[-3:]
+        if found >= 0:
+            self._in_headers, self._in_body = False, True
+        self._parser.feed_data(data[at:end])
+        return end
+
+    def _skip_body(self, data: bytes, at: int) -> int:
+        end = data.find(b"\n", at) + 1 or len(data) if self._chunked else min(len(data), at + self._body_left)
+        self._body_left -= end - at
+        if end == at:
+            self._refuse(Outcome.BAD_REQUEST, "the end of the request is in doubt")
+        elif self._body_left < 0:
+            self._leave_body()
+        else:
+            self._parser.feed_data(data[at:end])
+        return end
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count += 1
         if self._count > self._limits.headers:
             self._refuse(Outcome.HEADER_TOO_LARGE, f"a request has at most {self._limits.headers} header lines")
         name = name.lower()
-        if name not in WANTED:
+        if name not in WANTED or self._request is not None:
             return
         value = value.strip(b" \t")
         earlier = self._headers.get(name)
@@ -141,26 +242,43 @@ class RequestParser:
             self._headers[name] = earlier + b", " + value
 
     def on_headers_complete(self) -> None:
-        version = self._parser.get_http_version()
-        method = self._parser.get_method()
         headers = self._headers
-        if version not in ("1.1", "1.0"):
-            self._refuse(Outcome.BAD_REQUEST, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        minor = 1 if version == "1.1" else 0
-        if minor and b"host" not in headers:
+        host = headers.get(b"host")
+        if host is None and self._minor:
             self._refuse(Outcome.BAD_REQUEST, "the Host header is missing")
-        self._check_body(method, headers)
-        self.requests.append(Request(method, self._target, minor, headers, _keep_alive(minor, headers)))
+        if host is not None and HOST.fullmatch(host) is None:
+            self._refuse(Outcome.BAD_REQUEST, "the Host header is malformed")
+        self._request = Request(self._method, self._target, self._minor, headers, _keep_alive(self._minor, headers))
+        self._frame(headers)
 
     def on_message_complete(self) -> None:
-        self.partial = False
+        request = self._request
+        if request is not None and self.refused is None:
+            self.requests.append(request)
+            self._begin()
 
-    def _check_body(self, method: bytes, headers: dict[bytes, bytes]) -> None:
-        """No method of ours has a body; one that is announced anyway might be another request in disguise."""
-        length = headers.get(b"content-length")
-        if b"transfer-encoding" in headers or (length is not None and length.strip(b"0") != b""):
-            outcome = Outcome.BAD_REQUEST if method in (b"GET", b"HEAD", b"OPTIONS") else Outcome.METHOD
-            self._refuse(outcome, f"{method.decode('ascii', 'replace')} with a body is not taken here")
+    def _frame(self, headers: dict[bytes, bytes]) -> None:
+        """How long the body is (RFC 9112 §6.3). llhttp has refused what contradicts itself."""
+        coding = headers.get(b"transfer-encoding")
+        length = int(headers.get(b"content-length", b"0"))
+        if coding is not None:
+            if not self._minor or coding.lower() != b"chunked":
+                self._refuse(Outcome.BAD_REQUEST, "the only transfer coding taken here is chunked, in HTTP/1.1")
+            self._chunked = True
+            self._body_left = self._limits.body_bytes
+        else:
+            self._body_left = length
+        waits = bool(self._minor) and b"expect" in headers and (self._chunked or length > 0)
+        if waits or length > self._limits.body_bytes:
+            self._leave_body()
+
+    def _leave_body(self) -> None:
+        """Answer at once and end the connection: where the next request would begin is not found out."""
+        request = self._request
+        assert request is not None, "a body belongs to a request"
+        request.keep_alive = False
+        self.requests.append(request)
+        self.refused = RequestRefused(Outcome.BAD_REQUEST, "the body was not read")
 
     def _refuse(self, outcome: Outcome, detail: str) -> None:
         self.refused = RequestRefused(outcome, detail)

@@ -16,7 +16,7 @@ from oca.http.conditions import Verdict, evaluate, parse_date, range_applies
 from oca.http.cors import Cors
 from oca.http.ranges import NotSatisfiable, Span, parse_range
 from oca.http.reasons import Outcome
-from oca.http.request import Request
+from oca.http.request import Request, RequestRefused
 
 Part = bytes | Span
 """A literal piece of the body, or an inclusive range of the object."""
@@ -33,6 +33,7 @@ STATUS_LINES = {
     412: b"HTTP/1.1 412 Precondition Failed\r\n",
     414: b"HTTP/1.1 414 URI Too Long\r\n",
     416: b"HTTP/1.1 416 Range Not Satisfiable\r\n",
+    417: b"HTTP/1.1 417 Expectation Failed\r\n",
     421: b"HTTP/1.1 421 Misdirected Request\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
     502: b"HTTP/1.1 502 Bad Gateway\r\n",
@@ -53,28 +54,43 @@ class Representation:
     content_type: bytes
     block: bytes
     """All stored lines, each ending in CRLF."""
-    block_without_content: bytes
-    """The lines that a 304 and a multipart answer carry: without `Content-*`."""
+    block_of_304: bytes
+    """What a 304 has to say again (RFC 9110 §15.4.5), and `Last-Modified` where no entity tag does its work."""
+    block_of_parts: bytes
+    """What a multipart answer says: all but the `Content-Type`, which is that of each part (§15.3.7.2)."""
 
 
-def read_representation(size: int, block: bytes) -> Representation:
-    """The facts in a stored header block. Weak tags and unparsable dates validate nothing."""
+_SAID_AGAIN = frozenset((b"cache-control", b"cdn-cache-control", b"content-location", b"etag", b"expires", b"vary"))
+
+
+def read_representation(size: int, block: bytes, now: float) -> Representation:
+    """The facts in a stored header block. Weak tags and unparsable dates validate nothing. `now` places two-digit years."""
     etag: bytes | None = None
     modified_at: float | None = None
     content_type = b"application/octet-stream"
-    kept: list[bytes] = []
-    for line in block.split(b"\r\n"):
+    again: list[bytes] = []
+    parts: list[bytes] = []
+    tagged = False
+    changed = b""
+    for line in filter(None, block.split(b"\r\n")):
         name, _colon, value = line.partition(b":")
         name, value = name.strip().lower(), value.strip()
-        if name == b"etag" and value.startswith(b'"'):
-            etag = value
+        line += b"\r\n"
+        if name == b"etag":
+            tagged = True
+            etag = value if value.startswith(b'"') else None
         elif name == b"last-modified":
-            modified_at = parse_date(value, 0.0)
-        elif name == b"content-type":
+            modified_at = parse_date(value, now)
+            changed = line
+        if name in _SAID_AGAIN:
+            again.append(line)
+        if name == b"content-type":
             content_type = value
-        if line and not name.startswith(b"content-"):
-            kept.append(line + b"\r\n")
-    return Representation(size, etag, modified_at, content_type, block, b"".join(kept))
+        else:
+            parts.append(line)
+    if not tagged:
+        again.append(changed)
+    return Representation(size, etag, modified_at, content_type, block, b"".join(again), b"".join(parts))
 
 
 @dataclass(slots=True)
@@ -109,7 +125,7 @@ def plan(request: Request, found: Representation, around: Surroundings, outcome:
     headers = request.headers
     verdict = evaluate(headers, found.etag, found.modified_at, around.now)
     if verdict is Verdict.NOT_MODIFIED:
-        return _answer(request, around, 304, found.block_without_content + facts, (), None, Outcome.NOT_MODIFIED)
+        return _answer(request, around, 304, found.block_of_304 + facts, (), None, Outcome.NOT_MODIFIED)
     if verdict is Verdict.FAILED:
         return problem(request, around, Outcome.PRECONDITION_FAILED, "the stored version is another one")
     spans: tuple[Span, ...] | None = None
@@ -160,15 +176,27 @@ def _multipart(
         length += len(opening) + last - first + 1
     closing = b"\r\n--%s--\r\n" % boundary
     parts.append(closing)
-    lines = found.block_without_content + facts + b"Content-Type: multipart/byteranges; boundary=%s\r\n" % boundary
+    lines = found.block_of_parts + facts + b"Content-Type: multipart/byteranges; boundary=%s\r\n" % boundary
     return _answer(request, around, 206, lines, tuple(parts), length + len(closing), outcome)
 
 
+def check_expectation(request: Request) -> None:
+    """`100-continue` is met by the final answer (RFC 9110 §10.1.1). Raises RequestRefused for what nobody can promise."""
+    value = request.headers.get(b"expect")
+    if value is None or not request.minor:
+        return
+    if any(part.strip(b" \t").lower() not in (b"100-continue", b"") for part in value.split(b",")):
+        raise RequestRefused(Outcome.EXPECTATION, "the only expectation known here is 100-continue", fatal=False)
+
+
 def preflight(request: Request, around: Surroundings) -> Answer:
-    """The answer to OPTIONS: no token, cached for a day."""
-    lines = b"Allow: " + cors.METHODS + b"\r\n" + around.cors.preflight(request.headers.get(b"origin"))
-    head = b"".join((STATUS_LINES[204], around.date, lines, _connection(request, around.keep_alive), b"\r\n"))
-    return Answer(204, head, (), 0, Outcome.PREFLIGHT, request.keep_alive and around.keep_alive)
+    """The answer to OPTIONS, preflight or not (RFC 9110 §9.3.7): no token, cached for a day."""
+    headers = request.headers
+    private = headers.get(b"access-control-request-private-network") == b"true"
+    lines = b"Allow: " + cors.METHODS + b"\r\n" + around.cors.preflight(headers.get(b"origin"), private=private)
+    keep = request.keep_alive and around.keep_alive
+    head = b"".join((STATUS_LINES[204], around.date, lines, _connection(request, keep), b"\r\n"))
+    return Answer(204, head, (), 0, Outcome.PREFLIGHT, keep)
 
 
 def problem(

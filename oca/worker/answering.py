@@ -21,6 +21,7 @@ from oca.http.response import (
     Answer,
     Representation,
     Surroundings,
+    check_expectation,
     plan,
     preflight,
     problem,
@@ -87,7 +88,7 @@ class Desk:
     def representation(self, size: int, block: bytes) -> Representation:
         found = self._representations.get((size, block))
         if found is None:
-            found = read_representation(size, block)
+            found = read_representation(size, block, self.now())
             if len(self._representations) >= _REMEMBERED:
                 self._representations.clear()
             self._representations[(size, block)] = found
@@ -188,7 +189,11 @@ class Exchange:
 
     def _decide(self) -> None:
         request, desk = self._request, self._desk
+        if b"expect" in request.headers:
+            check_expectation(request)
         if request.method == b"OPTIONS":
+            if request.target != b"*":
+                read_target(request.target)
             self._send(preflight(request, self._desk.around()), None)
             return
         if request.method not in (b"GET", b"HEAD"):

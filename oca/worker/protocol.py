@@ -132,6 +132,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.phase in (Phase.LINGERING, Phase.CLOSING):
             return
+        if self._parser.refused is not None:  # a body that is not read, or what nobody will look at
+            return
         if self.phase is Phase.ANSWERING or self._unparsed or len(data) > SLICE_BYTES:
             self._unparsed += data
             if len(self._unparsed) > MAX_UNPARSED_BYTES and not self._paused_reading:
@@ -173,7 +175,7 @@ class Connection(asyncio.Protocol):
             leaving = not self._house.desk.keep_alive
             why = Closing.REFUSED if fatal else Closing.DRAINED if leaving else Closing.ANSWERED
             # A client that does not expect the end may have sent more: a reset would take the answer away.
-            self._end(why, linger=fatal or leaving)
+            self._end(why, linger=fatal or leaving or self._parser.refused is not None)
             return
         if self._house.is_draining:  # it began behind the header
             self._close(Closing.DRAINED)

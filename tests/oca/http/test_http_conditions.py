@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from email.utils import formatdate
 
 import pytest
@@ -23,6 +24,25 @@ LATER = b"Mon, 20 Oct 2025 22:40:01 GMT"
     [
         ({}, Verdict.PROCEED),
         ({b"if-match": ETAG}, Verdict.PROCEED),
+        ({b"if-match": b" , ,\t" + ETAG + b" ,, "}, Verdict.PROCEED),
+        ({b"if-match": b'"x"' + ETAG}, Verdict.FAILED),
+        ({b"if-match": b'"x", *'}, Verdict.FAILED),
+        ({b"if-match": ETAG + b" junk"}, Verdict.FAILED),
+        ({b"if-match": b"w/" + ETAG}, Verdict.FAILED),
+        ({b"if-none-match": b", " + ETAG}, Verdict.NOT_MODIFIED),
+        ({b"if-none-match": b'"a,b",' + ETAG}, Verdict.NOT_MODIFIED),
+        ({b"if-none-match": b'"' + ETAG + b'"'}, Verdict.PROCEED),
+        ({b"if-none-match": b"w/" + ETAG}, Verdict.PROCEED),
+        ({b"if-modified-since": b"Monday, 20-Oct-25 22:40:00 GMT"}, Verdict.NOT_MODIFIED),
+        ({b"if-modified-since": b"Mon Oct 20 22:40:00 2025"}, Verdict.NOT_MODIFIED),
+        ({b"if-modified-since": DATE + b", " + DATE}, Verdict.PROCEED),
+        ({b"if-modified-since": b"1761000000"}, Verdict.PROCEED),
+        ({b"if-unmodified-since": b"Mon Oct 20 22:39:59 2025"}, Verdict.FAILED),
+        ({b"if-unmodified-since": EARLIER + b" "}, Verdict.PROCEED),
+        ({b"if-unmodified-since": EARLIER, b"if-none-match": ETAG}, Verdict.FAILED),
+        ({b"if-unmodified-since": DATE, b"if-none-match": ETAG}, Verdict.NOT_MODIFIED),
+        ({b"if-match": b'"x"', b"if-unmodified-since": LATER}, Verdict.FAILED),
+        ({b"if-none-match": b"unquoted", b"if-modified-since": DATE}, Verdict.PROCEED),
         ({b"if-match": b'"x", ' + ETAG}, Verdict.PROCEED),
         ({b"if-match": b"W/" + ETAG}, Verdict.FAILED),
         ({b"if-match": b'"x"'}, Verdict.FAILED),
@@ -57,6 +77,11 @@ def test_each_condition_decides_as_the_rfc_says(headers: dict[bytes, bytes], ver
         (EARLIER, False),
         (LATER, False),
         (b"x", False),
+        (b"*", False),
+        (ETAG + b", " + ETAG, False),
+        (ETAG[:-1], False),
+        (b"Mon Oct 20 22:40:00 2025", True),
+        (b"Monday, 20-Oct-25 22:40:00 GMT", True),
     ],
 )
 def test_if_range_is_strong(value: bytes, applies: bool) -> None:
@@ -79,6 +104,26 @@ def test_the_three_forms_of_a_date_are_one_instant() -> None:
     assert parse_date(b"Sun Nov  6 08:49:37 1994", NOW) == 784111777.0
 
 
+@pytest.mark.parametrize(
+    ("today", "date", "year"),
+    [
+        ("2025-11-01", b"Sunday, 06-Nov-75 08:49:37 GMT", 1975),
+        ("2025-11-06", b"Sunday, 06-Nov-75 00:00:00 GMT", 2075),
+        ("2025-11-06", b"Sunday, 06-Nov-75 00:00:01 GMT", 1975),
+        ("2025-11-01", b"Sunday, 06-Nov-76 08:49:37 GMT", 1976),
+        ("2025-11-01", b"Sunday, 06-Nov-74 08:49:37 GMT", 2074),
+        ("2025-11-01", b"Sunday, 06-Nov-00 08:49:37 GMT", 2000),
+        ("2025-11-01", b"Sunday, 06-Nov-99 08:49:37 GMT", 1999),
+        ("2024-12-31", b"Friday, 31-Jan-75 08:49:37 GMT", 1975),
+        ("2025-01-01", b"Friday, 31-Dec-74 23:59:59 GMT", 2074),
+    ],
+)
+def test_two_digits_of_a_year_reach_fifty_years_ahead_to_the_second(today: str, date: bytes, year: int) -> None:
+    found = parse_date(date, datetime.fromisoformat(today).replace(tzinfo=UTC).timestamp())
+    assert found is not None
+    assert datetime.fromtimestamp(found, UTC).year == year
+
+
 @given(st.integers(31_536_000, 4_070_908_800))
 def test_every_instant_comes_back(instant: int) -> None:
     assert parse_date(formatdate(instant, usegmt=True).encode(), NOW) == instant
@@ -92,7 +137,13 @@ def test_junk_is_no_date_and_no_match(junk: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "date", [b"Sun, 31 Feb 2025 08:49:37 GMT", b"Sun, 06 Nov 1994 25:49:37 GMT", b"Sun, 06 Now 1994 08:49:37 GMT"]
-)
+    "date",
+    [
+        b"Sunday, 29-Feb-25 08:49:37 GMT", b"Sun Nov 31 08:49:37 1994", b"Sun Nov 6 08:49:37 1994", b"Sun, 6 Nov 1994 08:49:37 GMT",
+        b"Sun, 06 Nov 1994 08:49:37 UTC", b"Sun, 06 Nov 94 08:49:37 GMT", b"sun, 06 nov 1994 08:49:37 gmt", b"Sun, 06 Nov 1994 08:60:37 GMT",
+        b"Sun, 06 Nov 1994 08:49:61 GMT", b"Sun, 00 Nov 1994 08:49:37 GMT", b"Sun, 31 Feb 2025 08:49:37 GMT", b"Sun, 06 Nov 1994 25:49:37 GMT",
+        b"Sun, 06 Now 1994 08:49:37 GMT",
+    ],
+)  # fmt: skip
 def test_a_day_that_never_was_is_no_date(date: bytes) -> None:
     assert parse_date(date, NOW) is None
