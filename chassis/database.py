@@ -112,8 +112,11 @@ async def _ensure_schema(engine: AsyncEngine, metadata: MetaData, wanted: int, p
         found = (await connection.execute(text("PRAGMA user_version"))).scalar_one()
         tables = (await connection.execute(text("SELECT count(*) FROM sqlite_master"))).scalar_one()
         if found == 0 and tables == 0:
-            await connection.run_sync(metadata.create_all)
             await connection.execute(text(f"PRAGMA user_version = {wanted:d}"))
+            found = wanted
+        if found == wanted:
+            # Tables that came since, too: one more table changes no schema that an older version reads.
+            await connection.run_sync(metadata.create_all)
             return
     if found > wanted:
         raise DatabaseError(

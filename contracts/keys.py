@@ -16,6 +16,34 @@ class KeyUse(Enum):
     """Verifies members' access tokens; the private part stays in the auth service."""
 
 
+REVOKED_FOR_S = 7 * 86_400.0
+"""Longer than any session lives: behind it the tokens of a revoked session have expired by themselves."""
+MAX_REVOKED = 10_000
+"""Revoked sessions at a time: every appliance holds the whole list."""
+
+
+class RevocationRequest(msgspec.Struct, frozen=True):
+    """Operator: the tokens of this session open nothing any more."""
+
+    session: str
+    valid_s: float = REVOKED_FOR_S
+    """Until it is forgotten; the session's tokens should have expired by then."""
+    reason: str = ""
+
+
+class Revocation(msgspec.Struct, frozen=True):
+    """A revoked session; instants in seconds since the epoch."""
+
+    session: str
+    revoked_at: float
+    expires_at: float
+    reason: str = ""
+
+
+class RevocationList(msgspec.Struct, frozen=True):
+    revocations: tuple[Revocation, ...]
+
+
 class PublicKey(msgspec.Struct, frozen=True):
     """A JWK (RFC 7517) of an EC P-256 or Ed25519 public key as a JSON object in text form."""
 

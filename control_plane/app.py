@@ -30,6 +30,7 @@ from control_plane.operators import Operators
 from control_plane.planning import Planning
 from control_plane.registry import Registry
 from control_plane.reporting import Reporting
+from control_plane.revocations import Revocations
 from control_plane.service_api import ServiceApi
 from control_plane.stream import ChangeStream
 
@@ -47,7 +48,9 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     operator = SecretGuard(read_or_make_secret(folder / OPERATOR_TOKEN))
     desk = await _open_desk(service, folder, clock)
     publishers = {KeyUse.MEDIA: certificates.media_publishers, KeyUse.MEMBER: certificates.member_publishers}
-    keys = Keys(desk, authority, publishers)
+    revocations = Revocations(desk)
+    await revocations.load()
+    keys = Keys(desk, authority, publishers, revocations)
     await keys.load()
     heartbeats = Heartbeats(desk)
     enrolling = Enrolling(desk, authority, certificates.valid_days)
@@ -59,7 +62,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     ServiceApi(desk, keys, ChangeStream(desk), certificates.origins).add_to(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
-    OperatorApi(desk, operators, enrolling, reporting, planning).add_to(outside, operator)
+    OperatorApi(desk, operators, enrolling, reporting, planning, revocations).add_to(outside, operator)
     add_pages(
         outside,
         page="operator",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from chassis.auth import read_secret
 from chassis.client import ServiceClient
 from chassis.errors import ChassisError, ServiceError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
+from contracts.keys import REVOKED_FOR_S, Revocation, RevocationList, RevocationRequest
 from contracts.overview import ApplianceOverview, FileList, Overview
 from contracts.places import (
     Appliance,
@@ -48,10 +50,12 @@ app = typer.Typer(
 sites_app = typer.Typer(help="Sites.", no_args_is_help=True)
 appliances_app = typer.Typer(help="Appliances.", no_args_is_help=True)
 codes_app = typer.Typer(help="One-time enrolment codes.", no_args_is_help=True)
+sessions_app = typer.Typer(help="Players' sessions whose media tokens open nothing any more.", no_args_is_help=True)
 plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
 app.add_typer(sites_app, name="sites")
 app.add_typer(appliances_app, name="appliances")
 app.add_typer(codes_app, name="codes")
+app.add_typer(sessions_app, name="sessions")
 app.add_typer(plan_app, name="plan")
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the settings.")]
@@ -210,6 +214,41 @@ def make_code(
     typer.echo(made.code)
 
 
+@sessions_app.command("revoke")
+def revoke_session(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id: `sub` in its media tokens.")],
+    url: Url,
+    token_file: TokenFile,
+    valid_s: Annotated[
+        float, typer.Option("--valid-s", help="Seconds until it is forgotten; its tokens should have expired by then.")
+    ] = REVOKED_FOR_S,
+    reason: Annotated[str, typer.Option("--reason", help="Goes to the audit log.")] = "",
+) -> None:
+    """Let the media tokens of a session open nothing any more, on every appliance and at the origin."""
+    wanted = RevocationRequest(session, valid_s, reason)
+    made = _call(url, token_file, lambda client: client.post("/v1/revocations", wanted, Revocation))
+    typer.echo(f"session {made.session} is revoked until {_moment(made.expires_at)}")
+
+
+@sessions_app.command("revoked")
+def revoked_sessions(url: Url, token_file: TokenFile) -> None:
+    """Sessions that are revoked now."""
+    found = _call(url, token_file, lambda client: client.get("/v1/revocations", RevocationList))
+    table = _table("session", "revoked", "forgotten", "reason")
+    for item in found.revocations:
+        table.add_row(item.session, _moment(item.revoked_at), _moment(item.expires_at), item.reason)
+    _show(table)
+
+
+@sessions_app.command("restore")
+def restore_session(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id.")], url: Url, token_file: TokenFile
+) -> None:
+    """Take a revocation back."""
+    _call(url, token_file, lambda client: client.delete(f"/v1/revocations/{quote(session, safe='')}"))
+    typer.echo(f"session {session} is revoked no more")
+
+
 @plan_app.command("make")
 def make_plan(url: Url, token_file: TokenFile) -> None:
     """Make tonight's plan now."""
@@ -278,6 +317,10 @@ def usual_cluster(appliances: Iterable[Appliance], appliance_id: str, site: str)
         return here[appliance_id]
     clusters = set(here.values())
     return clusters.pop() if len(clusters) == 1 else site
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _share(share: float | None) -> str:

@@ -16,6 +16,7 @@ from control_plane.archive import places as place_archive
 from control_plane.authority import Authority
 from control_plane.desk import Desk
 from control_plane.errors import conflict, contradiction, forbidden, unknown
+from control_plane.revocations import Revocations
 
 ALGORITHMS = {"ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
 _KID_RE = re.compile(r"[A-Za-z0-9._~-]{1,128}")
@@ -25,8 +26,11 @@ _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
 class Keys:
     """The key set, in memory and in the archive."""
 
-    def __init__(self, desk: Desk, authority: Authority, publishers: dict[KeyUse, tuple[str, ...]]) -> None:
+    def __init__(
+        self, desk: Desk, authority: Authority, publishers: dict[KeyUse, tuple[str, ...]], revocations: Revocations
+    ) -> None:
         self._desk = desk
+        self._revocations = revocations
         self._authority = authority
         self._publishers = publishers
         self._keys: dict[str, tuple[str, PublicKey]] = {}
@@ -41,10 +45,11 @@ class Keys:
                 await self._store(own, "")
 
     def current(self) -> KeySet:
-        """The keys that have not expired. The number grows with every key that is published or changed."""
+        """What has not expired. The number grows with every key and revocation that is made or changed."""
         now = self._desk.clock.wall_s()
         keys = tuple(key for _, key in self._keys.values() if key.not_after is None or key.not_after > now)
-        return KeySet(self._desk.registry.keys_number, keys)
+        revoked = tuple(found.session for found in self._revocations.current())
+        return KeySet(self._desk.registry.keys_number, keys, revoked)
 
     async def publish(self, kid: str, key: PublicKey, publisher: str) -> KeySet:
         """Raises ProblemError: UNPROCESSABLE (not such a key), FORBIDDEN (not this service's business), CONFLICT."""

@@ -9,6 +9,7 @@ import msgspec
 from chassis.auth import Operator, SecretGuard
 from chassis.routes import Answer, Call, Routes
 from contracts.enrolment import CodeAnswer, CodeRequest
+from contracts.keys import Revocation, RevocationList, RevocationRequest
 from contracts.overview import AuditList, FileList, ImportAnswer, Overview
 from contracts.places import Appliance, ApplianceList, ApplianceRegistration, Site, SiteList, StateChange
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
@@ -24,6 +25,7 @@ from control_plane.operators import Operators
 from control_plane.overview import overview
 from control_plane.planning import Planning
 from control_plane.reporting import Reporting
+from control_plane.revocations import Revocations
 from fill_planner.snapshot import PlanningSnapshot
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024
@@ -52,17 +54,27 @@ class OperatorApi:
     """Handlers; `add_to` is their table."""
 
     def __init__(
-        self, desk: Desk, operators: Operators, enrolling: Enrolling, reporting: Reporting, planning: Planning
+        self,
+        desk: Desk,
+        operators: Operators,
+        enrolling: Enrolling,
+        reporting: Reporting,
+        planning: Planning,
+        revocations: Revocations,
     ) -> None:
         self._desk = desk
         self._operators = operators
         self._enrolling = enrolling
         self._reporting = reporting
         self._planning = planning
+        self._revocations = revocations
 
     def add_to(self, routes: Routes, operator: SecretGuard) -> None:
         self._add_places(routes, operator)
         routes.post("/v1/enrolment-codes", self.make_code, summary="Make a one-time code", guard=operator, status=201)
+        routes.get("/v1/revocations", self.revoked, summary="Sessions whose tokens open nothing", guard=operator)
+        routes.post("/v1/revocations", self.revoke, summary="Revoke a session", guard=operator, status=201)
+        routes.delete("/v1/revocations/{session}", self.restore, summary="Take a revocation back", guard=operator)
         routes.get("/v1/files", self.files, summary="Published files, by part of their key", guard=operator)
         routes.post("/v1/plans", self.make_plan, summary="Make tonight's plan now", guard=operator, status=201)
         routes.get("/v1/plans", self.plans, summary="Plans, newest first", guard=operator)
@@ -128,6 +140,15 @@ class OperatorApi:
     async def make_code(self, call: Call[CodeRequest]) -> Answer[CodeAnswer]:
         answer = await self._enrolling.make_code(call.body, _who(call))
         return Answer(answer, 201, {"Cache-Control": "no-store"})
+
+    async def revoked(self, call: Call[None]) -> RevocationList:
+        return RevocationList(self._revocations.current())
+
+    async def revoke(self, call: Call[RevocationRequest]) -> Revocation:
+        return await self._revocations.revoke(call.body, _who(call))
+
+    async def restore(self, call: Call[None]) -> None:
+        await self._revocations.restore(call.path["session"], _who(call))
 
     async def files(self, call: Call[None, FileQuery]) -> FileList:
         async with self._desk.database.read() as session:

@@ -126,6 +126,13 @@ keys = Table(
     Column("publisher", String, nullable=False),
     Column("document", LargeBinary, nullable=False),
 )
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("session", String, primary_key=True),
+    Column("expires_at", Float, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
 origins = Table(
     "origins",
     metadata,

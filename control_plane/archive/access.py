@@ -1,14 +1,14 @@
-"""Enrolment codes, certificates, public keys, and the audit log."""
+"""Enrolment codes, certificates, public keys, revoked sessions, and the audit log."""
 
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts.enrolment import PeerKind
-from contracts.keys import PublicKey
+from contracts.keys import PublicKey, Revocation
 from contracts.overview import AuditEntry
 from control_plane import records
 from control_plane.enrolment import Code
@@ -51,6 +51,24 @@ async def put_key(session: AsyncSession, key: PublicKey, publisher: str) -> None
     values = {"publisher": publisher, "document": msgspec.json.encode(key)}
     statement = insert(records.keys).values(kid=key.kid, **values)
     await session.execute(statement.on_conflict_do_update(index_elements=[records.keys.c.kid], set_=values))
+
+
+async def revocations(session: AsyncSession) -> tuple[Revocation, ...]:
+    """All that are kept, the first to be forgotten first."""
+    rows = await session.execute(select(records.revocations).order_by(records.revocations.c.expires_at))
+    return tuple(msgspec.json.decode(row.document, type=Revocation) for row in rows)
+
+
+async def put_revocation(session: AsyncSession, revocation: Revocation) -> None:
+    values = {"expires_at": revocation.expires_at, "document": msgspec.json.encode(revocation)}
+    statement = insert(records.revocations).values(session=revocation.session, **values)
+    await session.execute(statement.on_conflict_do_update(index_elements=[records.revocations.c.session], set_=values))
+
+
+async def drop_revocations(session: AsyncSession, *, name: str = "", before: float = 0.0) -> None:
+    """The one of a session, and those that are forgotten before an instant."""
+    table = records.revocations
+    await session.execute(delete(table).where((table.c.session == name) | (table.c.expires_at <= before)))
 
 
 async def note(session: AsyncSession, at: float, operator: str, action: str, subject: str, detail: str = "") -> None:

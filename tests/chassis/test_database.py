@@ -114,3 +114,11 @@ async def test_a_file_that_is_no_database_is_told_by_name(tmp_path: Path) -> Non
     with pytest.raises(DatabaseError, match=r"a\.db"):
         async with Database.open(path, Base.metadata, schema_version=1):
             pass
+
+
+async def test_a_table_that_came_since_is_made_in_a_file_of_the_same_schema(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with Database.open(path, MetaData(), schema_version=1):
+        pass
+    async with Database.open(path, Base.metadata, schema_version=1) as database, database.write() as session:
+        session.add(Counter(name="a", value=1))

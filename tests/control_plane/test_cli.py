@@ -87,3 +87,16 @@ async def test_a_snapshot_of_the_record_is_what_the_planner_explains(plane: Plan
     online = await typed(plane, "explain", "/media/sea/hd/v-360.mp4", "--site", "a")
     assert (offline.exit_code, made.exit_code, online.exit_code) == (0, 0, 0), made.stderr + online.stderr
     assert online.stdout.splitlines()[0] in offline.stdout
+
+
+async def test_an_operator_revokes_a_session_looks_and_takes_it_back(plane: Plane) -> None:
+    made = await typed(plane, "sessions", "revoke", "s/1", "--valid-s", "60", "--reason", "shared")
+    assert made.exit_code == 0, made.stderr
+    assert "session s/1 is revoked until 20" in made.stdout
+    listed = await typed(plane, "sessions", "revoked")
+    (line,) = (line for line in listed.stdout.splitlines() if line.split()[:1] == ["s/1"])
+    assert line.split()[-1] == "shared"
+    assert (await typed(plane, "sessions", "restore", "s/1")).exit_code == 0
+    again = await typed(plane, "sessions", "restore", "s/1")
+    assert again.exit_code == 1
+    assert "there is no revoked session 's/1'" in again.stderr

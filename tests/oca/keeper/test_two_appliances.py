@@ -17,13 +17,15 @@ import msgspec
 import yaml
 
 from chassis import config
+from contracts.keys import KeySet, KeyUse, PublicKey
 from contracts.plans import RankedSource, SourceKind
 from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
+from contracts.tokens.media import TokenFormat, codec_of
 from oca.config import Serving
 from oca.link.files import KeeperStatus
 from tests.oca.keeper.lab import MIB, KeeperLab, until
-from tests.oca.keeper.plane import FakeControlPlane
+from tests.oca.keeper.plane import FakeControlPlane, SigningKey
 
 
 def media_path(plane: FakeControlPlane, path: str) -> str:
@@ -97,6 +99,60 @@ async def test_what_one_holds_the_other_takes_from_it_and_only_the_rest_from_the
         await first.close_world()
         first.board.close()
         second.board.close()
+
+
+async def test_an_appliance_follows_new_keys_and_revoked_sessions_while_it_serves(tmp_path: Path) -> None:
+    plane = FakeControlPlane(tmp_path)
+    await plane.start()
+    lab = KeeperLab(tmp_path, plane)
+    file = lab.publish("t/hd/a.mp4", MIB)
+    await lab.source(SourceKind.ORIGIN, "origin", [file])
+    old, new = plane.media_key, SigningKey("m-2", KeyUse.MEDIA)
+
+    def token(key: SigningKey, format_: TokenFormat, session: str = "session-1") -> str:
+        now = time.time()
+        claims = MediaClaims("playback", session, "/media/t/", ("hd",), now + 600, now)
+        return codec_of(format_).sign(claims, key.key, key.kid)
+
+    async def publish(number: int, *keys: PublicKey, revoked: tuple[str, ...] = ()) -> None:
+        plane.keys = KeySet(number, (plane.signing.public, *keys), revoked)
+        await plane.nudge()
+
+    try:
+        async with httpx.AsyncClient(timeout=30.0) as player, appliance(lab) as box:
+
+            async def said(token: str) -> str:
+                answer = await player.get(f"{box['media']}/~{token}/media/t/hd/a.mp4", headers={"Range": "bytes=0-9"})
+                return "" if answer.status_code == 206 else str(answer.json()["type"]).rpartition("/")[2]
+
+            async def until_said(token: str, word: str) -> None:
+                for _ in range(100):
+                    if (found := await said(token)) == word:
+                        return
+                    await asyncio.sleep(0.1)
+                assert found == word
+
+            by_old, by_new = token(old, TokenFormat.JWT), token(new, TokenFormat.CAT)
+            await until_said(by_old, "")
+            assert await said(by_new) == "key-unknown"
+            ending = msgspec.structs.replace(old.public, not_after=time.time() + 600.0)
+            await publish(2, ending, new.public)
+            await until_said(by_new, "")
+            assert await said(by_old) == "", "what the old key has signed opens until it ends"
+            await publish(3, msgspec.structs.replace(old.public, not_after=time.time() - 1.0), new.public)
+            await until_said(by_old, "key-unknown")
+            assert await said(by_new) == ""
+            await publish(4, new.public, revoked=("session-1",))
+            await until_said(by_new, "media-token-revoked")
+            assert await said(token(new, TokenFormat.CAT, "session-2")) == ""
+            assert await said(token(new, TokenFormat.JWT)) == "media-token-revoked", (
+                "nor does a fresh one of the session"
+            )
+            await publish(5, new.public)
+            await until_said(by_new, "")
+    finally:
+        await lab.close_world()
+        lab.board.close()
 
 
 async def test_players_are_served_on_while_the_keeper_is_killed_and_misses_go_on_after_it(tmp_path: Path) -> None:
