@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NAME = "oca"
 STALE_S = 5.0
+FOLLOW_S = 0.2
 
 app = typer.Typer(help="The appliance.", no_args_is_help=True, pretty_exceptions_enable=False)
 store_app = typer.Typer(help="The disks of a stopped appliance.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
+log_app = typer.Typer(help="The access log (docs/access-log.md).", no_args_is_help=True)
+app.add_typer(log_app, name="log")
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the settings.")]
 ReadyFd = Annotated[int | None, typer.Option("--ready-fd", help="Descriptor that gets one JSON line once it serves.")]
@@ -127,6 +130,66 @@ def check_command(config: Config = None) -> None:
         store.close()
         board.close()
     raise typer.Exit(1 if bad else 0)
+
+
+@log_app.command("follow")
+def follow_command(
+    config: Config = None,
+    status: Annotated[str, typer.Option(help="Only this status, or its beginning (5, 404).")] = "",
+    outcome: Annotated[str, typer.Option(help="Only this outcome (hit, token-expired, …).")] = "",
+    cache: Annotated[str, typer.Option(help="Only hit, miss, partial or none.")] = "",
+    session: Annotated[str, typer.Option(help="Only this session.")] = "",
+    client: Annotated[str, typer.Option(help="Only clients whose network begins so.")] = "",
+    path: Annotated[str, typer.Option(help="Only paths that begin so (/media/TITLE/).")] = "",
+    slower_ms: Annotated[float, typer.Option(help="Only answers that took at least so long.")] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lines as they are.")] = False,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Begin with the first line of the current file.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="End at the end of the file.")] = False,
+) -> None:
+    """Show what is served as it is written to the access log, until Ctrl-C."""
+    from oca.logger.reading import Wanted, follow, in_words, read_line
+    from oca.logger.rotation import CURRENT
+
+    wanted = Wanted(status, outcome, cache, session, client, path, slower_ms)
+
+    def wait() -> bool:
+        if not once:
+            time.sleep(FOLLOW_S)
+        return not once
+
+    try:
+        for text in follow(_log_folder(settings_or_exit(NAME, Appliance, config)) / CURRENT, wait, from_start or once):
+            line = read_line(text)
+            if line is not None and wanted.takes(line):
+                typer.echo(text.decode() if as_json else in_words(line))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@log_app.command("convert")
+def convert_command(
+    source: Annotated[Path, typer.Argument(help="A file of JSON lines of the access log.")],
+    target: Annotated[Path | None, typer.Argument(help="The Parquet file; beside the source by default.")] = None,
+) -> None:
+    """Write a file of the access log as Parquet. Exit code 1 when it cannot be read or written."""
+    import duckdb
+
+    from oca.logger.columnar import convert
+    from oca.logger.rotation import columnar_name
+
+    goal = target if target is not None else source.with_name(columnar_name(source.name))
+    try:
+        rows = convert(source, goal)
+    except (duckdb.Error, OSError) as error:
+        typer.echo(f"{source} cannot be converted: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{goal}: {rows} rows")
+
+
+def _log_folder(settings: Appliance) -> Path:
+    return Path(settings.log.folder) if settings.log.folder else Path(settings.state_dir) / "logs"
 
 
 def _check_disks(store: StoreWriter) -> bool:

@@ -87,6 +87,28 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessLogging:
+    """The access log (docs/access-log.md)."""
+
+    access: Annotated[bool, Doc("Write an access log")] = True
+    folder: Annotated[str, Doc("Folder of the access log; empty: `logs` in state_dir")] = ""
+    format: Annotated[
+        Literal["json", "parquet", "both"],
+        Doc("What complete files are kept as: JSON lines, Parquet (converted beside the service), or both"),
+    ] = "json"
+    sample: Annotated[float, Ge(0), Le(1), Doc("Share of sessions that are written, each in full")] = 1.0
+    ipv4_bits: Annotated[
+        int, Ge(0), Le(32), Doc("Length that clients' IPv4 addresses are cut to; 32 keeps them whole")
+    ] = 24
+    ipv6_bits: Annotated[
+        int, Ge(0), Le(128), Doc("Length that clients' IPv6 addresses are cut to; 128 keeps them whole")
+    ] = 48
+    file_bytes: Annotated[int, Ge(4096), Doc("Size at which a file is complete and the next one begins")] = 128 << 20
+    file_s: Annotated[float, Gt(0), Doc("Age at which a file is complete, whatever its size")] = 3600.0
+    files: Annotated[int, Ge(1), Doc("Complete files that are kept; with file_bytes the bound of the folder")] = 24
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPlane:
     url: Annotated[str, Doc("Base URL of the control plane's mutual-TLS listener")]
     code_file: Annotated[str, Doc("File with the one-time enrolment code; read when there is no certificate yet")] = ""
@@ -119,6 +141,7 @@ class Appliance:
     serving: Annotated[Serving, Doc("Listening and limits")] = field(default_factory=Serving)
     fetching: Annotated[Fetching, Doc("Asking peers, tiers and the origin")] = field(default_factory=Fetching)
     status: Annotated[Listen, Doc("Health, readiness and metrics")] = field(default_factory=Listen)
+    log: Annotated[AccessLogging, Doc("The access log")] = field(default_factory=AccessLogging)
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("Lowest level that is written")] = "info"
     cache_only: Annotated[bool, Doc("Ignore plans: keep only what is pulled through (for comparisons)")] = False
 

@@ -55,6 +55,18 @@ class Count(Enum):
         CounterKind.COUNTER,
         "Bytes served whose key could not be kept for the report while the keeper was away",
     )
+    LOG_RECORDS = ("lowtide_oca_access_log_records_total", CounterKind.COUNTER, "Records written to the access log")
+    LOG_BYTES = ("lowtide_oca_access_log_bytes_total", CounterKind.COUNTER, "Bytes written to the access log")
+    LOG_DROPPED = (
+        "lowtide_oca_access_log_dropped_total",
+        CounterKind.COUNTER,
+        "Records dropped because the logger was behind, or its disk took no more",
+    )
+    LOG_TORN = (
+        "lowtide_oca_access_log_torn_bytes_total",
+        CounterKind.COUNTER,
+        "Bytes of records that a killed worker left unfinished",
+    )
     ERRORS = ("lowtide_oca_worker_errors_total", CounterKind.COUNTER, "Errors nobody expected, logged with traceback")
 
     def __init__(self, metric: str, kind: CounterKind, text: str) -> None:

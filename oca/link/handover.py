@@ -11,10 +11,11 @@ the supervisor is gone: it serves on for `ORPHAN_S`, then drains.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import msgspec
 
-from oca.config import Appliance
+from oca.config import AccessLogging, Appliance
 
 ORPHAN_S = 30.0
 DRAIN_S = 10.0
@@ -35,6 +36,23 @@ class Handover(msgspec.Struct, frozen=True):
     media_fds: tuple[int, ...]
     peers_fds: tuple[int, ...]
     line: int = 0
+    log_fd: int = -1
+    """The writing end of the line's pipe to the logger (`oca.link.records`); -1 when no access log is written."""
+
+
+class LoggerHandover(msgspec.Struct, frozen=True):
+    """What the logger gets in the same way: the reading ends of all lines' pipes."""
+
+    settings: AccessLogging
+    folder: str
+    pipe_fds: tuple[int, ...]
+    counters_fd: int
+    counters_line: int
+    """Its own line of `oca.link.counters`, behind those of the workers."""
+
+    @property
+    def folder_path(self) -> Path:
+        return Path(self.folder)
 
 
 def memfd(name: str, content: bytes) -> int:
@@ -45,7 +63,7 @@ def memfd(name: str, content: bytes) -> int:
     return fd
 
 
-def write_handover(handover: Handover) -> int:
+def write_handover(handover: Handover | LoggerHandover) -> int:
     return memfd("lowtide-handover", msgspec.json.encode(handover))
 
 
@@ -53,3 +71,9 @@ def read_handover(fd: int) -> Handover:
     """Reads and closes the descriptor. Raises msgspec.MsgspecError when it holds something else."""
     with os.fdopen(fd, "rb") as file:
         return msgspec.json.decode(file.read(), type=Handover)
+
+
+def read_logger_handover(fd: int) -> LoggerHandover:
+    """Reads and closes the descriptor. Raises msgspec.MsgspecError when it holds something else."""
+    with os.fdopen(fd, "rb") as file:
+        return msgspec.json.decode(file.read(), type=LoggerHandover)

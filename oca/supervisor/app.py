@@ -1,4 +1,4 @@
-"""The composition root of an appliance: sockets, shared memory, locked indexes, keeper and workers, status.
+"""The composition root of an appliance: sockets, shared memory, locked indexes, keeper, logger and workers, status.
 
 Order: disks are prepared and their indexes locked before any child runs; sockets listen before workers exist, so that nobody is
 refused; `--ready-fd` is told when the first worker serves and the keeper takes asks (or `START_S` have passed: then `/readyz` says
@@ -6,7 +6,8 @@ what is missing).
 
 A rolling restart (`lowtide oca restart`, SIGHUP) is decided by `rolling` and seen over `run/supervisor.sock`.
 
-The end (SIGTERM, SIGINT): workers drain for at most `DRAIN_S`, then the keeper leaves its disks clean, then this process ends.
+The end (SIGTERM, SIGINT): workers drain for at most `DRAIN_S`, then the keeper leaves its disks clean and the logger writes what
+workers left in their pipes, then this process ends.
 """
 
 from __future__ import annotations
@@ -32,14 +33,15 @@ from chassis.web import build_app
 from oca.config import Appliance, Listen
 from oca.link.counters import Counters
 from oca.link.files import Listening
-from oca.link.handover import DRAIN_S
+from oca.link.handover import DRAIN_S, LoggerHandover
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
 from oca.store.disks import StoreSettings, expected_marks, prepare_disk
 from oca.store.errors import StoreError
 from oca.store.pinning import PinnedIndex, pin_index
-from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_worker
+from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_logger, start_worker
 from oca.supervisor.commands import CommandSocket
+from oca.supervisor.logpipes import LogPipes
 from oca.supervisor.rolling import Rolling
 from oca.supervisor.slots import Action, Adopt, Kill, Release, Retire, Slots, Start, keeper_pause_s
 from oca.supervisor.sockets import CannotListen, open_group, url_of
@@ -49,6 +51,7 @@ START_S = 10.0
 TICK_S = 0.1
 KEEPER_STOP_S = 10.0
 KEEPER_STEADY_S = 30.0
+LOGGER_STOP_S = 3.0
 EXEC_RETRY_S = 1.0
 LINES_PER_SLOT = 2
 """A worker and its successor, or the one it succeeded."""
@@ -73,6 +76,8 @@ class Supervisor:
         self.keeper_ready = False
         self._workers: dict[int, WorkerChild] = {}
         self._keeper: Child | None = None
+        self._logger: Child | None = None
+        self._log_pipes = LogPipes(0)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._broken: BaseException | None = None
@@ -91,6 +96,7 @@ class Supervisor:
             self.peers = open_group(serving.peers, serving.workers, large_answers=True)
         except CannotListen as error:
             raise CannotRun(str(error)) from error
+        self._log_pipes = LogPipes(serving.workers * LINES_PER_SLOT if settings.log.access else 0)
         self.pinned = [pin_index(disk.path) for disk in store.disks]
         for index in self.pinned:
             if not index.locked:
@@ -98,7 +104,7 @@ class Supervisor:
         marks = max(expected_marks(disk.quota_bytes, store.extent_bytes) for disk in store.disks)
         lines = serving.workers * LINES_PER_SLOT
         self.board = Board.create(BoardShape(lines, len(store.disks), marks))
-        self.counters = Counters.create(lines)
+        self.counters = Counters.create(lines + 1)  # the last line is the logger's
         self.settings = dataclasses.replace(
             settings,
             serving=dataclasses.replace(serving, media=_actual(self.media[0]), peers=_actual(self.peers[0])),
@@ -131,6 +137,8 @@ class Supervisor:
     async def start(self) -> None:
         """Start everything; returns when the first worker and the keeper are ready, or after `START_S`."""
         self._spawn(self._keep_keeper(), "keeper")
+        if self.settings.log.access:
+            self._spawn(self._keep_logger(), "logger")
         self._act(self.slots.start())
         try:
             async with asyncio.timeout(START_S):
@@ -167,6 +175,9 @@ class Supervisor:
         if self._keeper is not None:
             self._keeper.terminate()
             await _ended([self._keeper], KEEPER_STOP_S)
+        self._log_pipes.close_writing()
+        if self._logger is not None:
+            await _ended([self._logger], LOGGER_STOP_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -174,6 +185,7 @@ class Supervisor:
             worker.kill()
         for sock in (*self.media, *self.peers):
             sock.close()
+        self._log_pipes.close()
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -226,6 +238,7 @@ class Supervisor:
                 self.media,
                 self.peers,
                 lambda: self._worker_ready(slot, line),
+                self._log_pipes.writing(line),
             )
         except OSError as error:
             self._log.error("cannot-exec", child=f"worker-{slot}", detail=str(error))
@@ -283,6 +296,28 @@ class Supervisor:
             pause_s = keeper_pause_s(deaths)
             self._log.error("keeper-died", code=code, deaths_in_a_row=deaths, again_in_s=pause_s)
             self._on_death("keeper")
+            await self._clock.sleep(pause_s)
+
+    async def _keep_logger(self) -> None:
+        """Every life of the logger. Workers never wait for it: while it is away their pipes fill up."""
+        settings, deaths = self.settings, 0
+        folder = settings.log.folder or str(Path(settings.state_dir) / "logs")
+        line = settings.serving.workers * LINES_PER_SLOT
+        while True:
+            began = self._clock.monotonic_s()
+            handover = LoggerHandover(settings.log, folder, self._log_pipes.reading, self.counters.fd, line)
+            try:
+                self._logger = await start_logger(self._commands.logger, handover)
+                code = await self._logger.ended()
+            except OSError as error:
+                code = -1
+                self._log.error("cannot-exec", child="logger", detail=str(error))
+            if self._stopping:
+                return
+            deaths = 1 if self._clock.monotonic_s() - began >= KEEPER_STEADY_S else deaths + 1
+            pause_s = keeper_pause_s(deaths)
+            self._log.error("logger-died", code=code, deaths_in_a_row=deaths, again_in_s=pause_s)
+            self._on_death("logger")
             await self._clock.sleep(pause_s)
 
     def _keeper_is_ready(self) -> None:

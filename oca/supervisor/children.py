@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from chassis import config
 from chassis.logs import get_logger
 from oca.config import Appliance
-from oca.link.handover import Handover, memfd, write_handover
+from oca.link.handover import Handover, LoggerHandover, memfd, write_handover
 
 WORKER = (sys.executable, "-m", "oca.worker")
 KEEPER = (sys.executable, "-m", "oca.keeper")
+LOGGER = (sys.executable, "-m", "oca.logger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Commands:
 
     worker: Sequence[str] = WORKER
     keeper: Sequence[str] = KEEPER
+    logger: Sequence[str] = LOGGER
 
 
 class Child:
@@ -100,6 +102,7 @@ async def start_worker(
     media: Sequence[socket.socket],
     peers: Sequence[socket.socket],
     on_ready: Callable[[], None],
+    log_fd: int = -1,
 ) -> WorkerChild:
     """Exec a worker for a slot, with a line of its own in board and counters. Raises OSError."""
     loop = asyncio.get_running_loop()
@@ -108,10 +111,11 @@ async def start_worker(
     try:
         media_fds = tuple(sock.fileno() for sock in media)
         peers_fds = tuple(sock.fileno() for sock in peers)
-        handover = Handover(settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds, line)
+        handover = Handover(settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds, line, log_fd)
         fd = write_handover(handover)
         try:
             inherited = (fd, board_fd, counters_fd, theirs.fileno(), *media_fds, *peers_fds)
+            inherited += (log_fd,) if log_fd >= 0 else ()
             process = await asyncio.create_subprocess_exec(*command, "--handover-fd", str(fd), pass_fds=inherited)
         finally:
             os.close(fd)
@@ -156,6 +160,17 @@ async def start_keeper(
         raise
     finally:
         os.close(writing)
+    return Child(process)
+
+
+async def start_logger(command: Sequence[str], handover: LoggerHandover) -> Child:
+    """Exec the logger. Raises OSError."""
+    fd = write_handover(handover)
+    try:
+        inherited = (fd, handover.counters_fd, *handover.pipe_fds)
+        process = await asyncio.create_subprocess_exec(*command, "--handover-fd", str(fd), pass_fds=inherited)
+    finally:
+        os.close(fd)
     return Child(process)
 
 

@@ -60,6 +60,8 @@ DECIDING = (
     "oca.keeper.reporting",
     "oca.keeper.sourcing",
     "oca.link.messages",
+    "oca.link.records",
+    "oca.logger.rotation",
     "oca.store.batching",
     "oca.store.blocks",
     "oca.store.holdings",
