@@ -106,6 +106,22 @@ def test_several_parts_say_all_that_one_would_but_their_type() -> None:
     assert b"content-range" not in found, "§15.3.7.2: it stands in each part"
 
 
+def test_an_empty_object_has_no_part_but_its_end() -> None:
+    for value, status in (
+        (b"bytes=0-", 416),
+        (b"bytes=0-0", 416),
+        (b"bytes=-0", 416),
+        (b"bytes=-5", 200),
+        (b"bytes=1-2,-1", 200),
+    ):
+        request = Request(b"GET", b"/", headers={b"range": value})
+        answer = plan(request, read_representation(0, FULL, 0.0), AROUND, Outcome.HIT)
+        assert answer.status == status
+        found = headers_of(answer)
+        assert found.get(b"content-range") == (b"bytes */0" if status == 416 else None)
+        assert status == 416 or (found[b"content-length"], answer.parts) == (b"0", ())
+
+
 def test_head_has_the_header_of_get() -> None:
     for size in (0, 9):
         for headers in ({}, {b"if-none-match": b'"x"'}, {b"if-match": b'"x"'}, {b"if-none-match": b"*"}):
