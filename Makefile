@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help install demo up test check test-system bench bench-serve bench-peers docs format clean distclean
+.PHONY: help install demo up test check test-system soak-serve bench bench-serve bench-peers docs format clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: $(STAMP) ## format, lint, types, house rules
 test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts)
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system $(ARGS)
+
+soak-serve: $(STAMP) ## 100,000 verified requests while a worker is killed every second; ARGS='--seconds 600 --requests 1000000'
+	@$(BIN)/python -m tests.oca.supervisor.soak $(ARGS)
 
 bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60 PLAYBACK=URL NETWORK=ADDRESS
 	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --playback $(or $(PLAYBACK),http://127.0.0.1:8806) --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s \

@@ -254,7 +254,7 @@ class Supervisor:
         if self._stopping:
             return
         expected = code == 0 and self.slots.is_leaving(line)
-        actions = self.slots.died(line, self._clock.monotonic_s())
+        actions = self.slots.died(line, self._clock.monotonic_s(), code == -signal.SIGKILL)
         if expected:
             self._log.info("worker-retired", slot=slot, pid=worker.pid)
             self._act(actions)
@@ -384,8 +384,10 @@ def run(settings: Appliance, ready_fd: int | None = None) -> int:
     logs.configure("oca", settings.log_level)
 
     async def composed(service: Service) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # while all starts there is nothing to replace
         supervisor = await compose(service, settings)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, supervisor.restart)
+        loop.add_signal_handler(signal.SIGHUP, supervisor.restart)
 
     # Workers have their own ten seconds behind those of the status listener, which has nothing long to finish.
     return run_service(Service("oca", composed, ready_fd=ready_fd, grace_s=1.0))

@@ -9,6 +9,7 @@ Of a slot's workers at most one is *the* worker, one its successor and one a lea
 | starting, or ready for less than `EARLY_S` | the worker dies, first or second time in a row | starting at once |
 | the same | dies for the third time or more, another slot lives | resting: a sibling accepts for it, the next try after `RETRY_S` |
 | the same | dies for the third time or more, no other slot lives | pausing for a moment, then starting: the last is never given up |
+| the same | is killed from outside (SIGKILL) for the third time or more | pausing for a moment, and a sibling accepts for it: nothing says that it cannot live |
 | ready | the worker dies later | starting at once; the row of deaths begins anew |
 | resting, pausing | its time has come | starting |
 | ready, no leaver | is to be replaced | a successor is started in the free line; the worker serves on |
@@ -159,8 +160,8 @@ class Slots:
         slot.successor = Successor(self._other_line(slot.line), now)
         return [Start(number, slot.successor.line)]
 
-    def died(self, line: int, now: float) -> list[Action]:
-        """A process is gone, for whatever reason."""
+    def died(self, line: int, now: float, killed: bool = False) -> list[Action]:
+        """A process is gone, for whatever reason; `killed` when somebody else ended it by SIGKILL."""
         number = self.slot_of(line)
         slot = self.slots[number]
         if slot.leaver is not None and slot.leaver.line == line:
@@ -171,7 +172,7 @@ class Slots:
             return []
         if slot.line != line:
             return []
-        return self._worker_died(number, slot, now)
+        return self._worker_died(number, slot, now, killed)
 
     def tick(self, now: float) -> list[Action]:
         """Do what has waited long enough. Call it at least every `FIRST_PAUSE_S`."""
@@ -232,7 +233,7 @@ class Slots:
     def _readopt(self, number: int) -> list[Action]:
         return [Adopt(number, other) for other, slot in enumerate(self.slots) if slot.helper == number]
 
-    def _worker_died(self, number: int, slot: Slot, now: float) -> list[Action]:
+    def _worker_died(self, number: int, slot: Slot, now: float, killed: bool) -> list[Action]:
         early = slot.phase is not SlotPhase.READY or now - slot.ready_at < EARLY_S
         slot.early_deaths = slot.early_deaths + 1 if early else 0
         slot.deaths += 1
@@ -246,12 +247,12 @@ class Slots:
         if slot.early_deaths < DEATHS_TO_REST:
             slot.phase = SlotPhase.STARTING
             return [Start(number, slot.line), *self._help()]
-        if self._another_lives(number):
+        if not killed and self._another_lives(number):
             slot.phase, slot.try_at = SlotPhase.RESTING, now + RETRY_S
             return self._help()
         pause = FIRST_PAUSE_S * 2.0 ** min(slot.early_deaths - DEATHS_TO_REST, 8)
         slot.phase, slot.try_at = SlotPhase.PAUSING, now + min(pause, LONGEST_PAUSE_S)
-        return []
+        return self._help()
 
     def _other_line(self, line: int) -> int:
         return (line + len(self.slots)) % (2 * len(self.slots))
@@ -266,14 +267,15 @@ class Slots:
         )
 
     def _help(self) -> list[Action]:
-        """Give every resting slot (or one that is tried again) that nobody serves a sibling that is ready."""
+        """Give every slot that rests or pauses (or is tried again) and that nobody serves a sibling that is ready."""
         actions: list[Action] = []
         ready = [number for number, slot in enumerate(self.slots) if slot.phase is SlotPhase.READY]
         if not ready:
             return actions
         for number, slot in enumerate(self.slots):
             tried_again = slot.phase is SlotPhase.STARTING and slot.early_deaths >= DEATHS_TO_REST
-            if (slot.phase is SlotPhase.RESTING or tried_again) and slot.helper is None:
+            waits = slot.phase in (SlotPhase.RESTING, SlotPhase.PAUSING)
+            if (waits or tried_again) and slot.helper is None:
                 slot.helper = ready[number % len(ready)]
                 actions.append(Adopt(slot.helper, number))
         return actions

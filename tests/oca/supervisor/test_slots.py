@@ -49,6 +49,16 @@ def test_three_early_deaths_make_a_sibling_serve_the_slot() -> None:
     assert slots.ready(1, 23.0) == [Release(0, 1)]
 
 
+def test_a_slot_whose_worker_is_killed_again_and_again_is_not_given_up() -> None:
+    slots = ready_pair()
+    assert slots.died(1, 1.1, killed=True) == [Start(1, 1)]
+    assert slots.died(1, 1.2, killed=True) == [Start(1, 1)]
+    assert slots.died(1, 1.3, killed=True) == [Adopt(0, 1)], "its players wait for nothing"
+    assert slots.slots[1].phase is SlotPhase.PAUSING
+    assert slots.tick(1.3 + LONGEST_PAUSE_S) == [Start(1, 1)]
+    assert slots.ready(1, 3.0) == [Release(0, 1)]
+
+
 def test_the_last_live_slot_is_never_given_up() -> None:
     slots = Slots(1)
     slots.start()
