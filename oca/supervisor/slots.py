@@ -7,11 +7,12 @@ Of a slot's workers at most one is *the* worker, one its successor and one a lea
 |---|---|---|
 | starting | the worker reports ready | ready: the sibling that helped out lets go |
 | starting, or ready for less than `EARLY_S` | the worker dies, first or second time in a row | starting at once |
-| the same | dies for the third time or more, another slot lives | resting: a sibling accepts for it, the next try after `RETRY_S` |
+| the same | dies for the third time or more, another slot lives | resting: the next try after `RETRY_S` |
 | the same | dies for the third time or more, no other slot lives | pausing for a moment, then starting: the last is never given up |
-| the same | is killed from outside (SIGKILL) for the third time or more | pausing for a moment, and a sibling accepts for it: nothing says that it cannot live |
+| the same | is killed from outside (SIGKILL) for the third time or more | pausing for a moment, then starting: nothing says that it cannot live |
 | ready | the worker dies later | starting at once; the row of deaths begins anew |
 | resting, pausing | its time has come | starting |
+| not ready, after a death | another slot is ready | the same, and that sibling accepts for it until its worker is ready |
 | ready, no leaver | is to be replaced | a successor is started in the free line; the worker serves on |
 | with successor | the successor has been ready for `EARLY_S` | it is the worker; the earlier one is the leaver and told to retire |
 | with successor | the successor dies | the worker serves on |
@@ -20,7 +21,8 @@ Of a slot's workers at most one is *the* worker, one its successor and one a lea
 | with leaver | the leaver ends | its line is free |
 | with leaver | it has not ended after `leave_s` | it is killed, and ends |
 
-While a slot starts, what connects waits in its accept queue, which belongs to the supervisor's socket and outlives every worker.
+What connects to a slot without a worker waits in its accept queue, which belongs to the supervisor's socket and outlives every worker. At
+the first start nobody helps: all players would end up with the worker that is ready first.
 """
 
 from __future__ import annotations
@@ -267,15 +269,13 @@ class Slots:
         )
 
     def _help(self) -> list[Action]:
-        """Give every slot that rests or pauses (or is tried again) and that nobody serves a sibling that is ready."""
+        """Give every slot whose worker died and that nobody serves a sibling that is ready."""
         actions: list[Action] = []
         ready = [number for number, slot in enumerate(self.slots) if slot.phase is SlotPhase.READY]
         if not ready:
             return actions
         for number, slot in enumerate(self.slots):
-            tried_again = slot.phase is SlotPhase.STARTING and slot.early_deaths >= DEATHS_TO_REST
-            waits = slot.phase in (SlotPhase.RESTING, SlotPhase.PAUSING)
-            if (waits or tried_again) and slot.helper is None:
+            if slot.phase is not SlotPhase.READY and slot.deaths and slot.helper is None:
                 slot.helper = ready[number % len(ready)]
                 actions.append(Adopt(slot.helper, number))
         return actions

@@ -65,20 +65,18 @@ def test_a_successor_that_is_never_ready_is_killed() -> None:
 def test_when_the_old_worker_dies_its_successor_is_the_worker() -> None:
     slots = serving(2)
     slots.replace(0, 10.0)
-    assert slots.died(0, 10.5) == [], "nobody else is started"
+    assert slots.died(0, 10.5) == [Adopt(1, 0)], "nobody else is started"
     assert (slots.line_of(0), slots.slots[0].phase) == (2, SlotPhase.STARTING)
-    assert slots.ready(2, 11.0) == []
+    assert slots.ready(2, 11.0) == [Release(1, 0)]
     assert slots.slots[0].phase is SlotPhase.READY
-    assert slots.died(2, 50.0) == [Start(0, 2)]
+    assert slots.died(2, 50.0) == [Start(0, 2), Adopt(1, 0)]
 
 
 def test_what_the_old_worker_did_for_others_its_successor_does() -> None:
     slots = Slots(2)
     slots.start()
     slots.ready(0, 0.0)
-    for _ in range(3):
-        actions = slots.died(1, 0.1)
-    assert actions == [Adopt(0, 1)]
+    assert [slots.died(1, 0.1) for _ in range(3)] == [[Start(1, 1), Adopt(0, 1)], [Start(1, 1)], []]
     slots.replace(0, 1.0)
     slots.ready(2, 2.0)
     assert slots.tick(2.0 + EARLY_S) == [Adopt(0, 1), Retire(0)], "by the new line, as `line_of` says"

@@ -166,8 +166,8 @@ async def test_a_slot_whose_worker_cannot_live_is_served_by_its_sibling(tmp_path
 
     async with Service("oca", composed, grace_s=1.0).running() as urls:
         table = supervisor[0].slots
-        await until(lambda: table.slots[1].helper is not None, 20.0)
-        assert table.slots[1].phase is SlotPhase.RESTING
+        await until(lambda: table.slots[1].phase is SlotPhase.RESTING, 20.0)
+        assert table.slots[1].helper == 0
         path = f"/~{keys.token()}{FILE.name.path}"
         for _ in range(30):
             async with httpx.AsyncClient(timeout=10) as client:
