@@ -114,6 +114,10 @@ class ControlPlane:
     code_file: Annotated[str, Doc("File with the one-time enrolment code; read when there is no certificate yet")] = ""
     report_s: Annotated[float, Gt(0), Doc("Time between reports")] = 5.0
     heartbeat_s: Annotated[float, Gt(0), Doc("Time between heartbeats")] = 1.0
+    max_offline_s: Annotated[
+        float, Gt(0), Doc("Time without the control plane after which only tokens issued before that open anything")
+    ] = 86_400.0
+    strict_offline: Annotated[bool, Doc("After max_offline_s no token opens anything, whenever it was issued")] = False
 
 
 @dataclass(frozen=True, slots=True)

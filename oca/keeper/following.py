@@ -22,7 +22,7 @@ from contracts.reports import Heartbeat, Nudge, ReportAnswer
 from oca.keeper.connection import Connection, ControlPlane
 from oca.keeper.errors import NotConnected
 from oca.keeper.state import StateFolder
-from oca.link.files import Desired
+from oca.link.files import Contact, Desired
 from oca.link.messages import Reload, ReloadWhat
 
 ASK_EVERY_S = 60.0
@@ -31,6 +31,7 @@ PARENTS_WHEN_NONE_S = 2.0
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 15.0
 KEYS_AGAIN_S = 2.0
+CONTACT_EVERY_S = 5.0
 RECONNECT_S = 0.5
 RECONNECT_AT_MOST_S = 5.0
 
@@ -65,6 +66,7 @@ class Following:
         self._wanted_keys = -1
         self._due = asyncio.Event()
         self._keys_asked_s = -KEYS_AGAIN_S
+        self._contact_kept_s = -CONTACT_EVERY_S
         self._log = get_logger("oca.keeper.following")
 
     @property
@@ -100,6 +102,7 @@ class Following:
             now_s = self._clock.monotonic_s()
             try:
                 await self._fetch(everything=now_s >= full_at_s)
+                self._keep_contact(now_s)
                 if now_s >= full_at_s:
                     full_at_s = now_s + ASK_EVERY_S
                 failures = 0
@@ -120,6 +123,12 @@ class Following:
             if plan is not None:
                 self.plan_number = max(self.plan_number, plan.number)
                 await self._take_plan(plan)
+
+    def _keep_contact(self, now_s: float) -> None:
+        """Workers judge by it which tokens they still take after a long absence. A power cut may lose the last moments."""
+        if now_s - self._contact_kept_s >= CONTACT_EVERY_S:
+            self._contact_kept_s = now_s
+            self._write("contact.json", Contact(self._clock.wall_s()), durable=False)
 
     def _keep_keys(self, keys: KeySet) -> None:
         if keys == self.keys:
@@ -152,9 +161,9 @@ class Following:
         self._tell_workers(Reload(ReloadWhat.STATE))
         self._changed()
 
-    def _write(self, name: str, value: msgspec.Struct) -> None:
+    def _write(self, name: str, value: msgspec.Struct, *, durable: bool = True) -> None:
         try:
-            self._state.write(name, value)
+            self._state.write(name, value, durable=durable)
         except OSError as error:
             self._log.error("state-not-kept", file=name, detail=str(error))
 

@@ -27,6 +27,12 @@ class Desired(msgspec.Struct, frozen=True):
     since: float = 0.0
 
 
+class Contact(msgspec.Struct, frozen=True):
+    """`contact.json`, by the keeper every few seconds while the control plane answers: when it last did (seconds since the epoch)."""
+
+    at: float = 0.0
+
+
 class KeeperStatus(msgspec.Struct, frozen=True):
     """`run/keeper.json`, by the keeper every second. The supervisor's `/readyz` reads `ready` and `sentence`; more may stand there."""
 

@@ -35,6 +35,7 @@ from oca.worker.accounting import Accounting
 from oca.worker.answering import Desk
 from oca.worker.holdings import Holdings
 from oca.worker.logs import Log
+from oca.worker.offline import OfflineRule
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
 from oca.worker.residency import DiskPools, Residency
@@ -77,7 +78,9 @@ class Worker:
         self._pools = DiskPools(loop, len(store.disks))
         self._link = LinkClient(Path(settings.state_dir), handover.line, self)
         self._tls = PeerTls(settings.state_dir)
-        self._tokens = Tokens(os.path.join(settings.state_dir, "keys.json"), verify, self._count_token)
+        offline = OfflineRule(settings.control_plane.max_offline_s, settings.control_plane.strict_offline)
+        keys = os.path.join(settings.state_dir, "keys.json")
+        self._tokens = Tokens(keys, verify, self._count_token, offline=offline)
         self._desired_path = os.path.join(settings.state_dir, "desired.json")
         self._desired = Desired()
         holdings = Holdings(self._reader, store.extent_bytes)

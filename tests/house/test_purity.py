@@ -71,6 +71,7 @@ DECIDING = (
     "oca.store.recent",
     "oca.store.slots",
     "oca.store.space",
+    "oca.worker.offline",
     "oca.supervisor.rolling",
     "oca.supervisor.slots",
     "onebox.layout",

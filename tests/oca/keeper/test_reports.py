@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from contracts.places import ApplianceState
 from contracts.plans import SourceKind
 from control_plane.ingestion import Reported
 from oca.keeper.following import Pulse
-from oca.link.files import Desired, Listening
+from oca.link.files import Contact, Desired, Listening
 from oca.link.messages import Reload, ReloadWhat, Served
 from tests.oca.keeper.lab import MIB, KeeperLab, keeper_lab, until
 from tests.oca.keeper.plane import SigningKey
@@ -207,6 +208,22 @@ async def test_a_nudge_brings_keys_state_and_tells_the_workers(tmp_path: Path) -
         desired = msgspec.json.decode((lab.state_dir / "desired.json").read_bytes(), type=Desired)
         assert desired.state is ApplianceState.DRAINING
         await until(lambda: lab.plane.reports[-1].state == "draining")
+
+
+async def test_contact_is_kept_while_the_control_plane_answers_and_no_longer(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        began = time.time()
+        await lab.start()
+        await until((lab.state_dir / "contact.json").exists)
+        first = msgspec.json.decode((lab.state_dir / "contact.json").read_bytes(), type=Contact)
+        assert began <= first.at <= time.time()
+        await lab.stop()
+        lab.plane.away = True
+        await lab.start()
+        asked = lab.plane.asked["/v1/keys"]
+        await until(lambda: lab.plane.asked["/v1/keys"] > asked)
+        kept = msgspec.json.decode((lab.state_dir / "contact.json").read_bytes(), type=Contact)
+        assert kept == first, "a restart without an answer is no contact"
 
 
 async def test_enrolment_is_said_to_workers_and_the_code_is_used_up(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from contracts.enrolment import PeerKind, san_uri
 from contracts.keys import KeySet, PublicKey
 from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
 from contracts.tokens.jwt import verify
+from oca.link.files import Contact
 from oca.link.messages import Ready, Want
 from oca.link.worker import Ask
 from oca.store.descriptors import Descriptor
@@ -23,6 +24,7 @@ from oca.store.extents import ExtentRecord
 from oca.store.purge import PurgeMode
 from oca.worker.accounting import KEYS_PER_FRAME, Accounting
 from oca.worker.holdings import Held, Holdings, Missing, Version
+from oca.worker.offline import OfflineRule
 from oca.worker.residency import WINDOW_BYTES, Residency, ShortFile, Window, read_all
 from oca.worker.tls import PeerTls, appliance_of, has_passed
 from oca.worker.tokens import Tokens
@@ -285,6 +287,37 @@ def test_a_foreign_key_and_no_algorithm_open_nothing(key_file: KeyFile) -> None:
     assert header
     assert why(key_file.tokens, none) is TokenRefusal.ALGORITHM
     assert isinstance(key_file.tokens.check(keys.token(**claims()), "/media/t1/hd/v.mp4", 1000.0), MediaClaims)
+
+
+def test_what_is_remembered_is_judged_anew_when_the_control_plane_stays_away_and_when_it_is_back(
+    key_file: KeyFile,
+) -> None:
+    keys = Keys()
+    key_file.write(1, keys.public())
+    os.utime(key_file.path, (500.0, 500.0))
+    key_file.tokens.poll(1000.0)
+    contact = key_file.path.with_name("contact.json")
+    contact.write_bytes(msgspec.json.encode(Contact(800.0)))
+    early, late = keys.token(**claims(issued_at=700.0)), keys.token(**claims())
+    tokens = Tokens(str(key_file.path), verify, lambda _: None, offline=OfflineRule(600.0))
+    tokens.poll(1400.0)
+    assert (why(tokens, early), why(tokens, late)) == (None, None)
+    assert "only tokens issued before that" in tokens.poll(1401.0)
+    assert tokens.poll(1402.0) == "", "it is said once"
+    assert (why(tokens, early), why(tokens, late)) == (None, TokenRefusal.OFFLINE)
+    assert why(tokens, early) is None
+    assert why(tokens, late, path="/media/t2/hd/v.mp4") is TokenRefusal.SCOPE
+    contact.write_bytes(msgspec.json.encode(Contact(1403.0)))
+    assert "is back" in tokens.poll(1404.0)
+    assert why(tokens, late) is None
+    strict = Tokens(str(key_file.path), verify, lambda _: None, offline=OfflineRule(600.0, strict=True))
+    assert "no token is taken" in strict.poll(3000.0)
+    assert why(strict, early) is TokenRefusal.OFFLINE
+
+
+def test_without_keys_there_is_no_contact_to_lose(tmp_path: Path) -> None:
+    tokens = Tokens(str(tmp_path / "keys.json"), verify, lambda _: None)
+    assert tokens.poll(1e9) == ""
 
 
 def test_a_window_is_warm_after_it_was_read_and_cold_after_it_was_dropped(tmp_path: Path) -> None:
