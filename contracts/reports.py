@@ -47,6 +47,19 @@ class FileTraffic(msgspec.Struct, frozen=True):
     served_bytes: int
 
 
+OTHER_NETWORKS = "other"
+"""Stands for all networks that are not told apart."""
+
+
+class NetworkTraffic(msgspec.Struct, frozen=True):
+    """What one appliance served to players of one network in one hour. Networks are cut as the appliance's settings say."""
+
+    network: str
+    hour: int
+    requests: int
+    served_bytes: int
+
+
 class Purpose(Enum):
     CLIENT = "client"
     """Served to players (source `hit`), or fetched because a player asked (peer, tier, origin)."""
@@ -134,6 +147,8 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     """Client requests that needed at least one block from upstream, since start."""
     client_requests: int = 0
     client_bytes: int = 0
+    networks: tuple[NetworkTraffic, ...] = ()
+    """Like `traffic`, by client network; the hours with most networks name those with most bytes and sum the others up."""
 
 
 class ReportAnswer(msgspec.Struct, frozen=True):
@@ -154,3 +169,20 @@ class TrafficImport(msgspec.Struct, frozen=True):
     """
 
     traffic: tuple[FileTraffic, ...]
+
+
+class NetworkSum(msgspec.Struct, frozen=True):
+    """Requests and bytes of one client network over the days asked for; `appliances` served it."""
+
+    network: str
+    requests: int
+    served_bytes: int
+    appliances: tuple[str, ...]
+
+
+class NetworkList(msgspec.Struct, frozen=True):
+    """`GET /v1/sites/ID/networks`: most bytes first. `total_bytes` counts those that are not listed, too."""
+
+    networks: tuple[NetworkSum, ...]
+    total_requests: int
+    total_bytes: int

@@ -33,6 +33,7 @@ from contracts.places import (
     StateChange,
 )
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
+from contracts.reports import NetworkList
 from contracts.urls import MEDIA_SERVICE, cache_key
 from control_plane.config import NAME, ControlPlaneSettings
 from fill_planner.snapshot import PlanningSnapshot
@@ -135,6 +136,25 @@ def delete_site(site_id: SiteId, url: Url, token_file: TokenFile) -> None:
     """Delete a site that has no appliances, with its traffic."""
     _call(url, token_file, lambda client: client.delete(f"/v1/sites/{quote(site_id)}"))
     typer.echo(f"site {site_id} is gone")
+
+
+@sites_app.command("networks")
+def site_networks(
+    site_id: SiteId,
+    url: Url,
+    token_file: TokenFile,
+    days: Annotated[int, typer.Option("--days", help="Days back, today included (UTC).")] = 7,
+    limit: Annotated[int, typer.Option("--limit", help="Networks at most.")] = 30,
+) -> None:
+    """Which client networks took most from a site's appliances."""
+    path, query = f"/v1/sites/{quote(site_id)}/networks", {"days": days, "limit": limit}
+    found = _call(url, token_file, lambda client: client.get(path, NetworkList, query=query))
+    table = _table("network", "requests", "bytes", "share", "served by")
+    for item in found.networks:
+        share = f"{item.served_bytes / found.total_bytes:.1%}" if found.total_bytes else ""
+        amount = f"{item.served_bytes / GB:.2f} GB"
+        table.add_row(item.network, str(item.requests), amount, share, " ".join(item.appliances))
+    _show(table)
 
 
 @appliances_app.command("list")

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from contracts.reports import ApplianceReport, FileTraffic
+from contracts.reports import ApplianceReport, FileTraffic, NetworkTraffic
 
 LARGEST = 2**53
 CLOCK_SKEW_S = 3600.0
@@ -87,14 +87,14 @@ def _continues(known: Reported, boot: Boot | None, report: ApplianceReport) -> b
     return same and boot is not None and report.sequence == boot.sequence + 1
 
 
-def wrong_traffic(rows: tuple[FileTraffic, ...], now: float) -> tuple[str, ...]:
+def wrong_traffic(rows: tuple[FileTraffic | NetworkTraffic, ...], now: float, name: str = "traffic") -> tuple[str, ...]:
     """One line for each row (the first ten) that cannot be true: negative, beyond all measure, or of an hour to come."""
     wrong: list[str] = []
     for number, row in enumerate(rows):
         if not 0 <= row.hour <= now + CLOCK_SKEW_S:
-            wrong.append(f"traffic[{number}].hour: {row.hour} is not an hour in the past")
+            wrong.append(f"{name}[{number}].hour: {row.hour} is not an hour in the past")
         if not (0 <= row.requests < LARGEST and 0 <= row.served_bytes < LARGEST):
-            wrong.append(f"traffic[{number}]: requests and served_bytes must lie between 0 and 2^53")
+            wrong.append(f"{name}[{number}]: requests and served_bytes must lie between 0 and 2^53")
         if len(wrong) >= MOST_LINES:
             break
     return tuple(wrong)

@@ -13,7 +13,7 @@ from contracts.keys import Revocation, RevocationList, RevocationRequest
 from contracts.overview import AuditList, FileList, ImportAnswer, Overview
 from contracts.places import Appliance, ApplianceList, ApplianceRegistration, Site, SiteList, StateChange
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
-from contracts.reports import TrafficImport
+from contracts.reports import NetworkList, TrafficImport
 from control_plane.archive import access as access_archive
 from control_plane.archive import catalogue as catalogue_archive
 from control_plane.archive import plans as plan_archive
@@ -44,6 +44,13 @@ class ExplainQuery(msgspec.Struct, frozen=True):
     key: str
     site: str
     cluster: str | None = None
+
+
+class NetworkQuery(msgspec.Struct, frozen=True):
+    """`days`: whole days (UTC) back, today included."""
+
+    days: Annotated[int, msgspec.Meta(ge=1, le=3660)] = 7
+    limit: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 100
 
 
 class AuditQuery(msgspec.Struct, frozen=True):
@@ -98,6 +105,7 @@ class OperatorApi:
             guard=operator,
             max_body_bytes=MAX_IMPORT_BYTES,
         )
+        routes.get("/v1/sites/{site_id}/networks", self.networks, summary="Bytes by client network", guard=operator)
         routes.get("/v1/appliances", self.appliances, summary="All appliances", guard=operator)
         routes.get("/v1/appliances/{box_id}", self.appliance, summary="One appliance", guard=operator)
         routes.put("/v1/appliances/{box_id}", self.put_appliance, summary="Register or change one", guard=operator)
@@ -121,6 +129,14 @@ class OperatorApi:
 
     async def import_traffic(self, call: Call[TrafficImport]) -> ImportAnswer:
         return ImportAnswer(*await self._reporting.take_import(call.path["site_id"], call.body, _who(call)))
+
+    async def networks(self, call: Call[None, NetworkQuery]) -> NetworkList:
+        site_id = call.path["site_id"]
+        if site_id not in self._desk.registry.sites:
+            raise unknown("site", site_id)
+        since = self._desk.clock.wall_s() - (call.query.days - 1) * report_archive.DAY_S
+        async with self._desk.database.read() as session:
+            return await report_archive.networks(session, site_id, since, call.query.limit)
 
     async def appliances(self, call: Call[None]) -> ApplianceList:
         return ApplianceList(tuple(box.appliance() for box in self._desk.registry.boxes.values()))

@@ -81,6 +81,17 @@ traffic = Table(
     Index("traffic_by_hour", "hour"),
     sqlite_with_rowid=False,
 )
+network_traffic = Table(
+    "network_traffic",
+    metadata,
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("network", String, primary_key=True),
+    Column("appliance_id", String, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("served_bytes", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
 holdings = Table(
     "holdings",
     metadata,

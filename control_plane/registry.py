@@ -198,7 +198,7 @@ class Registry:
 
 def bare(report: ApplianceReport) -> ApplianceReport:
     """The report without what is stored elsewhere."""
-    return msgspec.structs.replace(report, traffic=(), sources=(), orders=(), holdings=(), dropped=())
+    return msgspec.structs.replace(report, traffic=(), sources=(), orders=(), holdings=(), dropped=(), networks=())
 
 
 def _told(box: Box, before: Appliance) -> Changes:

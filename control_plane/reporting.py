@@ -25,7 +25,11 @@ class Reporting:
         """Raises ProblemError UNPROCESSABLE when the numbers cannot be true."""
         desk = self.desk
         now = desk.clock.wall_s()
-        wrong = (*wrong_numbers(report), *wrong_traffic(report.traffic, now))
+        wrong = (
+            *wrong_numbers(report),
+            *wrong_traffic(report.traffic, now),
+            *wrong_traffic(report.networks, now, "networks"),
+        )
         if wrong:
             raise contradiction(wrong)
         async with desk.alone():

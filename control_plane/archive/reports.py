@@ -10,11 +10,23 @@ from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from contracts.reports import ApplianceReport, FileTraffic, Purpose, Source
+from contracts.reports import (
+    OTHER_NETWORKS,
+    ApplianceReport,
+    FileTraffic,
+    NetworkList,
+    NetworkSum,
+    NetworkTraffic,
+    Purpose,
+    Source,
+)
 from control_plane import records
 from control_plane.ingestion import Judgement
 from control_plane.overview import Sums
 from control_plane.registry import Box, bare
+
+DAY_S = 86400
+MOST_NETWORKS = 10_000
 
 
 async def store(session: AsyncSession, box: Box, judgement: Judgement, report: ApplianceReport, now: float) -> None:
@@ -22,6 +34,7 @@ async def store(session: AsyncSession, box: Box, judgement: Judgement, report: A
     await _put_boot(session, box.id, report)
     await _put_sources(session, box.id, report)
     await add_traffic(session, box.site_id, box.id, report.traffic)
+    await _add_networks(session, box.site_id, box.id, report.networks)
     if not judgement.present:
         return
     await _put_holdings(session, box.id, report)
@@ -58,6 +71,67 @@ async def add_traffic(session: AsyncSession, site_id: str, appliance_id: str, ro
         "served_bytes": table.c.served_bytes + statement.excluded.served_bytes,
     }
     await session.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=summed), values)
+
+
+async def _add_networks(session: AsyncSession, site_id: str, appliance_id: str, rows: Iterable[NetworkTraffic]) -> None:
+    """By day. Of a day and appliance `MOST_NETWORKS` are told apart: those that were there first; each hour's report names the largest."""
+    table = records.network_traffic
+    sums: dict[int, dict[str, list[int]]] = {}
+    for row in rows:
+        line = sums.setdefault(row.hour - row.hour % DAY_S, {}).setdefault(row.network, [0, 0])
+        line[0] += row.requests
+        line[1] += row.served_bytes
+    for day, networks in sums.items():
+        here = (table.c.site_id == site_id, table.c.day == day, table.c.appliance_id == appliance_id)
+        known = set((await session.execute(select(table.c.network).where(*here))).scalars())
+        room = MOST_NETWORKS - len(known)
+        fresh = sorted(networks.keys() - known, key=lambda network: networks[network][1], reverse=True)
+        other = [0, 0]
+        for network in fresh[max(0, room) :]:
+            requests, served = networks.pop(network)
+            other = [other[0] + requests, other[1] + served]
+        if other[0]:
+            line = networks.setdefault(OTHER_NETWORKS, [0, 0])
+            networks[OTHER_NETWORKS] = [line[0] + other[0], line[1] + other[1]]
+        values = [
+            {
+                "site_id": site_id,
+                "day": day,
+                "network": network,
+                "appliance_id": appliance_id,
+                "requests": requests,
+                "served_bytes": served,
+            }
+            for network, (requests, served) in networks.items()
+        ]
+        statement = insert(table)
+        added = {
+            "requests": table.c.requests + statement.excluded.requests,
+            "served_bytes": table.c.served_bytes + statement.excluded.served_bytes,
+        }
+        statement = statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=added)
+        await session.execute(statement, values)
+
+
+async def networks(session: AsyncSession, site_id: str, since: float, limit: int) -> NetworkList:
+    """What players of each network took from a site's appliances in the days from `since` on."""
+    table = records.network_traffic
+    here = (table.c.site_id == site_id, table.c.day >= since - since % DAY_S)
+    served = func.sum(table.c.served_bytes).label("served")
+    statement = (
+        select(table.c.network, func.sum(table.c.requests), served, func.group_concat(table.c.appliance_id.distinct()))
+        .where(*here)
+        .group_by(table.c.network)
+        .order_by(served.desc(), table.c.network)
+        .limit(limit)
+    )
+    rows = tuple(
+        NetworkSum(network, requests, amount, tuple(sorted(boxes.split(","))))
+        for network, requests, amount, boxes in await session.execute(statement)
+    )
+    totals = select(func.coalesce(func.sum(table.c.requests), 0), func.coalesce(func.sum(table.c.served_bytes), 0))
+    requests, amount = (await session.execute(totals.where(*here))).one()
+    return NetworkList(rows, int(requests), int(amount))
 
 
 async def replace_import(session: AsyncSession, site_id: str, rows: Sequence[FileTraffic]) -> None:
@@ -121,6 +195,7 @@ async def filled_since(session: AsyncSession, key: str, appliances: Sequence[str
 async def forget(session: AsyncSession, before: float) -> None:
     """Traffic of hours before, and progress of orders that nobody reported on since."""
     await session.execute(delete(records.traffic).where(records.traffic.c.hour < before))
+    await session.execute(delete(records.network_traffic).where(records.network_traffic.c.day < before))
     await session.execute(delete(records.order_progress).where(records.order_progress.c.updated_at < before))
 
 

@@ -34,6 +34,8 @@ class Accounts:
             self._ledger.add(key, now, requests, count)
             self.client_requests += requests
             self.client_bytes += count
+        for network, requests, count in served.networks:
+            self._ledger.networks.add(network, now, requests, count)
         for _, requests, count in served.peers:
             self._peering[0] += requests
             self._peering[1] += count

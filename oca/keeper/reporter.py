@@ -147,6 +147,7 @@ class Reporter:
             content_misses=self._accounts.content_misses,
             client_requests=self._accounts.client_requests,
             client_bytes=self._accounts.client_bytes,
+            networks=self._ledger.networks.take_rows(),
         )
 
     async def _send(self, report: ApplianceReport) -> None:

@@ -17,7 +17,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from contracts.reports import ApplianceReport, FileTraffic, Holding, OrderProgress
+from contracts.reports import ApplianceReport, FileTraffic, Holding, NetworkTraffic, OrderProgress
+from oca.keeper.networks import Networks
 from oca.store.holdings import HeldFile
 
 HOUR_S = 3600
@@ -33,6 +34,7 @@ class Spool(msgspec.Struct, frozen=True):
 
     under_way: ApplianceReport | None = None
     gathered: tuple[FileTraffic, ...] = ()
+    networks: tuple[NetworkTraffic, ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,6 +51,7 @@ class Ledger:
         self._rows: dict[tuple[str, int], _Row] = {}
         self._merged_rows = 0
         self._dropped_rows = 0
+        self.networks = Networks(spool.networks if spool else ())
         for row in spool.gathered if spool else ():
             self._add(row.key, row.hour, row.requests, row.served_bytes)
 
@@ -74,7 +77,7 @@ class Ledger:
 
     def spool(self) -> Spool:
         rows = (FileTraffic(key, hour, row.requests, row.served_bytes) for (key, hour), row in self._rows.items())
-        return Spool(self.under_way, tuple(rows))
+        return Spool(self.under_way, tuple(rows), self.networks.rows())
 
     def _add(self, key: str, hour: int, requests: int, served_bytes: int) -> None:
         row = self._rows.setdefault((key, hour), _Row())

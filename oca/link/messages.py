@@ -50,7 +50,10 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 class Served(msgspec.Struct, frozen=True, tag="served"):
-    """Accounting since the last such message, about once a second: (key, requests, bytes) of players and of peers."""
+    """Accounting since the last such message, about once a second: (key, requests, bytes) of players and of peers.
+
+    `networks` has players again, by client network instead of key.
+    """
 
     clients: tuple[tuple[str, int, int], ...]
     peers: tuple[tuple[str, int, int], ...]
@@ -59,6 +62,7 @@ class Served(msgspec.Struct, frozen=True, tag="served"):
     miss_requests: int
     miss_bytes: int
     connections: int
+    networks: tuple[tuple[str, int, int], ...] = ()
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

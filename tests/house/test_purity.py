@@ -57,6 +57,7 @@ DECIDING = (
     "fill_planner.sources",
     "oca.http",
     "oca.keeper.filling",
+    "oca.keeper.networks",
     "oca.keeper.reporting",
     "oca.keeper.sourcing",
     "oca.link.messages",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
-from contracts.reports import FillState, Source
+from contracts.reports import OTHER_NETWORKS, FillState, Source
 from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
 from oca.keeper import reporting
 from oca.keeper.app import dialled_addresses
@@ -23,6 +23,7 @@ from oca.keeper.filling import (
     next_source_at,
     window_at,
 )
+from oca.keeper.networks import Networks
 from oca.keeper.reporting import Ailment, Changes, Condition, Ledger, score_of
 from oca.keeper.sourcing import (
     BLAME_S,
@@ -267,6 +268,43 @@ def test_the_ledger_sums_by_file_and_hour_and_survives_the_disk(adds: list[tuple
     rows = again.take_rows()
     assert {(row.key, row.hour): row.served_bytes for row in rows} == dict(expected)
     assert len(again) == 0
+
+
+NETWORK_ADDS = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 30_000), st.integers(1, 9)), max_size=60)
+
+
+@given(NETWORK_ADDS, st.integers(1, 4), st.integers(1, 4))
+def test_networks_are_bounded_by_the_hour_and_their_sum_is_never_lost(
+    adds: list[tuple[str, int, int]], most: int, hours: int
+) -> None:
+    ledger = Networks(max_networks=most, max_hours=hours)
+    for network, at, count in adds:
+        ledger.add(network, float(at), 1, count)
+    ledger = Networks(ledger.rows(), most, hours)
+    rows = ledger.take_rows()
+    assert (sum(row.requests for row in rows), sum(row.served_bytes for row in rows)) == (
+        len(adds),
+        sum(count for _, _, count in adds),
+    )
+    told_apart = Counter(row.hour for row in rows if row.network != OTHER_NETWORKS)
+    assert all(count <= most for count in told_apart.values())
+    assert ledger.take_rows() == ()
+
+
+def test_of_many_networks_those_with_most_bytes_are_told_apart() -> None:
+    ledger = Networks(max_networks=2)
+    for network, count in (("a", 1), ("b", 50), ("c", 2), ("d", 40), ("e", 3)):
+        ledger.add(network, 10.0, 1, count)
+    assert {row.network: row.served_bytes for row in ledger.take_rows()} == {"b": 50, "d": 40, OTHER_NETWORKS: 6}
+
+
+def test_a_report_takes_the_oldest_hours_first() -> None:
+    ledger = Networks(max_networks=4000)
+    for hour in (2, 1):
+        for number in range(3000):
+            ledger.add(f"n{number}", hour * 3600.0, 1, 1)
+    first, second = ledger.take_rows(), ledger.take_rows()
+    assert ({row.hour for row in first}, {row.hour for row in second}) == ({3600}, {7200})
 
 
 def test_a_full_ledger_gets_coarser_and_keeps_the_bytes_before_it_drops_the_oldest() -> None:

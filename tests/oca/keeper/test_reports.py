@@ -35,6 +35,7 @@ def served(requests: int, count: int, *, connections: int = 3) -> Served:
         miss_requests=0,
         miss_bytes=0,
         connections=connections,
+        networks=(("192.0.2.0/24", requests, count),),
     )
 
 
@@ -46,6 +47,9 @@ async def test_what_workers_served_is_reported_by_file_once(tmp_path: Path) -> N
             worker.send(served(2, 1000))
         await until(lambda: lab.plane.traffic[KEY] == 2000)
         await until(lambda: lab.plane.reports[-1].client_requests == 4)
+        networks = [row for report in lab.plane.reports for row in report.networks]
+        assert sum(row.served_bytes for row in networks) == 2000
+        assert {row.network for row in networks} == {"192.0.2.0/24"}
         report = lab.plane.reports[-1]
         assert (report.client_bytes, report.connections) == (2000, 6)
         rows = {(row.source.value, row.purpose.value): (row.requests, row.bytes) for row in report.sources}

@@ -199,6 +199,42 @@ def test_a_full_ledger_says_so() -> None:
     assert ledger.add("a", peer=False, sent=1, missed=0, missed_request=False)
 
 
+def test_client_networks_are_summed_over_tls_and_plain_and_peers_are_none() -> None:
+    ledger = Accounting()
+    ledger.add("a", False, 10, 0, False, b"p192.0.2.0/24")
+    ledger.add("b", False, 5, 0, False, b"t192.0.2.0/24")
+    ledger.add("b", False, 1, 0, False, b"t2001:db8::/48")
+    ledger.add("b", True, 100, 0, False, b"t192.0.2.0/24")
+    ledger.add("b", False, 100, 0, False)
+    (frame,) = ledger.take(1)
+    assert frame.networks == (("192.0.2.0/24", 2, 15), ("2001:db8::/48", 1, 1))
+
+
+def test_networks_beyond_the_bound_are_summed_up() -> None:
+    ledger = Accounting(max_networks=2)
+    for number in range(5):
+        ledger.add("a", False, 10, 0, False, b"p10.0.%d.0/24" % number)
+    (frame,) = ledger.take(1)
+    assert frame.networks == (("10.0.0.0/24", 1, 10), ("10.0.1.0/24", 1, 10), ("other", 3, 30))
+
+
+def test_what_never_arrived_is_taken_back_and_nothing_falls_below_nought() -> None:
+    ledger = Accounting()
+    client = b"p192.0.2.0/24"
+    ledger.add("a", False, 100, 0, False, client)
+    ledger.take_back("a", False, 30, client)
+    (first,) = ledger.take(1)
+    assert (first.clients, first.networks) == ((("a", 1, 70),), (("192.0.2.0/24", 1, 70),))
+    ledger.take_back("a", False, 50, client)
+    assert ledger.take(1)[0].clients == (), "reported already: the next bytes pay"
+    ledger.add("a", False, 20, 0, False, client)
+    ledger.add("a", True, 20, 0, False)
+    (third,) = ledger.take(1)
+    assert (third.clients, third.peers) == ((("a", 1, 0),), (("a", 1, 20),))
+    ledger.add("a", False, 100, 0, False, client)
+    assert ledger.take(1)[0].clients == (("a", 1, 70),)
+
+
 class KeyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
