@@ -17,7 +17,7 @@ from chassis.command import settings_or_exit
 from oca.config import Appliance
 from oca.link import unix
 from oca.link.commands import RESTART, RestartProgress, socket_path
-from oca.link.files import KeeperStatus, Listening
+from oca.link.files import KeeperStatus, Listening, TlsStatus
 
 if TYPE_CHECKING:
     from oca.store.writer import StoreWriter
@@ -61,7 +61,8 @@ def status_command(
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(status), indent=2).decode())
     else:
-        _print_status(status, _read(run_dir / "listening.json", Listening), fresh)
+        listening, tls = _read(run_dir / "listening.json", Listening), _read(run_dir / "tls.json", TlsStatus)
+        _print_status(status, listening, fresh, tls_rows(tls, time.time()) if tls is not None else {})
     raise typer.Exit(0 if fresh and status.ready else 1)
 
 
@@ -222,7 +223,30 @@ def _read(path: Path, type_: type[T]) -> T | None:
         return None
 
 
-def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool) -> None:
+def tls_rows(tls: TlsStatus, now: float) -> dict[str, str]:
+    """What an operator sees of the players' TLS. `now` in seconds since the epoch."""
+    path = "encrypted by the kernel" if tls.kernel else f"encrypted in user space: {tls.kernel_reason}"
+    rows = {
+        "TLS": f"{tls.openssl}, {path}",
+        "TLS sessions": "resume at every worker"
+        if tls.resumption
+        else f"resume nowhere but where they began: {tls.resumption_reason}",
+    }
+    for number, one in enumerate(tls.certificates):
+        days = f"{(one.expires_at - now) / 86400:.1f} days left" if one.expires_at else "not in use"
+        problem = f"; {one.problem}" if one.problem else ""
+        rows[f"certificate {number + 1}"] = f"{', '.join(one.names) or one.cert}: {days}{problem}"
+    return rows
+
+
+def transport_words(listening: Listening) -> str:
+    """How bytes leave through the TCP listeners of players."""
+    low = listening.not_sent_low_water_bytes
+    held = f"at most {low} unsent bytes per connection in the kernel" if low else "no bound on unsent bytes"
+    return f"{listening.congestion_control or 'unknown'} congestion control, {held}"
+
+
+def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool, tls: dict[str, str]) -> None:
     table = Table(show_header=False, title=f"appliance {status.appliance_id or '(not enrolled)'}", title_justify="left")
     orders = ", ".join(f"{count} {state}" for state, count in status.orders.items() if count) or "none"
     rows = {
@@ -236,7 +260,9 @@ def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool
         "held": f"{status.held_files} files, {status.held_bytes} bytes",
     }
     if listening is not None:
-        rows |= {"players": listening.media, "peers": listening.peers, "status page": listening.status}
+        players = " ".join((listening.media, *listening.further))
+        rows |= {"players": players, "peers": listening.peers, "status page": listening.status}
+        rows |= {"transport": transport_words(listening)} | tls
     for name, value in rows.items():
         table.add_row(name, value)
     Console(file=sys.stdout).print(table)

@@ -14,6 +14,8 @@ from typing_extensions import Doc
 
 EXTENT_STEP_BYTES = 262_144
 """A block: extents hold whole ones."""
+LONGEST_SOCKET_PATH = 100
+"""The kernel takes 107 bytes; the socket is made under a longer name and renamed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,47 @@ class Listen:
 
     host: Annotated[str, Doc("IP address to bind; an IPv6 address without brackets")] = "127.0.0.1"
     port: Annotated[int, Ge(0), Le(65535), Doc("TCP port; 0 takes any free one")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One more place where players connect: an IP address and port, or a Unix socket."""
+
+    host: Annotated[str, Doc("IP address to bind; an IPv6 address without brackets; empty for a Unix socket")] = ""
+    port: Annotated[int, Ge(0), Le(65535), Doc("TCP port; 0 takes any free one")] = 0
+    path: Annotated[str, Doc("Absolute path of a Unix socket (made at start, mode 0660) instead of host and port")] = ""
+    tls: Annotated[bool, Doc("TLS 1.2 and 1.3 with the certificates of serving.tls")] = False
+
+    def __post_init__(self) -> None:
+        if bool(self.host) == bool(self.path):
+            raise ValueError("either host or path has to be given")
+        if self.path and (not self.path.startswith("/") or len(self.path.encode()) > LONGEST_SOCKET_PATH):
+            raise ValueError(f"path: must be absolute and at most {LONGEST_SOCKET_PATH} bytes long")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What one group of host names is proven with."""
+
+    cert: Annotated[str, Doc("PEM file with the certificate and the chain that leads to a trusted authority")]
+    key: Annotated[str, Doc("PEM file with its private key, not encrypted")]
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerTls:
+    """How listeners with `tls` prove who they are. Changed files are loaded within a second, no connection is dropped."""
+
+    certificates: Annotated[
+        tuple[Certificate, ...],
+        Doc("Chosen by the name that a player asks for (SNI); the first is for all other names"),
+    ] = ()
+    folder: Annotated[
+        str,
+        Doc("Folder of further ones, NAME.crt beside NAME.key in the order of their names; looked at once a second"),
+    ] = ""
+    ticket_rotation_s: Annotated[
+        float, Ge(60), Doc("Life of the keys that session tickets are sealed with; older sessions begin anew")
+    ] = 43_200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +102,8 @@ class Serving:
     peers: Annotated[
         Listen, Doc("Where other appliances connect, by mutual TLS; an address that they can dial, no wildcard")
     ] = field(default_factory=Listen)
+    listeners: Annotated[tuple[Listener, ...], Doc("Where players connect besides media, plain or by TLS")] = ()
+    tls: Annotated[PlayerTls, Doc("Certificates of the listeners with TLS")] = field(default_factory=PlayerTls)
     hosts: Annotated[
         tuple[str, ...],
         Doc("Host names (with port) of the delivery service, told to players; empty tells and accepts media's address"),
@@ -80,6 +125,13 @@ class Serving:
         """What others are told to dial must be an address that can be dialled."""
         if not self.hosts and _is_wildcard(self.media.host):
             raise ValueError(f"hosts: needed when media.host is {self.media.host}, which players cannot dial")
+        for number, listener in enumerate(self.listeners):
+            if not self.hosts and _is_wildcard(listener.host):
+                raise ValueError(
+                    f"hosts: needed when listeners[{number}].host is {listener.host}, which players cannot dial"
+                )
+            if listener.tls and not (self.tls.certificates or self.tls.folder):
+                raise ValueError(f"tls: listeners[{number}] needs certificates or a folder of them")
         if _is_wildcard(self.peers.host):
             raise ValueError(
                 f"peers.host: name the address that other appliances dial; nobody can dial {self.peers.host}"

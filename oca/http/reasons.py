@@ -97,6 +97,22 @@ class Closing(Enum):
     DRAINED = "drained"
 
 
+class Handshake(Enum):
+    """How a player's TLS handshake ended (log word): the label of `lowtide_oca_tls_handshakes_total`."""
+
+    FULL = "full"
+    RESUMED = "resumed"
+    """A session from before, at this worker or another."""
+    CLIENT_LEFT = "client-left"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    """No version or cipher in common, bytes that are no TLS, or a player that does not accept the certificate."""
+    NO_CERTIFICATE = "no-certificate"
+    """None could be loaded yet."""
+    FULL_HOUSE = "full-house"
+    """`max_connections` is reached, handshakes counted."""
+
+
 OF_TOKEN: dict[TokenRefusal, Outcome] = {
     TokenRefusal.MISSING: Outcome.TOKEN_MISSING,
     TokenRefusal.MALFORMED: Outcome.TOKEN_MALFORMED,

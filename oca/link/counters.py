@@ -11,14 +11,21 @@ import mmap
 import os
 from enum import Enum
 
-from oca.http.reasons import Closing, Outcome
+from oca.http.reasons import Closing, Handshake, Outcome
 
 _WORD = 8
 
 
 class CounterKind(Enum):
+    """How the words of all slots become one figure."""
+
     COUNTER = "counter"
+    """Their sum, which never falls."""
     GAUGE = "gauge"
+    """Their sum."""
+    LEAST = "least"
+    """The least that is not 0."""
+    MOST = "most"
 
 
 class Count(Enum):
@@ -50,6 +57,31 @@ class Count(Enum):
     OPEN_FILES = ("lowtide_oca_open_files", CounterKind.GAUGE, "Extent files held open")
     LOOKUP_FAILURES = ("lowtide_oca_lookup_failures", CounterKind.GAUGE, "Index look-ups that failed, since start")
     READY = ("lowtide_oca_workers_ready", CounterKind.GAUGE, "Workers that serve")
+    TLS_KERNEL = (
+        "lowtide_oca_tls_kernel_total",
+        CounterKind.COUNTER,
+        "TLS connections whose bytes the kernel encrypts",
+    )
+    TLS_ASKS_KERNEL = (
+        "lowtide_oca_tls_asks_kernel",
+        CounterKind.GAUGE,
+        "Workers that ask the kernel to encrypt; 0 means OpenSSL in user space",
+    )
+    TLS_RESUMES = (
+        "lowtide_oca_tls_resumes",
+        CounterKind.GAUGE,
+        "Workers whose TLS sessions resume at every other worker",
+    )
+    CERTIFICATE_EXPIRES = (
+        "lowtide_oca_tls_certificate_expires_seconds",
+        CounterKind.LEAST,
+        "When the first of the players' certificates in use expires, in seconds since the epoch; 0 without any",
+    )
+    CERTIFICATES_REFUSED = (
+        "lowtide_oca_tls_certificates_refused",
+        CounterKind.MOST,
+        "Players' certificates whose files cannot be used now; what was loaded before stays in use",
+    )
     UNREPORTED = (
         "lowtide_oca_unreported_bytes_total",
         CounterKind.COUNTER,
@@ -80,7 +112,9 @@ class Count(Enum):
 _COUNTS = tuple(Count)
 _OUTCOMES = tuple(Outcome)
 _CLOSINGS = tuple(Closing)
-_REASONS: tuple[Outcome | Closing, ...] = (*_OUTCOMES, *_CLOSINGS)
+_HANDSHAKES = tuple(Handshake)
+Reason = Outcome | Closing | Handshake
+_REASONS: tuple[Reason, ...] = (*_OUTCOMES, *_CLOSINGS, *_HANDSHAKES)
 _AT = {row: len(_COUNTS) + number for number, row in enumerate(_REASONS)}
 LINE_WORDS = len(_COUNTS) + len(_AT)
 
@@ -90,8 +124,9 @@ class ReasonMetric(Enum):
 
     REQUESTS = ("lowtide_oca_requests_total", "outcome", "Requests by how they ended", _OUTCOMES)
     CLOSED = ("lowtide_oca_connections_closed_total", "reason", "Connections by why they were closed", _CLOSINGS)
+    HANDSHAKES = ("lowtide_oca_tls_handshakes_total", "end", "TLS handshakes of players by how they ended", _HANDSHAKES)
 
-    def __init__(self, metric: str, label: str, text: str, rows: tuple[Outcome, ...] | tuple[Closing, ...]) -> None:
+    def __init__(self, metric: str, label: str, text: str, rows: tuple[Reason, ...]) -> None:
         self.metric = metric
         self.label = label
         self.text = text
@@ -125,10 +160,17 @@ class Counters:
     def line(self, slot: int) -> CounterLine:
         return CounterLine(self._words[slot * LINE_WORDS : (slot + 1) * LINE_WORDS])
 
-    def total(self, row: Count | Outcome | Closing) -> int:
-        """The sum over all slots."""
+    def total(self, row: Count | Reason) -> int:
+        """All slots together, as the row's kind says."""
         at = row.at if isinstance(row, Count) else _AT[row]
-        return sum(int(self._words[slot * LINE_WORDS + at]) for slot in range(self.slots))
+        found = [int(self._words[slot * LINE_WORDS + at]) for slot in range(self.slots)]
+        match row.kind if isinstance(row, Count) else CounterKind.COUNTER:
+            case CounterKind.LEAST:
+                return min(filter(None, found), default=0)
+            case CounterKind.MOST:
+                return max(found)
+            case _:
+                return sum(found)
 
     def by_reason(self, metric: ReasonMetric) -> list[tuple[str, int]]:
         """(word, sum) of every row."""
@@ -152,8 +194,8 @@ class CounterLine:
     def add(self, row: Count, amount: int = 1) -> None:
         self._words[row.at] += amount
 
-    def ended(self, why: Outcome | Closing) -> None:
-        """One more request, or connection, that ended so."""
+    def ended(self, why: Reason) -> None:
+        """One more request, connection or handshake that ended so."""
         self._words[_AT[why]] += 1
 
     def set(self, row: Count, value: int) -> None:
@@ -161,7 +203,7 @@ class CounterLine:
 
     def reset_gauges(self) -> None:
         for row in _COUNTS:
-            if row.kind is CounterKind.GAUGE:
+            if row.kind is not CounterKind.COUNTER:
                 self._words[row.at] = 0
 
     def release(self) -> None:

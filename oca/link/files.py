@@ -18,6 +18,36 @@ class Listening(msgspec.Struct, frozen=True):
     status: str
     index_locked: tuple[bool, ...] = ()
     """Per disk: whether the supervisor could lock the index in memory."""
+    further: tuple[str, ...] = ()
+    """Where players connect besides `media`: base URLs, or `unix:PATH` (`unix+tls:PATH`)."""
+    congestion_control: str = ""
+    """Of the TCP listeners of players, as the kernel calls it."""
+    not_sent_low_water_bytes: int = 0
+    """`TCP_NOTSENT_LOWAT` of the same; 0 where the kernel has none."""
+
+
+class CertificateStatus(msgspec.Struct, frozen=True):
+    """A certificate that players are shown. `problem` says why the files of this moment are not it; the one before stays in use."""
+
+    cert: str
+    names: tuple[str, ...] = ()
+    expires_at: float = 0.0
+    """Seconds since the epoch; 0 while none is in use."""
+    problem: str = ""
+
+
+class TlsStatus(msgspec.Struct, frozen=True):
+    """`run/tls.json`, by the supervisor from what its workers say, where a listener has TLS."""
+
+    openssl: str
+    kernel: bool
+    """The kernel is asked to encrypt what is sent."""
+    kernel_reason: str
+    """Why it is not; empty where it is."""
+    resumption: bool
+    """A session resumes at every worker."""
+    resumption_reason: str
+    certificates: tuple[CertificateStatus, ...] = ()
 
 
 class Desired(msgspec.Struct, frozen=True):

@@ -3,9 +3,10 @@
     python -m oca.worker --handover-fd N
 
 `control_fd` is a Unix stream socket between the two, lines of text. Supervisor → worker: `adopt SLOT` (also accept on that
-slot's sockets, its own worker cannot live), `release SLOT`, `retire` (another serves the slot: accept no more, finish every connection,
-exit 0), `drain` (the box stops: finish what is being answered, exit 0). Worker → supervisor: `ready`. Its end of file tells a worker that
-the supervisor is gone: it serves on for `ORPHAN_S`, then drains.
+slot's sockets, its own worker cannot live), `release SLOT`, `reload` (load certificates and keys again, changed or not), `retire` (another
+serves the slot: accept no more, finish every connection, exit 0), `drain` (the box stops: finish what is being answered, exit 0). Worker →
+supervisor: `ready`, and `tls JSON` (`oca.link.files.TlsStatus`) whenever that has changed. Its end of file tells a worker that the
+supervisor is gone: it serves on for `ORPHAN_S`, then drains.
 """
 
 from __future__ import annotations
@@ -19,6 +20,22 @@ from oca.config import AccessLogging, Appliance
 
 ORPHAN_S = 30.0
 DRAIN_S = 10.0
+
+
+class FurtherFds(msgspec.Struct, frozen=True):
+    """A further listener of players: a socket for each slot, or (with `shared`) one on which all slots accept."""
+
+    fds: tuple[int, ...]
+    tls: bool = False
+    shared: bool = False
+
+
+class TlsHandover(msgspec.Struct, frozen=True):
+    """Where a listener has TLS. A reason says why something is not to be used; empty: it may."""
+
+    ticket_keys_fd: int
+    tickets_reason: str = ""
+    kernel_reason: str = ""
 
 
 class Handover(msgspec.Struct, frozen=True):
@@ -38,6 +55,8 @@ class Handover(msgspec.Struct, frozen=True):
     line: int = 0
     log_fd: int = -1
     """The writing end of the line's pipe to the logger (`oca.link.records`); -1 when no access log is written."""
+    further: tuple[FurtherFds, ...] = ()
+    tls: TlsHandover | None = None
 
 
 class LoggerHandover(msgspec.Struct, frozen=True):

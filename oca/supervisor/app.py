@@ -44,8 +44,9 @@ from oca.supervisor.commands import CommandSocket
 from oca.supervisor.logpipes import LogPipes
 from oca.supervisor.rolling import Rolling
 from oca.supervisor.slots import Action, Adopt, Kill, Release, Retire, Slots, Start, keeper_pause_s
-from oca.supervisor.sockets import CannotListen, open_group, url_of
+from oca.supervisor.sockets import CannotListen, Opened, facts_of, open_further, open_group, url_of
 from oca.supervisor.status import BoxMetrics, Checks
+from oca.supervisor.tls import SharedTls, shared_tls
 
 START_S = 10.0
 TICK_S = 0.1
@@ -84,6 +85,9 @@ class Supervisor:
         self._served = asyncio.Event()
         self._kept = asyncio.Event()
         self._on_death: Callable[[str], None] = lambda _child: None
+        self.further: list[Opened] = []
+        self._tls: SharedTls | None = None
+        self._tls_said = b""
 
     def open(self, status: socket.socket) -> None:
         """Prepare, bind, lock, and say in `run/listening.json` where. Raises CannotRun."""
@@ -94,6 +98,8 @@ class Supervisor:
         try:
             self.media = open_group(serving.media, serving.workers, large_answers=True)
             self.peers = open_group(serving.peers, serving.workers, large_answers=True)
+            for listener in serving.listeners:
+                self.further.append(open_further(listener, serving.workers))
         except CannotListen as error:
             raise CannotRun(str(error)) from error
         self._log_pipes = LogPipes(serving.workers * LINES_PER_SLOT if settings.log.access else 0)
@@ -115,8 +121,11 @@ class Supervisor:
             url_of("https", self.peers[0]),
             url_of("http", status),
             tuple(index.locked for index in self.pinned),
+            tuple(one.url for one in self.further),
+            *facts_of(self.media[0]),
         )
-        self._write_listening()
+        self._write("listening.json", msgspec.json.encode(self.listening))
+        (Path(settings.state_dir) / "run" / "tls.json").unlink(missing_ok=True)  # of an earlier life
 
     def _prepare_disks(self, store: StoreSettings) -> None:
         """A disk that cannot be used is left out: its share becomes misses. Raises CannotRun when none is left."""
@@ -139,6 +148,9 @@ class Supervisor:
         self._spawn(self._keep_keeper(), "keeper")
         if self.settings.log.access:
             self._spawn(self._keep_logger(), "logger")
+        if any(one.at.tls for one in self.further):
+            rotation_s = self.settings.serving.tls.ticket_rotation_s
+            self._tls = await shared_tls(self._commands.tls_probe, rotation_s, self._clock.monotonic_s())
         self._act(self.slots.start())
         try:
             async with asyncio.timeout(START_S):
@@ -155,6 +167,8 @@ class Supervisor:
                 raise self._broken
             self._act(self.slots.tick(self._clock.monotonic_s()))
             self._roll()
+            if self._tls is not None and self._tls.rotate_when_due(self._clock.monotonic_s()):
+                self._log.info("ticket-keys-rotated")
 
     def restart(self) -> Rolling | None:
         """Begin a rolling restart; None while another one runs, or the box stops."""
@@ -164,6 +178,11 @@ class Supervisor:
         self._log.info("restart-begun")
         self.rolling = Rolling(len(self.slots.slots))
         return self.rolling
+
+    def reload(self) -> None:
+        """Have every worker load its certificates and keys again."""
+        for worker in self._workers.values():
+            worker.say("reload")
 
     async def stop(self) -> None:
         """Drain, then end every child. Never longer than both limits together."""
@@ -186,6 +205,8 @@ class Supervisor:
         for sock in (*self.media, *self.peers):
             sock.close()
         self._log_pipes.close()
+        for opened in self.further:
+            opened.close()
 
     def _act(self, actions: list[Action]) -> None:
         for action in actions:
@@ -239,6 +260,9 @@ class Supervisor:
                 self.peers,
                 lambda: self._worker_ready(slot, line),
                 self._log_pipes.writing(line),
+                self.further,
+                self._tls.handover if self._tls is not None else None,
+                self._tls_changed,
             )
         except OSError as error:
             self._log.error("cannot-exec", child=f"worker-{slot}", detail=str(error))
@@ -338,13 +362,24 @@ class Supervisor:
         if error is not None and self._broken is None:
             self._broken = error
 
-    def _write_listening(self) -> None:
+    def _tls_changed(self, said: bytes) -> None:
+        """A worker tells what it loaded. All load the same files: the last word holds."""
+        if said == self._tls_said:
+            return
+        self._tls_said = said
+        try:
+            self._write("tls.json", said)
+        except CannotRun as error:
+            self._log.warning("tls-status-not-written", detail=str(error))
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Write a file of the run folder whole. Raises CannotRun."""
         folder = Path(self.settings.state_dir) / "run"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / ".listening.json.new"
-            temporary.write_bytes(msgspec.json.encode(self.listening))
-            temporary.replace(folder / "listening.json")
+            temporary = folder / f".{name}.new"
+            temporary.write_bytes(content)
+            temporary.replace(folder / name)
         except OSError as error:
             raise CannotRun(f"cannot write into state_dir {self.settings.state_dir}: {error}") from error
 
@@ -370,6 +405,8 @@ async def compose(service: Service, settings: Appliance, commands: Commands | No
     service.listen(Listener("status", app, Inherited(status)))
     service.urls["media"] = supervisor.listening.media
     service.urls["peers"] = supervisor.listening.peers
+    for number, url in enumerate(supervisor.listening.further):
+        service.urls[f"media-{number + 1}"] = url
     service.background("slots", supervisor.watch, OnDeath.END)
     service.on_close(supervisor.stop)
     await service.enter(
@@ -385,9 +422,11 @@ def run(settings: Appliance, ready_fd: int | None = None) -> int:
 
     async def composed(service: Service) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # while all starts there is nothing to replace
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            loop.add_signal_handler(number, lambda: None)  # while all starts there is nothing to replace or load again
         supervisor = await compose(service, settings)
         loop.add_signal_handler(signal.SIGHUP, supervisor.restart)
+        loop.add_signal_handler(signal.SIGUSR1, supervisor.reload)
 
     # Workers have their own ten seconds behind those of the status listener, which has nothing long to finish.
     return run_service(Service("oca", composed, ready_fd=ready_fd, grace_s=1.0))

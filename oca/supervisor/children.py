@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from chassis import config
 from chassis.logs import get_logger
 from oca.config import Appliance
-from oca.link.handover import Handover, LoggerHandover, memfd, write_handover
+from oca.link.handover import FurtherFds, Handover, LoggerHandover, TlsHandover, memfd, write_handover
+from oca.supervisor.sockets import Opened
 
 WORKER = (sys.executable, "-m", "oca.worker")
 KEEPER = (sys.executable, "-m", "oca.keeper")
 LOGGER = (sys.executable, "-m", "oca.logger")
+TLS_PROBE = (sys.executable, "-m", "oca.worker.openssl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Commands:
     worker: Sequence[str] = WORKER
     keeper: Sequence[str] = KEEPER
     logger: Sequence[str] = LOGGER
+    tls_probe: Sequence[str] = TLS_PROBE
 
 
 class Child:
@@ -76,11 +79,16 @@ class WorkerChild(Child):
         self._control.close()
 
 
+def _ignore(_said: bytes) -> None:
+    """The keeper says nothing of TLS."""
+
+
 class _Control(asyncio.Protocol):
     """The supervisor's end of a control line."""
 
-    def __init__(self, on_ready: Callable[[], None]) -> None:
+    def __init__(self, on_ready: Callable[[], None], on_tls: Callable[[bytes], None] = _ignore) -> None:
         self._on_ready = on_ready
+        self._on_tls = on_tls
         self._text = b""
 
     def data_received(self, data: bytes) -> None:
@@ -88,6 +96,8 @@ class _Control(asyncio.Protocol):
         for line in lines:
             if line == b"ready":
                 self._on_ready()
+            elif line.startswith(b"tls "):
+                self._on_tls(line.removeprefix(b"tls "))
             else:
                 get_logger("oca.supervisor").warning("unknown-word", word=line.decode("utf-8", "replace")[:80])
 
@@ -103,24 +113,41 @@ async def start_worker(
     peers: Sequence[socket.socket],
     on_ready: Callable[[], None],
     log_fd: int = -1,
+    further: Sequence[Opened] = (),
+    tls: TlsHandover | None = None,
+    on_tls: Callable[[bytes], None] = _ignore,
 ) -> WorkerChild:
-    """Exec a worker for a slot, with a line of its own in board and counters. Raises OSError."""
+    """Exec a worker for a slot, with a line of its own in board and counters. Raises OSError.
+
+    `on_tls` is told what it says of TLS (JSON of a `TlsStatus`).
+    """
     loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     process: Process | None = None
     try:
         media_fds = tuple(sock.fileno() for sock in media)
         peers_fds = tuple(sock.fileno() for sock in peers)
-        handover = Handover(settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds, line, log_fd)
+        more = tuple(
+            FurtherFds(tuple(sock.fileno() for sock in one.sockets), one.at.tls, bool(one.at.path)) for one in further
+        )
+        handover = Handover(
+            settings, slot, board_fd, counters_fd, theirs.fileno(), media_fds, peers_fds, line, log_fd, more, tls
+        )
         fd = write_handover(handover)
         try:
-            inherited = (fd, board_fd, counters_fd, theirs.fileno(), *media_fds, *peers_fds)
-            inherited += (log_fd,) if log_fd >= 0 else ()
-            process = await asyncio.create_subprocess_exec(*command, "--handover-fd", str(fd), pass_fds=inherited)
+            inherited = {fd, board_fd, counters_fd, theirs.fileno(), *media_fds, *peers_fds}
+            inherited.update(number for one in more for number in one.fds)
+            if log_fd >= 0:
+                inherited.add(log_fd)
+            if tls is not None:
+                inherited.add(tls.ticket_keys_fd)
+            process = await asyncio.create_subprocess_exec(
+                *command, "--handover-fd", str(fd), pass_fds=tuple(inherited)
+            )
         finally:
             os.close(fd)
         ours.setblocking(False)
-        transport, _protocol = await loop.create_connection(lambda: _Control(on_ready), sock=ours)
+        transport, _protocol = await loop.create_connection(lambda: _Control(on_ready, on_tls), sock=ours)
     except BaseException:
         ours.close()
         _end_at_once(process)

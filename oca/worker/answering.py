@@ -100,6 +100,7 @@ class Owner(Protocol):
 
     transport: ByteTransport
     is_peer: bool
+    is_plain: bool
     own_hosts: frozenset[bytes]
 
     @property
@@ -293,7 +294,7 @@ class Exchange:
         owner = self._owner
         self._answer = answer
         sender = self.sender = Sender(
-            self._desk.machinery, owner.transport, self, answer, version, not owner.is_peer, self._deadline, known
+            self._desk.machinery, owner.transport, self, answer, version, owner.is_plain, self._deadline, known
         )
         sender.step()
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from email.utils import formatdate
 from enum import Enum
@@ -21,24 +22,28 @@ import msgspec
 from contracts.places import ApplianceState
 from contracts.tokens.media import verify
 from oca.http.cors import Cors
+from oca.http.reasons import Handshake
 from oca.http.request import Limits
 from oca.link.counters import Count, Counters
-from oca.link.files import Desired
+from oca.link.files import Desired, TlsStatus
 from oca.link.handover import DRAIN_S, ORPHAN_S, Handover
 from oca.link.messages import ReloadWhat
 from oca.link.settings import store_settings
+from oca.link.tickets import TicketKeys
 from oca.link.worker import LinkClient
 from oca.store.board import Board
 from oca.store.reader import StoreReader
-from oca.worker.accepting import Acceptor
+from oca.worker.accepting import Acceptor, Side
 from oca.worker.accounting import Accounting
 from oca.worker.answering import Desk
 from oca.worker.holdings import Holdings
 from oca.worker.logs import Log
 from oca.worker.offline import OfflineRule
+from oca.worker.player_tls import PlayerCertificates
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
 from oca.worker.residency import DiskPools, Residency
+from oca.worker.server_names import Hello
 from oca.worker.tls import PeerTls
 from oca.worker.tokens import Tokens
 
@@ -78,6 +83,7 @@ class Worker:
         self._pools = DiskPools(loop, len(store.disks))
         self._link = LinkClient(Path(settings.state_dir), handover.line, self)
         self._tls = PeerTls(settings.state_dir)
+        self._player_tls = _player_tls(handover)
         offline = OfflineRule(settings.control_plane.max_offline_s, settings.control_plane.strict_offline)
         keys = os.path.join(settings.state_dir, "keys.json")
         self._tokens = Tokens(keys, verify, self._count_token, offline=offline)
@@ -111,7 +117,9 @@ class Worker:
         self._max_connections = serving.max_connections
         self.is_draining = False
         self._connections: set[Connection] = set()
-        self._acceptor = Acceptor(loop, self._make, lambda: self._tls.context, self._out_of_files)
+        self._acceptor = Acceptor(loop, self)
+        self._control: _Control | None = None
+        self._told_tls: TlsStatus | None = None
         self._retire_s = serving.retire_s
         self._stop: asyncio.Future[Stopping] = loop.create_future()
         self._at_once = False
@@ -120,7 +128,7 @@ class Worker:
     async def run(self) -> int:
         """Serve until told to stop, then drain."""
         self._loop.set_exception_handler(self._loop_error)
-        control = _Control(self)
+        control = self._control = _Control(self)
         await self._loop.create_connection(lambda: control, sock=socket.socket(fileno=self._handover.control_fd))
         self._link.start()
         self._tick()
@@ -178,12 +186,14 @@ class Worker:
 
     def adopt(self, slot: int) -> None:
         """Accept on a slot's sockets."""
-        self._acceptor.watch(self._handover.media_fds[slot], False)
-        self._acceptor.watch(self._handover.peers_fds[slot], True)
+        for fd, side in self._listeners(slot):
+            self._acceptor.watch(fd, side)
 
     def release(self, slot: int) -> None:
-        self._acceptor.unwatch(self._handover.media_fds[slot])
-        self._acceptor.unwatch(self._handover.peers_fds[slot])
+        own = {fd for fd, _side in self._listeners(self._handover.slot)}  # a shared one stays watched
+        for fd, _side in self._listeners(slot):
+            if fd not in own:
+                self._acceptor.unwatch(fd)
 
     def stop(self, why: Stopping) -> None:
         self._at_once = self._at_once or why is Stopping.TOLD
@@ -197,16 +207,45 @@ class Worker:
         self._log.write("warning", "supervisor-gone", serves_on_s=ORPHAN_S)
         self._loop.call_later(ORPHAN_S, self.stop, Stopping.ORPHANED)
 
+    def load_again(self) -> None:
+        """Load certificates and keys anew, whether or not their files look changed."""
+        self._load_files(again=True)
+
+    # What the acceptor asks.
+
+    def make(self, is_peer: bool) -> Connection:
+        return Connection(self, is_peer)
+
+    def peer_context(self) -> ssl.SSLContext | None:
+        return self._tls.context
+
+    def player_context(self, name: str | Hello) -> ssl.SSLContext | None:
+        return self._player_tls.context_for(name) if self._player_tls is not None else None
+
+    def has_room(self, handshakes: int) -> bool:
+        return len(self._connections) + handshakes < self._max_connections
+
+    def shook_hands(self, end: Handshake, by_kernel: bool) -> None:
+        self._counters.ended(end)
+        if by_kernel:
+            self._counters.add(Count.TLS_KERNEL)
+
+    def out_of_files(self, error: OSError) -> None:
+        self._log.write("error", "cannot-accept", detail=str(error))
+
     # Inside.
 
-    def _make(self, is_peer: bool) -> Connection:
-        return Connection(self, is_peer)
+    def _listeners(self, slot: int) -> list[tuple[int, Side]]:
+        """The listening sockets of a slot; what all slots share is among each slot's."""
+        handover = self._handover
+        found = [(handover.media_fds[slot], Side.PLAYERS), (handover.peers_fds[slot], Side.PEERS)]
+        for further in handover.further:
+            fd = further.fds[0] if further.shared else further.fds[slot]
+            found.append((fd, Side.PLAYERS_TLS if further.tls else Side.PLAYERS))
+        return found
 
     def _count_token(self, remembered: bool) -> None:
         self._counters.add(Count.TOKENS_REMEMBERED if remembered else Count.TOKENS_VERIFIED)
-
-    def _out_of_files(self, error: OSError) -> None:
-        self._log.write("error", "cannot-accept", detail=str(error))
 
     def _loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         self._counters.add(Count.ERRORS)
@@ -243,7 +282,8 @@ class Worker:
         counters.set(Count.OPEN_FILES, statistics.open_files + statistics.dying_files)
         counters.set(Count.LOOKUP_FAILURES, sum(statistics.lookup_failures.values()))
 
-    def _load_files(self) -> None:
+    def _load_files(self, *, again: bool = False) -> None:
+        self._load_player_tls(again)
         for sentence in (self._tokens.poll(self.desk.now()), self._tls.poll()):
             if sentence:
                 self._log.write("info", "loaded", detail=sentence)
@@ -253,6 +293,22 @@ class Worker:
             self._log.write("info", "state", state=desired.state.value)
         self._desired = desired
         self.desk.refuse_sessions_since = desired.since if desired.state in _CLOSED_TO_NEW else None
+
+    def _load_player_tls(self, again: bool) -> None:
+        tls = self._player_tls
+        if tls is None:
+            return
+        for sentence in tls.poll(self.desk.now(), again=again):
+            self._log.write("info", "loaded", detail=sentence)
+        status = tls.status()
+        if status != self._told_tls and self._control is not None:
+            self._told_tls = status
+            self._control.say(f"tls {msgspec.json.encode(status).decode()}")
+        counters = self._counters
+        counters.set(Count.TLS_ASKS_KERNEL, int(tls.asks_kernel))
+        counters.set(Count.TLS_RESUMES, int(tls.resumes))
+        counters.set(Count.CERTIFICATE_EXPIRES, int(tls.expires_at))
+        counters.set(Count.CERTIFICATES_REFUSED, tls.refused)
 
     async def _retire(self) -> None:
         """Accept no more, and tell every client with its next answer that the connection ends; idle ones are left to themselves.
@@ -300,6 +356,15 @@ class Worker:
         return not self._connections
 
 
+def _player_tls(handover: Handover) -> PlayerCertificates | None:
+    """None where no listener has TLS."""
+    tls = handover.tls
+    if tls is None:
+        return None
+    tickets = None if tls.tickets_reason else TicketKeys.attach(tls.ticket_keys_fd)
+    return PlayerCertificates(handover.settings.serving.tls, tickets, tls.tickets_reason, tls.kernel_reason)
+
+
 def _date_line(second: int) -> bytes:
     return f"Date: {formatdate(second, usegmt=True)}\r\n".encode()
 
@@ -342,6 +407,8 @@ class _Control(asyncio.Protocol):
                     self._worker.release(int(slot))
                 case ["retire"]:
                     self._worker.stop(Stopping.REPLACED)
+                case ["reload"]:
+                    self._worker.load_again()
                 case ["drain"]:
                     self._worker.stop(Stopping.TOLD)
 

@@ -8,8 +8,10 @@ answer away from the client (RFC 9112 §9.6).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -90,6 +92,7 @@ class Connection(asyncio.Protocol):
         "_wire",
         "is_congested",
         "is_peer",
+        "is_plain",
         "own_hosts",
         "phase",
         "transport",
@@ -98,6 +101,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, house: House, is_peer: bool) -> None:
         self._house = house
         self.is_peer = is_peer
+        self.is_plain = True
+        """Bytes go out as they are: `sendfile` may be used. False where this process encrypts."""
         self.is_congested = False
         self.phase = Phase.IDLE
         self.own_hosts: frozenset[bytes] = frozenset()
@@ -124,7 +129,9 @@ class Connection(asyncio.Protocol):
         if self.is_peer and appliance_of(transport.get_extra_info("peercert")) is None:
             self._close(Closing.NO_IDENTITY, abort=True)
             return
-        self.own_hosts = _hosts_of(transport.get_extra_info("sockname"))
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        self.is_plain = not is_tls or bool(transport.get_extra_info("ktls_send_enabled"))
+        self.own_hosts = _hosts_of(transport.get_extra_info("sockname"), is_tls)
         if full:
             self._write_problem(Outcome.OVERLOADED, "this appliance holds as many connections as it may")
             self._close(Closing.FULL)
@@ -145,9 +152,9 @@ class Connection(asyncio.Protocol):
             self._guarded(self._next)
 
     def eof_received(self) -> bool:
-        """The client writes no more; what it asked for is still answered."""
+        """The client writes no more; what it asked for is still answered, but over TLS, where the transport ends both directions."""
         self._saw_eof = True
-        return self.phase is Phase.ANSWERING and not self.is_peer
+        return self.phase is Phase.ANSWERING and self._wire.can_write_eof()
 
     def pause_writing(self) -> None:
         self.is_congested = True
@@ -291,8 +298,17 @@ class Connection(asyncio.Protocol):
         try:
             info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         except (OSError, AttributeError):
-            return self._acked
+            return self._taken(sock)
         return int(_ACKED.unpack_from(info, _ACKED_OFFSET)[0]) if len(info) >= _ACKED_OFFSET + 8 else -1
+
+    def _taken(self, sock: socket.socket) -> int:
+        """What the other end of a Unix socket has read: handed over, less what still lies in the kernel."""
+        exchange = self._exchange
+        handed = exchange.sender.sent if exchange is not None and exchange.sender is not None else 0
+        try:
+            return handed - int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), "little")
+        except (OSError, AttributeError):
+            return self._acked
 
     def _write_problem(self, outcome: Outcome, detail: str) -> None:
         desk = self._house.desk
@@ -333,8 +349,10 @@ class Connection(asyncio.Protocol):
 _LOST = {Closing.SEND_TIMEOUT: Outcome.SEND_TIMEOUT, Closing.DRAINED: Outcome.CUT_BY_STOP}
 
 
-def _hosts_of(sockname: object) -> frozenset[bytes]:
-    """The names of the address that a connection came to, as a Host header spells them."""
+def _hosts_of(sockname: object, is_tls: bool) -> frozenset[bytes]:
+    """The names of the address that a connection came to, as a Host header spells them; `localhost` for a Unix socket."""
+    if isinstance(sockname, str | bytes):
+        return frozenset((b"localhost",))
     if not isinstance(sockname, tuple) or len(sockname) < 2:
         return frozenset()
     ip, port = str(sockname[0]), int(sockname[1])
@@ -342,6 +360,6 @@ def _hosts_of(sockname: object) -> frozenset[bytes]:
     if ip in ("127.0.0.1", "::1"):
         names.append("localhost")
     hosts = {f"{name}:{port}" for name in names}
-    if port == 80:
+    if port == (443 if is_tls else 80):
         hosts.update(names)
     return frozenset(host.encode() for host in hosts)

@@ -183,7 +183,7 @@ class FakeKeeper:
 class Bench:
     """One appliance without supervisor and keeper: a store, its writer, a worker process."""
 
-    def __init__(self, folder: Path, serving: Serving, extent_bytes: int = EXTENT_BYTES) -> None:
+    def __init__(self, folder: Path, serving: Serving, extent_bytes: int = EXTENT_BYTES, workers: int = 1) -> None:
         self.folder = folder
         self.state = folder / "state"
         (self.state / "run").mkdir(parents=True)
@@ -199,8 +199,8 @@ class Bench:
             serving=serving,
             log_level="info",
         )
-        self.board = Board.create(BoardShape(workers=1, disks=1, marks_per_disk=4096))
-        self.counters = Counters.create(1)
+        self.board = Board.create(BoardShape(workers=workers, disks=1, marks_per_disk=4096))
+        self.counters = Counters.create(workers)
         self.store = StoreWriter.open(store_settings(self.settings), self.board, time.time)
         self.keys = Keys()
         self.write_keys(self.keys.public())
