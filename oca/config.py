@@ -96,6 +96,47 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Pacing:
+    """Sending a player what it can use, instead of all at once. Only to players that say what that is, and have a healthy buffer."""
+
+    enabled: Annotated[bool, Doc("Pace by CMCD; false sends as fast as the network takes it")] = True
+    factor: Annotated[
+        float, Ge(1.2), Doc("Pace as a multiple of what a player can use (CMCD rtp) and of its best rendition (tb)")
+    ] = 1.5
+    floor_bps: Annotated[int, Ge(1_000_000), Doc("Nobody is paced below this, in bits per second")] = 8_000_000
+    healthy_buffer_s: Annotated[float, Gt(0), Doc("Buffer (CMCD bl) from which a player is paced")] = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Where new sessions are shed, and what one session or one client network may take. Counts are per worker unless said otherwise."""
+
+    sessions: Annotated[int, Ge(1), Doc("Sessions served at once by the whole appliance")] = 50_000
+    session_connections: Annotated[int, Ge(1), Doc("Connections of one session; a player has about six")] = 32
+    network_connections: Annotated[int, Ge(1), Doc("Connections from one client network (/24, /48)")] = 4_000
+    shared_networks: Annotated[
+        tuple[str, ...],
+        Doc("Prefixes in which many clients share addresses (CGNAT, proxies): their networks are not counted"),
+    ] = ("100.64.0.0/10", "127.0.0.0/8", "::1/128")
+    lag_s: Annotated[float, Gt(0), Doc("Lateness of the event loop, for seconds, at which new sessions are shed")] = (
+        0.25
+    )
+    connection_share: Annotated[float, Gt(0), Le(1), Doc("Share of max_connections at which new sessions are shed")] = (
+        0.95
+    )
+    egress_share: Annotated[float, Gt(0), Le(1), Doc("Share of egress_bps at which new sessions are shed")] = 0.97
+    disk_queue: Annotated[int, Ge(1), Doc("Reads waiting for one disk at which new sessions are shed")] = 256
+
+    def __post_init__(self) -> None:
+        """Prefixes are named one by one."""
+        for prefix in self.shared_networks:
+            try:
+                ipaddress.ip_network(prefix)
+            except ValueError as error:
+                raise ValueError(f"shared_networks: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     workers: Annotated[int, Ge(1), Le(256), Doc("Worker processes, one per core")] = 2
     media: Annotated[Listen, Doc("Where players connect")] = field(default_factory=Listen)
@@ -120,6 +161,14 @@ class Serving:
     ] = 90.0
     first_byte_s: Annotated[float, Gt(0), Doc("How long a miss waits for its first block")] = 3.0
     stall_s: Annotated[float, Gt(0), Doc("How long a miss waits for each further block")] = 10.0
+    egress_bps: Annotated[
+        int, Ge(0), Doc("What all workers together send at most, in bits of bodies per second; 0 for no cap")
+    ] = 0
+    hints_per_s: Annotated[
+        int, Ge(0), Doc("Prefetch hints of players (CMCD nor, nrr) that one worker looks at per second; 0 for none")
+    ] = 50
+    pacing: Annotated[Pacing, Doc("Pacing of players")] = field(default_factory=Pacing)
+    capacity: Annotated[Capacity, Doc("Limits and shedding")] = field(default_factory=Capacity)
 
     def __post_init__(self) -> None:
         """What others are told to dial must be an address that can be dialled."""

@@ -1,4 +1,4 @@
-"""Why a request ended as it did, and why a connection was closed: one row per reason, with its log word and counter.
+"""Why a request ended as it did, a connection was closed, a session shed, a hint dropped: one row per reason, with log word and counter.
 
 `Outcome.problem` is the row of `contracts.problems` that the client reads; None where the answer is no error.
 """
@@ -46,6 +46,13 @@ class Outcome(Enum):
     DRAINING = ("draining", ProblemCode.UNAVAILABLE)
     """A new session came while the box takes none."""
     OVERLOADED = ("overloaded", ProblemCode.UNAVAILABLE)
+    """`max_connections` is reached."""
+    SHED = ("shed", ProblemCode.UNAVAILABLE)
+    """A new session came while the worker is over capacity (`oca.worker.admission.Pressure` says of what)."""
+    SESSION_CONNECTIONS = ("session-connections", ProblemCode.TOO_MANY_REQUESTS)
+    """One session has more connections than a player needs."""
+    NETWORK_CONNECTIONS = ("network-connections", ProblemCode.TOO_MANY_REQUESTS)
+    """One client network has more connections than it may."""
     UPSTREAM_TIMEOUT = ("upstream-timeout", ProblemCode.UPSTREAM_TIMEOUT)
     """No block came in time, or nobody upstream could be reached."""
     KEEPER_AWAY = ("keeper-away", ProblemCode.UPSTREAM_TIMEOUT)
@@ -92,6 +99,8 @@ class Closing(Enum):
     SEND_TIMEOUT = "send-timeout"
     FULL = "full"
     """`max_connections` is reached."""
+    NETWORK_FULL = "network-full"
+    """The client network has as many connections as it may."""
     NO_IDENTITY = "no-identity"
     """A peer whose certificate names no appliance, or a peer before this box has a certificate itself."""
     DRAINED = "drained"
@@ -111,6 +120,38 @@ class Handshake(Enum):
     """None could be loaded yet."""
     FULL_HOUSE = "full-house"
     """`max_connections` is reached, handshakes counted."""
+
+
+class Pressure(Enum):
+    """Why new sessions are shed (log word): the label of `lowtide_oca_sessions_shed_total`."""
+
+    LAG = "event-loop-lag"
+    """The event loop runs late: there is not enough processor."""
+    CONNECTIONS = "connections"
+    """Nearly as many as `serving.max_connections`."""
+    EGRESS = "egress"
+    """The egress cap is in use."""
+    DISK = "disk-queue"
+    """Reads wait for a disk."""
+    SESSIONS = "sessions"
+    """As many as `serving.capacity.sessions`."""
+
+
+class HintFate(Enum):
+    """What became of a prefetch hint (log word): the label of `lowtide_oca_hints_total`."""
+
+    SENT = "sent"
+    """The keeper was told."""
+    HELD = "held"
+    """The bytes are here."""
+    OUTSIDE = "outside"
+    """Not below the token's prefix, or written so that it might not be."""
+    MALFORMED = "malformed"
+    UNKNOWN = "unknown"
+    """No part of the object is known here."""
+    TOO_OFTEN = "too-often"
+    """More than `serving.hints_per_s`."""
+    KEEPER_AWAY = "keeper-away"
 
 
 OF_TOKEN: dict[TokenRefusal, Outcome] = {

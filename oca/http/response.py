@@ -35,6 +35,7 @@ STATUS_LINES = {
     416: b"HTTP/1.1 416 Range Not Satisfiable\r\n",
     417: b"HTTP/1.1 417 Expectation Failed\r\n",
     421: b"HTTP/1.1 421 Misdirected Request\r\n",
+    429: b"HTTP/1.1 429 Too Many Requests\r\n",
     431: b"HTTP/1.1 431 Request Header Fields Too Large\r\n",
     502: b"HTTP/1.1 502 Bad Gateway\r\n",
     503: b"HTTP/1.1 503 Service Unavailable\r\n",
@@ -215,7 +216,7 @@ def problem(
         raise ValueError(f"{outcome.word} is no error")
     body = msgspec.json.encode(Problem.of(code, detail))
     status = code.status if status is None else status
-    if status == 503:
+    if status in (429, 503):
         extra += b"Retry-After: %d\r\n" % RETRY_AFTER_S
     if status == 405:
         extra += b"Allow: " + cors.METHODS + b"\r\n"

@@ -1,7 +1,8 @@
 """What workers count, in shared memory: one line of 64-bit words per worker that may live at once, one word per row of `Count`.
 
 A line has one writer, a word is read and written whole; the supervisor sums the lines. Counters survive their worker: a
-replacement in the line counts on, so that a sum never falls; gauges are set to 0 when a worker starts.
+replacement in the line counts on, so that a sum never falls; gauges are set to 0 when a worker starts. Behind the lines lies the table of
+sessions that some worker has seen (`seen`), which all of them write.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import mmap
 import os
 from enum import Enum
 
-from oca.http.reasons import Closing, Handshake, Outcome
+from oca.http.reasons import Closing, Handshake, HintFate, Outcome, Pressure
+from oca.link.seen import TABLE_WORDS, SeenSessions
 
 _WORD = 8
 
@@ -99,6 +101,19 @@ class Count(Enum):
         CounterKind.COUNTER,
         "Bytes of records that a killed worker left unfinished",
     )
+    SESSIONS = ("lowtide_oca_sessions", CounterKind.GAUGE, "Sessions with a connection, summed over workers")
+    SHEDDING = ("lowtide_oca_workers_shedding", CounterKind.GAUGE, "Workers that take no new sessions: over capacity")
+    PACED = ("lowtide_oca_pace_changes_total", CounterKind.COUNTER, "Times a connection's pace was set or lifted")
+    EGRESS_TAKEN = (
+        "lowtide_oca_egress_capped_bytes_total",
+        CounterKind.COUNTER,
+        "Body bytes taken out of the egress cap; 0 without one",
+    )
+    EGRESS_ASKERS = (
+        "lowtide_oca_egress_askers",
+        CounterKind.GAUGE,
+        "Bodies that asked for a part of the egress cap during the last twentieth of a second",
+    )
     ERRORS = ("lowtide_oca_worker_errors_total", CounterKind.COUNTER, "Errors nobody expected, logged with traceback")
 
     def __init__(self, metric: str, kind: CounterKind, text: str) -> None:
@@ -113,8 +128,10 @@ _COUNTS = tuple(Count)
 _OUTCOMES = tuple(Outcome)
 _CLOSINGS = tuple(Closing)
 _HANDSHAKES = tuple(Handshake)
-Reason = Outcome | Closing | Handshake
-_REASONS: tuple[Reason, ...] = (*_OUTCOMES, *_CLOSINGS, *_HANDSHAKES)
+_PRESSURES = tuple(Pressure)
+_FATES = tuple(HintFate)
+Reason = Outcome | Closing | Handshake | Pressure | HintFate
+_REASONS: tuple[Reason, ...] = (*_OUTCOMES, *_CLOSINGS, *_HANDSHAKES, *_PRESSURES, *_FATES)
 _AT = {row: len(_COUNTS) + number for number, row in enumerate(_REASONS)}
 LINE_WORDS = len(_COUNTS) + len(_AT)
 
@@ -125,6 +142,18 @@ class ReasonMetric(Enum):
     REQUESTS = ("lowtide_oca_requests_total", "outcome", "Requests by how they ended", _OUTCOMES)
     CLOSED = ("lowtide_oca_connections_closed_total", "reason", "Connections by why they were closed", _CLOSINGS)
     HANDSHAKES = ("lowtide_oca_tls_handshakes_total", "end", "TLS handshakes of players by how they ended", _HANDSHAKES)
+    SHED = (
+        "lowtide_oca_sessions_shed_total",
+        "reason",
+        "Requests of new sessions refused, by what was over capacity",
+        _PRESSURES,
+    )
+    HINTS = (
+        "lowtide_oca_hints_total",
+        "fate",
+        "Prefetch hints of players that were looked at, by what became of them",
+        _FATES,
+    )
 
     def __init__(self, metric: str, label: str, text: str, rows: tuple[Reason, ...]) -> None:
         self.metric = metric
@@ -139,13 +168,13 @@ class Counters:
     def __init__(self, fd: int, slots: int) -> None:
         self.fd = fd
         self.slots = slots
-        self._mapping = mmap.mmap(fd, slots * LINE_WORDS * _WORD)
+        self._mapping = mmap.mmap(fd, _bytes_for(slots))
         self._words = memoryview(self._mapping).cast("Q")
 
     @classmethod
     def create(cls, slots: int) -> Counters:
         fd = os.memfd_create("lowtide-counters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.posix_fallocate(fd, 0, slots * LINE_WORDS * _WORD)
+        os.posix_fallocate(fd, 0, _bytes_for(slots))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         return cls(fd, slots)
 
@@ -153,9 +182,14 @@ class Counters:
     def attach(cls, fd: int) -> Counters:
         """Raises ValueError when the memory was made by another version."""
         size = os.fstat(fd).st_size
-        if size == 0 or size % (LINE_WORDS * _WORD):
+        lines, rest = divmod(size - _bytes_for(0), LINE_WORDS * _WORD)
+        if lines < 1 or rest:
             raise ValueError(f"descriptor {fd} holds {size} bytes: no lines of {LINE_WORDS} counters")
-        return cls(fd, size // (LINE_WORDS * _WORD))
+        return cls(fd, lines)
+
+    def seen(self) -> SeenSessions:
+        """The table that all workers share."""
+        return SeenSessions(self._words[self.slots * LINE_WORDS :])
 
     def line(self, slot: int) -> CounterLine:
         return CounterLine(self._words[slot * LINE_WORDS : (slot + 1) * LINE_WORDS])
@@ -195,7 +229,7 @@ class CounterLine:
         self._words[row.at] += amount
 
     def ended(self, why: Reason) -> None:
-        """One more request, connection or handshake that ended so."""
+        """One more request, connection, handshake, session or hint that ended so."""
         self._words[_AT[why]] += 1
 
     def set(self, row: Count, value: int) -> None:
@@ -208,3 +242,7 @@ class CounterLine:
 
     def release(self) -> None:
         self._words.release()
+
+
+def _bytes_for(lines: int) -> int:
+    return (lines * LINE_WORDS + TABLE_WORDS) * _WORD
