@@ -6,7 +6,7 @@ The stored header block (Content-Type, ETag, Cache-Control, Last-Modified) goes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -43,6 +43,7 @@ STATUS_LINES = {
     508: b"HTTP/1.1 508 Loop Detected\r\n",
 }
 RETRY_AFTER_S = 2
+_ACCEPT_RANGES = b"Accept-Ranges: bytes\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,13 @@ class Surroundings:
     now: float
     keep_alive: bool
     """False while draining: the connection ends behind the answer."""
+    opening_200: bytes = field(init=False)
+    """The first lines of an answer with this status, the same for all answers of a second."""
+    opening_206: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        for status in (200, 206):
+            object.__setattr__(self, f"opening_{status}", STATUS_LINES[status] + self.date + _ACCEPT_RANGES)
 
 
 def plan(request: Request, found: Representation, around: Surroundings, outcome: Outcome, facts: bytes = b"") -> Answer:
@@ -149,6 +157,36 @@ def plan(request: Request, found: Representation, around: Surroundings, outcome:
         lines = found.block + facts + b"Content-Range: bytes %d-%d/%d\r\n" % (first, last, found.size)
         return _answer(request, around, 206, lines, spans, last - first + 1, outcome)
     return _multipart(request, found, around, outcome, facts, spans)
+
+
+def range_head(
+    around: Surroundings, block: bytes, age_s: int, origin: bytes | None, first: int, last: int, size: int
+) -> bytes:
+    """The header of a hit for one range, on HTTP/1.1 with a connection that stays: what `plan` gives, in one step (a tenth of its cost)."""
+    return (
+        b"%b%bCache-Status: lowtide;hit\r\nAge: %d\r\nContent-Range: bytes %d-%d/%d\r\n%bContent-Length: %d\r\n\r\n"
+        % (
+            around.opening_206,
+            block,
+            age_s,
+            first,
+            last,
+            size,
+            around.cors.lines(origin),
+            last - first + 1,
+        )
+    )
+
+
+def whole_head(around: Surroundings, block: bytes, age_s: int, origin: bytes | None, size: int) -> bytes:
+    """The same for a hit of all of an object."""
+    return b"%b%bCache-Status: lowtide;hit\r\nAge: %d\r\n%bContent-Length: %d\r\n\r\n" % (
+        around.opening_200,
+        block,
+        age_s,
+        around.cors.lines(origin),
+        size,
+    )
 
 
 def _multipart(
@@ -252,7 +290,7 @@ def _answer(
         (
             STATUS_LINES[status],
             around.date,
-            b"Accept-Ranges: bytes\r\n",
+            _ACCEPT_RANGES,
             lines,
             around.cors.lines(request.headers.get(b"origin")),
             b"" if length is None else b"Content-Length: %d\r\n" % length,

@@ -55,6 +55,11 @@ class Count(Enum):
         CounterKind.COUNTER,
         "Requests whose token was verified before",
     )
+    SHORT_WAY = (
+        "lowtide_oca_short_way_total",
+        CounterKind.COUNTER,
+        "Requests of the usual kind that were answered on the short way, from what was parsed and looked up before",
+    )
     ANNOUNCED = ("lowtide_oca_announced_extents", CounterKind.GAUGE, "Extents known from announcements only")
     OPEN_FILES = ("lowtide_oca_open_files", CounterKind.GAUGE, "Extent files held open")
     LOOKUP_FAILURES = ("lowtide_oca_lookup_failures", CounterKind.GAUGE, "Index look-ups that failed, since start")
@@ -134,6 +139,12 @@ Reason = Outcome | Closing | Handshake | Pressure | HintFate
 _REASONS: tuple[Reason, ...] = (*_OUTCOMES, *_CLOSINGS, *_HANDSHAKES, *_PRESSURES, *_FATES)
 _AT = {row: len(_COUNTS) + number for number, row in enumerate(_REASONS)}
 LINE_WORDS = len(_COUNTS) + len(_AT)
+_HIT = _AT[Outcome.HIT]
+_CLIENT_BYTES = Count.CLIENT_BYTES.at
+_HIT_BYTES = Count.HIT_BYTES.at
+_WARM = Count.WARM_WINDOWS.at
+_REMEMBERED = Count.TOKENS_REMEMBERED.at
+_SHORT_WAY = Count.SHORT_WAY.at
 
 
 class ReasonMetric(Enum):
@@ -231,6 +242,16 @@ class CounterLine:
     def ended(self, why: Reason) -> None:
         """One more request, connection, handshake, session or hint that ended so."""
         self._words[_AT[why]] += 1
+
+    def hit(self, sent: int) -> None:
+        """A request that the short way answered from memory: what `add` and `ended` would count, in one call."""
+        words = self._words
+        words[_HIT] += 1
+        words[_CLIENT_BYTES] += sent
+        words[_HIT_BYTES] += sent
+        words[_WARM] += 1
+        words[_REMEMBERED] += 1
+        words[_SHORT_WAY] += 1
 
     def set(self, row: Count, value: int) -> None:
         self._words[row.at] = value

@@ -48,6 +48,8 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 _W_MAGIC, _W_FORMAT, _W_WORKERS, _W_DISKS, _W_MARKS, _W_RING, _W_EPOCH, _W_HEAD, _W_TAIL = range(9)
 _W_STATES = 16
+PULSE_EPOCH, PULSE_HEAD, PULSE_STATES = _W_EPOCH, _W_HEAD, _W_STATES
+"""Where in `Board.pulse` the purge epoch, the number of the next dead id and the first disk's state stand."""
 _L_PID, _L_EPOCH, _L_POSITION = range(3)
 
 
@@ -215,6 +217,10 @@ class Board:
     def clear_worker(self, slot: int) -> None:
         """The supervisor says that the process in `slot` is gone: what it held is free."""
         self._words[self._lines + slot * _LINE_WORDS + _L_PID] = 0
+
+    def pulse(self) -> memoryview:
+        """A live view of the header, for readers that ask at every request whether anything has changed (`PULSE_…`)."""
+        return self._view(0, _W_STATES + self.shape.disks)
 
     def disk_state(self, disk: int) -> DiskState:
         return DiskState(self._words[_W_STATES + disk])

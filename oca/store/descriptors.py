@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections import Counter, OrderedDict
 from enum import Enum
 
 from oca.store.board import FLUSH, Board, WorkerLine
-from oca.store.extents import extent_name
+from oca.store.extents import ExtentRecord, extent_name
 from oca.store.trailer import file_length
+
+_LOOKED_AT = 8
+"""Open files offered a second chance before one is closed whatever was recalled."""
 
 
 class NotOpened(Enum):
@@ -29,9 +33,23 @@ class NotOpened(Enum):
 
 
 class Descriptor:
-    """An open extent file. `fd` is valid from `acquire` to `release`. `clean_epoch`: judged clean up to that purge epoch."""
+    """An open extent file. `fd` is valid from `acquire` to `release`. `clean_epoch`: judged clean up to that purge epoch.
 
-    __slots__ = ("_dead", "clean_epoch", "disk", "extent_id", "fd", "length", "users")
+    `record` is what the index said of the extent when it was remembered for `place`; see `DescriptorCache.recall`.
+    """
+
+    __slots__ = (
+        "_dead",
+        "clean_epoch",
+        "disk",
+        "extent_id",
+        "fd",
+        "length",
+        "place",
+        "recalled",
+        "record",
+        "users",
+    )
 
     def __init__(self, fd: int, disk: int, extent_id: int, length: int) -> None:
         self.fd = fd
@@ -40,6 +58,9 @@ class Descriptor:
         self.length = length
         self.users = 1
         self.clean_epoch = 0
+        self.place: bytes | None = None
+        self.record: ExtentRecord | None = None
+        self.recalled = False
         self._dead: int | None = None
 
     def fileno(self) -> int:
@@ -56,6 +77,7 @@ class DescriptorCache:
         self._line = line
         self._limit = limit
         self._open: OrderedDict[int, Descriptor] = OrderedDict()
+        self._places: dict[bytes, Descriptor] = {}
         self._dying: set[Descriptor] = set()
         self._waiting: Counter[int] = Counter()
         self.not_opened: Counter[NotOpened] = Counter()
@@ -97,6 +119,32 @@ class DescriptorCache:
             self._close_oldest_idle()
         return held
 
+    def remember(self, place: bytes, held: Descriptor, record: ExtentRecord) -> None:
+        """Keep what the index said of an open extent, until the file is closed or its death is told."""
+        self._forget(held)
+        earlier = self._places.get(place)
+        if earlier is not None:
+            self._forget(earlier)
+        held.place, held.record = place, record
+        self._places[place] = held
+
+    def recall(self, place: bytes) -> Descriptor | None:
+        """The open file remembered for an index key, with its `record`. Not counted as used: valid in this turn of the loop only."""
+        held = self._places.get(place)
+        if held is not None:
+            held.recalled = True
+        return held
+
+    def forget_records(self) -> None:
+        """A purge was ordered: every record is to be looked up and judged again."""
+        for held in list(self._places.values()):
+            self._forget(held)
+
+    def _forget(self, held: Descriptor) -> None:
+        if held.place is not None:
+            del self._places[held.place]
+            held.place = held.record = None
+
     def release(self, held: Descriptor) -> None:
         """One user less; the last user of a dead extent closes it."""
         held.users -= 1
@@ -110,11 +158,26 @@ class DescriptorCache:
             self._close_oldest_idle()
 
     def _close_oldest_idle(self) -> None:
+        """Second chance: whose record was recalled since it was looked at last goes to the end of the line once."""
+        for name in list(itertools.islice(self._open, _LOOKED_AT)):
+            held = self._open[name]
+            if held.users:
+                continue
+            if held.recalled:
+                held.recalled = False
+                self._open.move_to_end(name)
+                continue
+            self._close(name, held)
+            return
         for name, held in self._open.items():
-            if held.users == 0:
-                del self._open[name]
-                os.close(held.fd)
+            if not held.users:
+                self._close(name, held)
                 return
+
+    def _close(self, name: int, held: Descriptor) -> None:
+        del self._open[name]
+        self._forget(held)
+        os.close(held.fd)
 
     def poll(self) -> int:
         """Close what the keeper published as dead, report what is still in use; how many ids were taken from the ring.
@@ -143,6 +206,7 @@ class DescriptorCache:
             return False
         for name in names:
             held = self._open.pop(name)
+            self._forget(held)
             if not held.users:
                 os.close(held.fd)
         for held in busy:
@@ -160,7 +224,7 @@ class DescriptorCache:
     def close(self) -> None:
         """Close every idle file. Those in use belong to their users until they let go."""
         for name in [name for name, held in self._open.items() if not held.users]:
-            os.close(self._open.pop(name).fd)
+            self._close(name, self._open[name])
 
 
 def _why(error: OSError) -> NotOpened:

@@ -15,7 +15,7 @@ from enum import Enum
 
 import lmdb
 
-from oca.store.board import Board, DiskState
+from oca.store.board import PULSE_EPOCH, PULSE_HEAD, PULSE_STATES, Board, DiskState
 from oca.store.descriptors import Descriptor, DescriptorCache, NotOpened
 from oca.store.disks import DiskDescription, StoreSettings, place_of, read_description
 from oca.store.errors import NotADisk
@@ -24,6 +24,9 @@ from oca.store.index import META_CLEAN, IndexReader, Table
 from oca.store.marks import Marks
 from oca.store.placement import Place, ranked
 from oca.store.purge import PurgeMode, PurgeRules, unpack_rule
+
+_FAILED = int(DiskState.FAILED)
+_READY = int(DiskState.READY)
 
 
 class LookupFailure(Enum):
@@ -75,6 +78,9 @@ class StoreReader:
         self.unavailable = unavailable
         """Disks that could not be opened, by number, and why: their share is misses."""
         self._states = board.states()
+        self._pulse = board.pulse()
+        self._head_seen = -1
+        self._epoch_seen = -1
         self._extent_bytes = settings.extent_bytes
         self._line = board.line(slot)
         self._line.attach(os.getpid(), board.head)
@@ -121,7 +127,7 @@ class StoreReader:
             return self._ask(self._only, hashed, extent_number)
         tries = self._ranks
         for number in ranked(self._places, hashed, extent_number):
-            if self._states[number] == DiskState.FAILED:
+            if self._states[number] == _FAILED:
                 continue
             record = self._ask(self._disks[number], hashed, extent_number)
             tries -= 1
@@ -129,9 +135,35 @@ class StoreReader:
                 return record
         return None
 
+    def recall(self, place: bytes) -> Descriptor | None:
+        """The open extent that was remembered for an index key: what the look-up would say now, at a tenth of its cost.
+
+        A record is true as long as its extent lives (only blocks may have come since), and deaths, purges and failed disks are told on
+        the board: when anything was told since the last poll, that is heard first. Valid in this turn of the loop only.
+        """
+        pulse = self._pulse
+        if pulse[PULSE_HEAD] != self._head_seen or pulse[PULSE_EPOCH] != self._epoch_seen:
+            self.poll()
+            if pulse[PULSE_HEAD] != self._head_seen:
+                return None  # more has died than can be said to be still in use
+        held = self.descriptors.recall(place)
+        if held is None or pulse[PULSE_STATES + held.disk] == _FAILED:
+            return None
+        return held
+
+    def remember(self, place: bytes, record: ExtentRecord) -> Descriptor | None:
+        """Open the extent of a record that was looked up in this turn, for `recall`; None when it cannot be opened."""
+        held = self.descriptors.acquire(record.disk, record.extent_id, record.length)
+        if held is not None:
+            self.descriptors.remember(place, held, record)
+            self.descriptors.release(held)
+            if held.place is None:  # more files are busy than may be open: it was closed at once
+                return None
+        return held
+
     def _ask(self, disk: _DiskReader, hashed: bytes, extent_number: int) -> ExtentRecord | None:
         state = self._states[disk.number]
-        if state != DiskState.READY and (state == DiskState.FAILED or not disk.clean):
+        if state != _READY and (state == _FAILED or not disk.clean):
             return None
         try:
             value = disk.index.get_extent(index_key(hashed, extent_number))
@@ -172,6 +204,9 @@ class StoreReader:
         self.descriptors.poll()
         if self._board.purge_epoch != self._line.epoch:
             self._load_rules()
+            self.descriptors.forget_records()
+        self._head_seen = self._line.position
+        self._epoch_seen = self._line.epoch
 
     def _load_rules(self) -> None:
         epoch = self._board.purge_epoch

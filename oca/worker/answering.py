@@ -6,6 +6,7 @@ not know is asked of the keeper (players), or refused (peers, and whoever says `
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from oca.link.counters import Count, CounterLine
 from oca.link.messages import Head
 from oca.store.extents import ExtentRecord, key_hash
 from oca.worker.accounting import Accounting
-from oca.worker.holdings import Version
+from oca.worker.holdings import Held, Version
 from oca.worker.misses import SENTENCES, HeadWait
 from oca.worker.ports import ByteTransport, Machinery, Waiting
 from oca.worker.sending import Sender
@@ -63,7 +64,6 @@ class Desk:
     """While draining: tokens issued at this instant or later are new sessions."""
     keep_alive: bool = True
     _around: Surroundings | None = None
-    _addresses: dict[bytes, tuple[Address, bytes]] = field(default_factory=dict)
     _representations: dict[tuple[int, bytes], Representation] = field(default_factory=dict)
 
     def around(self) -> Surroundings:
@@ -74,23 +74,18 @@ class Desk:
             found = self._around = Surroundings(self.cors, self.date_line(second), float(second), self.keep_alive)
         return found
 
-    def address(self, target: bytes) -> tuple[Address, bytes]:
-        """The address and the hash of its key; the last few thousand are remembered. Raises RequestRefused."""
-        found = self._addresses.get(target)
-        if found is None:
-            address = read_target(target)
-            found = (address, key_hash(address.key) if address.key is not None else b"")
-            if len(self._addresses) >= _REMEMBERED:
-                self._addresses.clear()
-            self._addresses[target] = found
-        return found
+    def hit(self, key: str, sent: int) -> None:
+        """The short way has sent all that was asked for of a file."""
+        self.counters.hit(sent)
+        if not self.accounting.add(key, False, sent, 0, False):
+            self.counters.add(Count.UNREPORTED, sent)
 
     def representation(self, size: int, block: bytes) -> Representation:
         found = self._representations.get((size, block))
         if found is None:
             found = read_representation(size, block, self.now())
             if len(self._representations) >= _REMEMBERED:
-                self._representations.clear()
+                del self._representations[next(iter(self._representations))]
             self._representations[(size, block)] = found
         return found
 
@@ -117,12 +112,12 @@ class Exchange:
     """One request on one connection. `start` it; `lost` when the connection is gone."""
 
     __slots__ = (
-        "_address",
         "_answer",
         "_deadline",
         "_desk",
         "_fatal",
         "_hashed",
+        "_key",
         "_owner",
         "_request",
         "_wait",
@@ -133,7 +128,7 @@ class Exchange:
         self._desk = desk
         self._owner = owner
         self._request = request
-        self._address: Address | None = None
+        self._key: str | None = None
         self._hashed = b""
         self._answer: Answer | None = None
         self._fatal = False
@@ -200,8 +195,7 @@ class Exchange:
         if request.method not in (b"GET", b"HEAD"):
             self._refuse(Outcome.METHOD, f"{request.method.decode('ascii', 'replace')} is not answered here")
             return
-        address, self._hashed = desk.address(request.target)
-        self._address = address
+        address = read_target(request.target)
         if self._owner.is_peer:
             host_of(request, address)
             if address.token is not None:
@@ -212,7 +206,18 @@ class Exchange:
             raise RequestRefused(Outcome.LOOP, "the request has passed here before", fatal=False)
         if address.key is None:
             raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
+        self._key, self._hashed = address.key, key_hash(address.key)
         self._look_up(address.key)
+
+    def take_over(
+        self, version: Version, answer: Answer, held: Held, window: int, sending: asyncio.Future[None] | None
+    ) -> None:
+        """Go on with an answer that began elsewhere: header and first window are handed over, `sending` is pending until they are gone."""
+        m = self._desk.machinery
+        self._key, self._hashed, self._answer = version.key, version.hashed, answer
+        self._deadline = m.loop.time() + m.first_byte_s
+        sender = self.sender = Sender(m, self._owner.transport, self, answer, version, True, self._deadline)
+        sender.take_over(held, window, sending)
 
     def _check_player(self, address: Address) -> None:
         """Host, token and state. Raises RequestRefused, TokenRefused."""
@@ -265,9 +270,8 @@ class Exchange:
 
     def _head_known(self, head: Head) -> None:
         self._wait = None
-        assert self._address is not None, "the head of an address was asked for"
-        assert self._address.key is not None, "the head of a key was asked for"
-        version = Version(self._address.key, self._hashed, head.version, head.size_bytes)
+        assert self._key is not None, "the head of a key was asked for"
+        version = Version(self._key, self._hashed, head.version, head.size_bytes)
         self._plan(version, head.header_block, _MISS)
 
     def _head_failed(self, outcome: Outcome) -> None:
@@ -300,13 +304,11 @@ class Exchange:
 
     def _account(self, sender: Sender) -> None:
         """What of a media body reached the kernel, whether or not all of it did."""
-        address = self._address
-        if address is None or address.key is None or self._answer is None or self._answer.outcome.problem is not None:
-            return
-        if not self._answer.parts:
+        key, answer = self._key, self._answer
+        if key is None or answer is None or answer.outcome.problem is not None or not answer.parts:
             return
         desk, peer = self._desk, self._owner.is_peer
-        if not desk.accounting.add(address.key, peer, sender.sent, sender.missed, sender.asked):
+        if not desk.accounting.add(key, peer, sender.sent, sender.missed, sender.asked):
             desk.counters.add(Count.UNREPORTED, sender.sent)
         desk.counters.add(Count.PEER_BYTES if peer else Count.CLIENT_BYTES, sender.sent)
         desk.counters.add(Count.HIT_BYTES, sender.sent - sender.missed)

@@ -36,6 +36,7 @@ from oca.store.reader import StoreReader
 from oca.worker.accepting import Acceptor, Side
 from oca.worker.accounting import Accounting
 from oca.worker.answering import Desk
+from oca.worker.express import Express
 from oca.worker.holdings import Holdings
 from oca.worker.logs import Log
 from oca.worker.offline import OfflineRule
@@ -111,6 +112,7 @@ class Worker:
             _date_line,
             frozenset(host.lower().encode() for host in settings.serving.hosts),
         )
+        self.express = Express(self.desk)
         serving = settings.serving
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
         self.limits = Limits()

@@ -36,6 +36,10 @@ class Store(Protocol):
 
     def lookup(self, hashed: bytes, extent_number: int) -> ExtentRecord | None: ...
 
+    def recall(self, place: bytes) -> Descriptor | None: ...
+
+    def remember(self, place: bytes, record: ExtentRecord) -> Descriptor | None: ...
+
     def touch(self, record: ExtentRecord, epoch: int) -> None: ...
 
     def touch_extent(self, disk: int, slot: int, extent_id: int, epoch: int) -> None: ...
@@ -186,6 +190,30 @@ class Holdings:
         length = _ones(absent)
         whole = number * (self._extent_bytes // BLOCK_BYTES) + first_block
         return Missing(whole, whole + length - 1)
+
+    def open_extent(self, key: str, hashed: bytes, number: int, place: bytes) -> Descriptor | None:
+        """An extent's open file with its `record`, judged clean of purges. Valid in this turn of the loop, unless `Held` is made of it."""
+        held = self._store.recall(place)
+        if held is not None:
+            return held
+        return self.reopen_extent(key, hashed, number, place)
+
+    def reopen_extent(self, key: str, hashed: bytes, number: int, place: bytes) -> Descriptor | None:
+        """The same, with what the index says now: blocks may have come since the record was remembered."""
+        record = self._store.lookup(hashed, number)
+        if record is None or self._store.judge(key, record) is not None:
+            return None
+        return self._store.remember(place, record)
+
+    def run(self, held: Descriptor, inside: int, length: int) -> Held:
+        """The longest run of bytes from `inside`, at most `length`, of what `open_extent` gave in this turn; `release` it."""
+        assert held.record is not None, "an open extent has a record"
+        held.users += 1
+        end = min(inside + length, held.record.length) - 1
+        return _held(held, inside, end, _ones(held.record.bits >> (inside // BLOCK_BYTES)))
+
+    def touch(self, record: ExtentRecord) -> None:
+        self._store.touch(record, self.epoch)
 
     def release(self, held: Held) -> None:
         self._files.release(held.descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -19,7 +20,7 @@ class ByteTransport(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
-    def writelines(self, list_of_data: list[bytes | bytearray]) -> None: ...
+    def writelines(self, list_of_data: Sequence[bytes | bytearray | memoryview]) -> None: ...
 
     def sendfile(self, file: object, offset: int, count: int | None) -> asyncio.Future[None] | None: ...
 

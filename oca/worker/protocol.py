@@ -22,6 +22,7 @@ from oca.http.request import Limits, Request, RequestParser
 from oca.http.response import problem
 from oca.link.counters import Count
 from oca.worker.answering import Desk, Exchange
+from oca.worker.express import Express
 from oca.worker.ports import ByteTransport, Waiting
 from oca.worker.tls import appliance_of
 
@@ -44,6 +45,7 @@ class House(Protocol):
     """The worker, as a connection sees it."""
 
     desk: Desk
+    express: Express
     timeouts: Timeouts
     limits: Limits
 
@@ -106,7 +108,7 @@ class Connection(asyncio.Protocol):
         self.is_congested = False
         self.phase = Phase.IDLE
         self.own_hosts: frozenset[bytes] = frozenset()
-        self._parser = RequestParser(house.limits)
+        self._parser: RequestParser | None = None
         self._unparsed = bytearray()
         self._exchange: Exchange | None = None
         self._closing: Closing | None = None
@@ -137,9 +139,13 @@ class Connection(asyncio.Protocol):
             self._close(Closing.FULL)
 
     def data_received(self, data: bytes) -> None:
-        if self.phase in (Phase.LINGERING, Phase.CLOSING):
+        if self.phase is Phase.IDLE:
+            if not self.is_peer and self._express(data):
+                return
+        elif self.phase in (Phase.LINGERING, Phase.CLOSING):
             return
-        if self._parser.refused is not None:  # a body that is not read, or what nobody will look at
+        parser = self._strict()
+        if parser.refused is not None:  # a body that is not read, or what nobody will look at
             return
         if self.phase is Phase.ANSWERING or self._unparsed or len(data) > SLICE_BYTES:
             self._unparsed += data
@@ -147,7 +153,10 @@ class Connection(asyncio.Protocol):
                 self._paused_reading = True
                 self._wire.pause_reading()
         else:
-            self._parser.feed(data)
+            whole = not parser.partial
+            parser.feed(data)
+            if whole and len(parser.requests) == 1 and not parser.partial and parser.refused is None:
+                self._house.express.learn(data, parser.requests[0])
         if self.phase is not Phase.ANSWERING:
             self._guarded(self._next)
 
@@ -162,7 +171,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.is_congested = False
         exchange = self._exchange
-        if exchange is not None and exchange.sender is not None:
+        if exchange is None:
+            if self.phase is Phase.ANSWERING:
+                self.answered(keep_alive=True, fatal=False)
+        elif exchange.sender is not None:
             self._guarded(exchange.sender.drained)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -177,12 +189,13 @@ class Connection(asyncio.Protocol):
     def answered(self, keep_alive: bool, fatal: bool) -> None:
         self._exchange = None
         self._since = self._now()
-        more = bool(self._parser.requests or self._parser.refused or self._unparsed)
+        parser = self._parser
+        more = bool(self._unparsed) or (parser is not None and bool(parser.requests or parser.refused))
         if not keep_alive or (self._saw_eof and not more):
             leaving = not self._house.desk.keep_alive
             why = Closing.REFUSED if fatal else Closing.DRAINED if leaving else Closing.ANSWERED
             # A client that does not expect the end may have sent more: a reset would take the answer away.
-            self._end(why, linger=fatal or leaving or self._parser.refused is not None)
+            self._end(why, linger=fatal or leaving or (parser is not None and parser.refused is not None))
             return
         if self._house.is_draining:  # it began behind the header
             self._close(Closing.DRAINED)
@@ -192,8 +205,13 @@ class Connection(asyncio.Protocol):
             # One answer per turn of the loop: a connection that pipelines does not starve the others.
             self.phase = Phase.ANSWERING
             self._house.desk.machinery.loop.call_soon(self._next_turn)
-        elif self._parser.partial:
+        elif parser is not None and parser.partial:
             self.phase = Phase.READING
+
+    def begin(self, exchange: Exchange) -> None:
+        self.phase = Phase.ANSWERING
+        self._since = self._acked_at = self._now()
+        self._exchange = exchange
 
     def give_up(self, why: Closing) -> None:
         self._exchange = None
@@ -234,6 +252,30 @@ class Connection(asyncio.Protocol):
     def _now(self) -> float:
         return self._house.desk.machinery.loop.time()
 
+    def _express(self, data: bytes) -> bool:
+        """True when the short way has answered, or is about to."""
+        house = self._house
+        try:
+            if not house.express.serve(self, data):
+                return False
+        except Exception as error:  # noqa: BLE001  as in `_guarded`
+            house.unexpected(error)
+            self._close(Closing.ABORTED, abort=True)
+            return True
+        if self.phase is Phase.IDLE:
+            self._since = house.desk.machinery.loop.time()
+            if self.is_congested:  # the transport holds the rest of it; `resume_writing` says when it has gone
+                self.phase = Phase.ANSWERING
+                self._acked_at = self._since
+        return True
+
+    def _strict(self) -> RequestParser:
+        """The parser, made when the first bytes come that are not of the usual kind."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = RequestParser(self._house.limits)
+        return parser
+
     def _next_turn(self) -> None:
         if self.phase is Phase.ANSWERING and self._exchange is None:
             self.phase = Phase.IDLE
@@ -241,7 +283,7 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Begin to answer the next complete request, or wait for more bytes."""
-        parser = self._parser
+        parser = self._strict()
         while not parser.requests and parser.refused is None and self._unparsed:
             piece = bytes(self._unparsed[:SLICE_BYTES])
             del self._unparsed[:SLICE_BYTES]
@@ -263,9 +305,8 @@ class Connection(asyncio.Protocol):
             self._since = self._now()
 
     def _answer(self, request: Request) -> None:
-        self.phase = Phase.ANSWERING
-        self._since = self._acked_at = self._now()
-        exchange = self._exchange = Exchange(self._house.desk, self, request)
+        exchange = Exchange(self._house.desk, self, request)
+        self.begin(exchange)
         exchange.start()
 
     def _guarded(self, act: Callable[[], None]) -> None:
@@ -279,14 +320,20 @@ class Connection(asyncio.Protocol):
     def _check_progress(self, now: float, send_s: float) -> None:
         """A client that acknowledges nothing for `send_s` while bytes wait for it is dropped."""
         exchange = self._exchange
-        sender = exchange.sender if exchange is not None else None
-        if exchange is not None and exchange.is_stuck:
+        if exchange is None:
+            self._check_acknowledged(now, send_s)
+            return
+        sender = exchange.sender
+        if exchange.is_stuck:
             # Between two turns everything healthy waits for something: an error (logged) broke this one.
             self._close(Closing.ABORTED, abort=True)
             return
         if sender is None or sender.waiting is not Waiting.CLIENT:
             self._acked_at = now
             return
+        self._check_acknowledged(now, send_s)
+
+    def _check_acknowledged(self, now: float, send_s: float) -> None:
         acked = self._acknowledged()
         if acked != self._acked:
             self._acked, self._acked_at = acked, now

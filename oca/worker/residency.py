@@ -70,6 +70,10 @@ class Residency:
         data = bytearray(length)
         return data if self._read_nowait(fd, memoryview(data), offset) else None
 
+    def read_into(self, fd: int, into: memoryview, offset: int) -> bool:
+        """Fill `into`; False when not all of it is in memory, or the file is shorter."""
+        return self._read_nowait(fd, into, offset)
+
     def _read_nowait(self, fd: int, into: memoryview, offset: int) -> bool:
         try:
             return os.preadv(fd, [into], offset, os.RWF_NOWAIT) == len(into)

@@ -127,6 +127,14 @@ class Sender:
         except OSError as error:
             self._fail(_outcome_of(error))
 
+    def take_over(self, held: Held, length: int, sending: asyncio.Future[None] | None) -> None:
+        """Begin behind the header and the first window of the first part, which are handed over; `sending` as `sendfile` gave it."""
+        self._pending.clear()
+        self.head_sent = self._file_sent = True
+        self._next_part()
+        self._held = held
+        self._sent_or_sending(sending, length)
+
     def drained(self) -> None:
         """The transport has handed all to the kernel."""
         if self.waiting is Waiting.CLIENT and self._future is None:
@@ -247,6 +255,9 @@ class Sender:
         except (OSError, RuntimeError) as error:
             self._fail(_outcome_of(error))
             return
+        self._sent_or_sending(future, length)
+
+    def _sent_or_sending(self, future: asyncio.Future[None] | None, length: int) -> None:
         if future is None:
             self._window_sent(length)
             return

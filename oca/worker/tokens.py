@@ -71,6 +71,13 @@ class Tokens:
         claims.check(path, now, self._revoked)
         return claims
 
+    def remembered(self, token: bytes) -> MediaClaims | None:
+        """The claims of a token that was verified before; nothing else about it is checked."""
+        return self._known.get(token.decode("latin-1"))
+
+    def is_revoked(self, session: str) -> bool:
+        return session in self._revoked
+
     def poll(self, now: float) -> str:
         """Load the files when they have changed and drop keys that have ended. Sentences for the log, or empty."""
         sentence = self._load()

@@ -72,6 +72,13 @@ class Store:
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         return PurgeMode.HARD if self.purged else None
 
+    def recall(self, place: bytes) -> Descriptor | None:
+        """It remembers nothing."""
+        return None
+
+    def remember(self, place: bytes, record: ExtentRecord) -> Descriptor | None:
+        return self.descriptors.acquire(record.disk, record.extent_id, record.length)
+
     def put(self, number: int, bits: int, size: int, version: bytes = b"v" * 32, extent_id: int = 0) -> None:
         length = min(EXTENT, size - number * EXTENT)
         self.records[number] = ExtentRecord(

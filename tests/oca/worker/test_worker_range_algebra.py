@@ -121,6 +121,13 @@ class Layout:
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         return None
 
+    def recall(self, place: bytes) -> Descriptor | None:
+        """It remembers nothing."""
+        return None
+
+    def remember(self, place: bytes, record: ExtentRecord) -> Descriptor | None:
+        return self.descriptors.acquire(record.disk, record.extent_id, record.length)
+
     def fetch(self, run: Missing) -> None:
         for block in range(run.first, run.last + 1):
             number, inside = divmod(block, BLOCKS)
