@@ -37,6 +37,10 @@ _CLIENT_GONE = 499
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+CMCD_HEADERS = ("CMCD-Object", "CMCD-Request", "CMCD-Session", "CMCD-Status")
+"""What players set on manifests and media alike (CTA-5004 §3.1); one that is not allowed fails the whole play."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cors:
     """Who may call from a browser page. `*` in `origins` means everybody; none (the default) means no page elsewhere.
@@ -46,7 +50,7 @@ class Cors:
 
     origins: tuple[str, ...] = ()
     methods: tuple[str, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-    request_headers: tuple[str, ...] = ("Authorization", "Content-Type", "Range", "X-Request-Id")
+    request_headers: tuple[str, ...] = ("Authorization", "Content-Type", "Range", "X-Request-Id", *CMCD_HEADERS)
     exposed_headers: tuple[str, ...] = (
         "Content-Length",
         "Content-Range",

@@ -385,6 +385,18 @@ async def test_manifests_and_refusals_can_be_read_by_any_page(house: Lab) -> Non
         assert heard.headers["Access-Control-Allow-Origin"] == "*"
 
 
+async def test_players_may_send_cmcd_as_headers_with_a_manifest(house: Lab) -> None:
+    play = await (await house.sign_up()).play("tide")
+    asked = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "cmcd-object,cmcd-request,cmcd-session,cmcd-status",
+    }
+    heard = await house.http.call("OPTIONS", play.dash_url, headers=asked)
+    allowed = {name.strip().lower() for name in heard.headers["Access-Control-Allow-Headers"].split(",")}
+    assert set(asked["Access-Control-Request-Headers"].split(",")) <= allowed
+
+
 async def _until(condition: object, clock_steps: Lab) -> None:
     """Lets the virtual clock go on until a condition holds; at most five real seconds."""
     for _ in range(250):
