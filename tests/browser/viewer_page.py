@@ -38,20 +38,26 @@ PIXELS = """
 """The shown picture as 64 × 36 points of red, green, blue (0..255)."""
 MEDIA = """
 performance.getEntriesByType("resource")
-  .filter((entry) => /\\/media\\/.*\\.(mp4|m3u8)$/.test(entry.name) && entry.startTime >= SINCE && entry.responseStatus < 300
-    && entry.responseStatus >= 200)
-  .map((entry) => ({ host: new URL(entry.name).host, file: entry.name.split("/").pop(), at: entry.startTime }))
+  .map((entry) => ({ entry, url: new URL(entry.name) }))
+  .filter(({ entry, url }) => /\\/media\\/.*\\.(mp4|m3u8)$/.test(url.pathname) && entry.startTime >= SINCE)
+  .map(({ entry, url }) => ({
+    host: url.host, file: url.pathname.split("/").pop(), token: url.pathname.split("/")[1], status: entry.responseStatus,
+    at: entry.startTime, end: entry.responseEnd,
+  }))
 """
 _visitors = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An answer with media that the page received. `at_ms` is the page's clock when it was asked for."""
+    """An answer that the page received for media. `at_ms` and `end_ms` are the page's clock when it was asked for and whole."""
 
     host: str
     file: str
+    token: str
+    status: int
     at_ms: float
+    end_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +121,14 @@ class ViewerPage:
 
     async def received(self, since_ms: float = 0.0) -> list[Received]:
         """Media that came, in the order of asking."""
+        return [answer for answer in await self.answers(since_ms) if 200 <= answer.status < 300]
+
+    async def answers(self, since_ms: float = 0.0) -> list[Received]:
+        """Every answer to a request for media, refusals too, in the order of asking."""
         found = await self.tab.value(MEDIA.replace("SINCE", str(since_ms)))
-        return [Received(entry["host"], entry["file"], entry["at"]) for entry in found]
+        return [
+            Received(*(entry[name] for name in ("host", "file", "token", "status", "at", "end"))) for entry in found
+        ]
 
     async def look(self, name: str) -> None:
         """Pictures in the folder LOWTIDE_TEST_PICTURES, where somebody wants to see them."""

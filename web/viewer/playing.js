@@ -1,4 +1,5 @@
 // A play: session at playback, Shaka Player on its DASH manifest, heartbeats, and what is happening, for those who look.
+import { MediaToken, refusalOf } from "./media_token.js";
 import { call, deviceId, keepLastWord } from "./services.js";
 import { Failure } from "./words.js";
 
@@ -9,6 +10,7 @@ const STOP_WORDS = {
   "too-many-streams": "Other devices of your account took all streams of your plan.",
   "expired": "This session has expired.",
   "stopped": "This session was stopped.",
+  "revoked": "This session was taken back.",
 };
 
 let loading = null;
@@ -46,6 +48,7 @@ export class Playing {
     const request = { title_id: titleId, profile_id: profile.id, device_id: deviceId(), demo_network };
     const [library, session] = await Promise.all([shaka(), call("playback", "POST", "/v1/play", request)]);
     this.session = session;
+    this.token = new MediaToken(session.expires_in_s, () => call("playback", "POST", session.renew_url));
     if (this.over) return this.say("stop");
     if (!library.Player.isBrowserSupported()) throw new Error("This browser cannot play this kind of video.");
     this.player = new library.Player();
@@ -68,12 +71,19 @@ export class Playing {
       streaming: { bufferingGoal: 24, rebufferingGoal: 1, bufferBehind: 30, retryParameters },
       manifest: { retryParameters },
       abr: { enabled: true, defaultBandwidthEstimate: 4_000_000 },
+      cmcd: { enabled: true, sessionId: this.session.session_id },
     });
   }
 
   listen(library) {
     const segment = library.net.NetworkingEngine.RequestType.SEGMENT;
-    this.player.getNetworkingEngine().registerResponseFilter((type, response) => {
+    const networking = this.player.getNetworkingEngine();
+    networking.registerRequestFilter(async (_type, request) => {
+      await this.token.ready();
+      request.uris = request.uris.map((uri) => this.token.put(uri));
+    });
+    networking.addEventListener("retry", (event) => this.refused(event, library));
+    networking.registerResponseFilter((type, response) => {
       if (type !== segment) return;
       this.facts.host = new URL(response.uri).host;
       this.facts.hosts.add(this.facts.host);
@@ -90,6 +100,16 @@ export class Playing {
     this.video.addEventListener("pause", () => this.say("pause"));
     this.leaving = () => this.say("stop");
     addEventListener("pagehide", this.leaving);
+  }
+
+  /** The next attempt passes the request filter again, which waits for another token when this one has ended. */
+  refused(event, library) {
+    const reason = refusalOf(event.error, library);
+    if (reason === "media-token-expired" && !this.token.over) return this.token.ended(event.error.data[0]);
+    const words = { "media-token-expired": STOP_WORDS.expired, "media-token-revoked": STOP_WORDS.revoked }[reason];
+    if (!words) return undefined; // another place may answer
+    event.preventDefault();
+    return this.stop(words);
   }
 
   look() {
@@ -147,6 +167,7 @@ export class Playing {
   async close() {
     if (this.over) return;
     this.over = true;
+    this.token?.close();
     this.timers.forEach(clearInterval);
     removeEventListener("pagehide", this.leaving);
     keepLastWord(this.say("stop"));

@@ -50,7 +50,7 @@ export function forget() {
   sessionStorage.removeItem(PROFILE);
 }
 
-/** One exchange. Gives the decoded answer, or null when there is none; throws a Failure. */
+/** One exchange; `path` may be an address that the service gave. Gives the decoded answer, or null when there is none; throws a Failure. */
 async function exchange(service, method, path, { body, bearer, keepalive } = {}) {
   const base = config[`${service}_url`];
   const headers = {};
@@ -58,7 +58,7 @@ async function exchange(service, method, path, { body, bearer, keepalive } = {})
   if (bearer) headers.Authorization = `Bearer ${bearer}`;
   let answer;
   try {
-    answer = await fetch(base + path, {
+    answer = await fetch(path.startsWith("/") ? base + path : path, {
       method, headers, keepalive, body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {

@@ -1,0 +1,137 @@
+"""A page of its own origin with three real players, and what it says of their requests and pictures."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from contracts.viewing import PlayAnswer
+from tests.browser.chromium import Tab, js
+
+HERE = Path(__file__).resolve().parent
+VENDOR = HERE.parents[1] / "web" / "vendor"
+PLAYERS = ("shaka", "hls.js", "dash.js")
+SMALL_BUFFER: dict[str, dict[str, Any]] = {
+    "shaka": {"streaming": {"bufferingGoal": 8}},
+    "hls.js": {"maxBufferLength": 8, "maxMaxBufferLength": 8},
+    "dash.js": {"streaming": {"buffer": {"bufferTimeDefault": 8, "bufferTimeAtTopQuality": 8}}},
+}
+"""So that a short film is not in the buffer at once."""
+REFUSED = 403
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A media answer that a player got. Milliseconds of the page's clock."""
+
+    asked_ms: float
+    answered_ms: float
+    status: int
+    host: str
+    file: str
+    cmcd: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture that was shown."""
+
+    shown_ms: float
+    position_s: float
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """What became of a play after an address of it was refused: seconds from the refusal to the first picture made from
+    what came after it, the longest time without a new picture meanwhile, and how far from the old position it went on."""
+
+    resumed_s: float
+    longest_still_s: float
+    moved_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerBed:
+    """The page in a tab."""
+
+    tab: Tab
+    url: str
+
+    async def play(self, player: str, answer: PlayAnswer, more: dict[str, Any] | None = None) -> None:
+        """Opens the page anew and plays; returns when pictures move."""
+        manifest = answer.hls_url if player == "hls.js" else answer.dash_url
+        await self.tab.open(self.url)
+        await self.tab.until("window.bed")
+        settings = msgspec.json.encode(more or {}).decode()
+        await self.tab.value(f"bed.play({js(player)}, {js(manifest)}, {settings})")
+        await self.until_position(0.5)
+
+    async def until_position(self, position_s: float, within_s: float = 30.0) -> None:
+        await self.tab.until(f"bed.frames.at(-1)?.[1] >= {position_s}", within_s)
+
+    async def answers(self) -> list[Answered]:
+        return [Answered(*row) for row in await self.tab.value("bed.answers")]
+
+    async def frames(self) -> list[Frame]:
+        return [Frame(*row) for row in await self.tab.value("bed.frames")]
+
+    async def until_refused(self, within_s: float) -> Answered:
+        """The first answer that was a 403."""
+        await self.tab.until(f"bed.answers.some(row => row[2] === {REFUSED})", within_s)
+        return next(answer for answer in await self.answers() if answer.status == REFUSED)
+
+    async def resumption(self, refused: Answered, within_s: float = 20.0) -> Resumption:
+        """Waits until pictures move again after a refusal, and measures."""
+        fresh = f"bed.answers.find(row => row[2] === 206 && row[0] > {refused.answered_ms} && row[4].startsWith('v-'))"
+        at_s = max(
+            (frame.position_s for frame in await self.frames() if frame.shown_ms <= refused.answered_ms), default=0.0
+        )
+        moving = f"(row => row && bed.frames.find(f => f[0] > row[1] && f[1] > {at_s}))({fresh})"
+        first = Frame(*await self.tab.until(moving, within_s))
+        frames = await self.frames()
+        shown = [frame.shown_ms for frame in frames if refused.answered_ms - 500 <= frame.shown_ms <= first.shown_ms]
+        still = [after - before for before, after in itertools.pairwise(shown)]
+        return Resumption(
+            (first.shown_ms - refused.answered_ms) / 1000, max(still, default=0.0) / 1000, first.position_s - at_s
+        )
+
+
+@asynccontextmanager
+async def open_bed(tab: Tab) -> AsyncIterator[PlayerBed]:
+    """Serves the page; its origin is neither playback's nor an appliance's."""
+    app = web.Application()
+    app.router.add_get("/", _index)
+    app.router.add_static("/vendor", VENDOR)
+    app.router.add_static("/", HERE / "bed")
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield PlayerBed(tab, f"http://127.0.0.1:{runner.addresses[0][1]}/")
+    finally:
+        await runner.cleanup()
+
+
+async def requests_by_outcome(status_url: str) -> dict[str, float]:
+    """`lowtide_oca_requests_total` of an appliance."""
+    async with aiohttp.ClientSession() as session, session.get(f"{status_url}/metrics") as answer:
+        text = await answer.text()
+    found = re.findall(r'^lowtide_oca_requests_total\{.*?outcome="([^"]+)".*?\} (\S+)$', text, re.MULTILINE)
+    counted: dict[str, float] = {}
+    for outcome, value in found:
+        counted[outcome] = counted.get(outcome, 0.0) + float(value)
+    return counted
+
+
+async def _index(_request: web.Request) -> web.FileResponse:
+    return web.FileResponse(HERE / "bed" / "index.html")

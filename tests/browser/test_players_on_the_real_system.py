@@ -1,0 +1,156 @@
+"""The viewer page, Shaka Player, hls.js and dash.js in headless Chromium against real appliances: tokens that end, preflights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+
+from contracts.members import SignUp
+from contracts.viewing import PlayAnswer
+from demo.footage import SourceTitle
+from player.membership import Member
+from tests.browser.chromium import Tab, unexpected
+from tests.browser.player_bed import PLAYERS, SMALL_BUFFER, PlayerBed, open_bed, requests_by_outcome
+from tests.browser.viewer_page import PASSWORD, ViewerPage
+from tests.system.small_system import Film, SmallSystem, open_small_system
+
+pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="session")]
+TOKEN_S = 5
+SKEW_S = 30
+"""What appliances allow clocks to differ: a token is refused only after it."""
+FILM_S = 80
+TITLE = SourceTitle("long-shot", "The Long Shot", "A test picture in heavy snow.", ("drama",), 2024)
+FILM = Film(
+    TITLE,
+    f"testsrc2=size=640x360:rate=25:duration={FILM_S},noise=alls=12:allf=t",
+    f"sine=frequency=390:duration={FILM_S}",
+)
+RESUMED_WITHIN_S = 3.0
+_members = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmallSystem]:
+    """A system whose media tokens live for seconds, with one film that is longer than they are good."""
+    async with open_small_system(tmp_path_factory.mktemp("players"), (FILM,)) as running:
+        await running.change("playback", {"playback": {"sessions": {"token_s": TOKEN_S}}})
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bed(tab: Tab) -> AsyncIterator[PlayerBed]:
+    async with open_bed(tab) as made:
+        yield made
+
+
+@pytest.fixture
+def page(town: SmallSystem, tab: Tab) -> ViewerPage:
+    return ViewerPage(tab, town.box.viewer_url)
+
+
+async def press_play(system: SmallSystem) -> PlayAnswer:
+    """A new member of the first network plays the film."""
+    network, number = system.networks[0], next(_members)
+    member = Member(system.services, network.address(number))
+    try:
+        await member.sign_up(SignUp(f"player-{number}@example.org", PASSWORD, network.region))
+        profile = (await member.account()).profiles[0]
+        return await member.play(TITLE.id, profile.id, "bed")
+    finally:
+        await member.aclose()
+
+
+async def preflights(system: SmallSystem) -> float:
+    found = [await requests_by_outcome(system.box.processes[name].listening["status"]) for name in system.appliances]
+    return sum(outcomes.get("preflight", 0.0) for outcomes in found)
+
+
+@pytest.mark.parametrize("player", PLAYERS)
+async def test_a_player_whose_token_ended_resumes_from_a_fresh_manifest(
+    town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
+) -> None:
+    await bed.play(player, await press_play(town), SMALL_BUFFER[player])
+    refused = await bed.until_refused(TOKEN_S + SKEW_S + 30.0)
+    went_on = await bed.resumption(refused)
+    record_property(
+        f"play/resumed-s/{player}",
+        f"{went_on.resumed_s:.2f} (longest still picture {went_on.longest_still_s:.2f}, position {went_on.moved_s:+.2f})",
+    )
+    assert went_on.resumed_s < RESUMED_WITHIN_S
+    assert abs(went_on.moved_s) < 2.0
+    await bed.until_position((await bed.frames())[-1].position_s + 3.0)
+
+
+async def test_the_viewer_page_renews_its_token_before_it_ends_and_a_renewal_that_fails_disturbs_nothing(
+    town: SmallSystem, page: ViewerPage
+) -> None:
+    await page.arrive("Fay", town.box.topology.sites[0])
+    await page.open_title(TITLE.name)
+    await page.press_play()
+    town.box.pull_the_plug("playback")
+    try:
+        while sum("/renew" in error for error in page.tab.errors) < 3:
+            await page.until_position(await page.position() + 0.2)
+    finally:
+        town.box.revive("playback")
+    await page.until_position(TOKEN_S + SKEW_S + 5.0, 60.0)
+    await page.sees_a_moving_picture()
+    answers = await page.answers()
+    assert {answer.status for answer in answers} == {206}
+    assert len({answer.token for answer in answers}) >= 4
+    assert (await page.tab.value("document.querySelector('#facts').innerText.match(/Stalls\\s+(\\d+)/i)[1]")) == "0"
+    assert unexpected(page.tab.errors, "/renew", "/beat") == []
+
+
+async def test_the_viewer_page_renews_and_goes_on_when_an_appliance_says_that_its_token_has_ended(
+    town: SmallSystem, page: ViewerPage, record_property: Callable[[str, object], None]
+) -> None:
+    await page.arrive("Gil", town.box.topology.sites[0])
+    await page.open_title(TITLE.name)
+    await page.press_play()
+    await page.until_position(0.5)
+    await page.tab.value("(now => { Date.now = () => now() - 3_600_000; })(Date.now)")  # its clock was put back
+    await page.tab.until(
+        "performance.getEntriesByType('resource').some(entry => entry.responseStatus === 403)", TOKEN_S + SKEW_S + 30.0
+    )
+    refused = next(answer for answer in await page.answers() if answer.status == 403)
+    await page.until_position(await page.position() + 3.0)
+    renewed = next(answer for answer in await page.received(refused.at_ms) if answer.file == refused.file)
+    assert renewed.token != refused.token
+    record_property(
+        "play/renewed-s/viewer", f"{(renewed.end_ms - refused.end_ms) / 1000:.2f} (from the refusal to the next answer)"
+    )
+    assert renewed.end_ms - refused.end_ms < RESUMED_WITHIN_S * 1000
+    await page.sees_a_moving_picture()
+    assert unexpected(page.tab.errors, "403") == []
+
+
+@pytest.mark.parametrize("player", PLAYERS)
+async def test_no_player_causes_a_preflight_per_segment(
+    town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
+) -> None:
+    before = await preflights(town)
+    await bed.play(player, await press_play(town))
+    await bed.until_position(6.0)
+    answers = [answer for answer in await bed.answers() if answer.status == 206]
+    caused = await preflights(town) - before
+    record_property(f"play/preflights/{player}", f"{caused:.0f} for {len(answers)} ranges")
+    assert len(answers) >= 8
+    assert all(answer.cmcd for answer in answers)
+    assert caused == 0
+
+
+async def test_cmcd_in_headers_costs_a_preflight_per_address_and_none_per_segment(
+    town: SmallSystem, bed: PlayerBed, record_property: Callable[[str, object], None]
+) -> None:
+    before = await preflights(town)
+    await bed.play("shaka", await press_play(town), {"cmcd": {"enabled": True, "useHeaders": True}})
+    await bed.until_position(6.0)
+    answers = [answer for answer in await bed.answers() if answer.status == 206]
+    caused = await preflights(town) - before
+    record_property("play/preflights/cmcd-in-headers", f"{caused:.0f} for {len(answers)} ranges")
+    assert not any(answer.cmcd for answer in answers)
+    assert 0 < caused <= len({(answer.host, answer.file) for answer in answers})
