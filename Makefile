@@ -33,6 +33,9 @@ check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/mypy tests scripts
 	@$(BIN)/pytest -q tests/house
 
+fuzz: $(STAMP) ## throw odd bytes at parsers and tokens; SECONDS=60 SEED=N TARGETS='request token …'
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGETS)
+
 test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts)
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system $(ARGS)
