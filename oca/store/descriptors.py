@@ -8,8 +8,10 @@ with `POSIX_FADV_RANDOM`: only the disk's thread pool reads ahead.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import itertools
+import mmap
 import os
 from collections import Counter, OrderedDict
 from enum import Enum
@@ -20,6 +22,42 @@ from oca.store.trailer import file_length
 
 _LOOKED_AT = 8
 """Open files offered a second chance before one is closed whatever was recalled."""
+
+_PROT_NONE = 0
+_MAP_SHARED = 1
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+
+
+class Asking:
+    """A mapping of a whole file that `mincore` is asked about: it has no access rights and is never touched, so that no page of
+    it can fail. It holds the file as a descriptor does: `close` it with the descriptor.
+
+    Kept with the descriptor it makes a question cost one system call (see `oca.worker.residency`); it takes one of the
+    process's `vm.max_map_count` mappings, and no memory.
+    """
+
+    __slots__ = ("address", "length")
+
+    def __init__(self, address: int, length: int) -> None:
+        self.address = address
+        self.length = length
+        """In bytes, the last page whole."""
+
+    @classmethod
+    def map(cls, fd: int, file_bytes: int) -> Asking | None:
+        """None where the kernel or the filesystem refuses, and for an empty file."""
+        length = -(-file_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        address = _libc.mmap(None, length, _PROT_NONE, _MAP_SHARED, fd, 0) if length else None
+        return None if not address or address == _MAP_FAILED else cls(address, length)
+
+    def close(self) -> None:
+        """Unmap. Call it once."""
+        _libc.munmap(self.address, self.length)
 
 
 class NotOpened(Enum):
@@ -39,7 +77,9 @@ class Descriptor:
     """
 
     __slots__ = (
+        "_asking",
         "_dead",
+        "_refused",
         "clean_epoch",
         "disk",
         "extent_id",
@@ -62,6 +102,28 @@ class Descriptor:
         self.record: ExtentRecord | None = None
         self.recalled = False
         self._dead: int | None = None
+        self._asking: Asking | None = None
+        self._refused = False
+
+    def asking(self, file_bytes: int) -> Asking | None:
+        """The mapping to ask residency by, made at the first call and again when the file has grown; None where it is refused (asked once)."""
+        asking = self._asking
+        if asking is not None and asking.length >= file_bytes:
+            return asking
+        if self._refused:
+            return None
+        if asking is not None:
+            asking.close()
+        asking = self._asking = Asking.map(self.fd, file_bytes)
+        self._refused = asking is None
+        return asking
+
+    def close(self) -> None:
+        """Close the file and its mapping: either would keep the space of an unlinked extent."""
+        if self._asking is not None:
+            self._asking.close()
+            self._asking = None
+        os.close(self.fd)
 
     def fileno(self) -> int:
         """For transports that take a file."""
@@ -152,7 +214,7 @@ class DescriptorCache:
             return
         if held._dead is not None:
             self._dying.discard(held)
-            os.close(held.fd)
+            held.close()
             self._let_go(held._dead)
         elif len(self._open) > self._limit:
             self._close_oldest_idle()
@@ -177,7 +239,7 @@ class DescriptorCache:
     def _close(self, name: int, held: Descriptor) -> None:
         del self._open[name]
         self._forget(held)
-        os.close(held.fd)
+        held.close()
 
     def poll(self) -> int:
         """Close what the keeper published as dead, report what is still in use; how many ids were taken from the ring.
@@ -208,7 +270,7 @@ class DescriptorCache:
             held = self._open.pop(name)
             self._forget(held)
             if not held.users:
-                os.close(held.fd)
+                held.close()
         for held in busy:
             held._dead = sequence
             self._dying.add(held)

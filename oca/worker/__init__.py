@@ -11,6 +11,7 @@
     holdings     what can be sent now: the index, and announcements that run ahead of it
     misses       waiting for blocks
     residency    is a window in memory? the threads that bring it there
+    openfiles    the limit of open files, and the share of extents in it
     tokens, tls  who may have what
     accounting   what was served of which file
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import socket
 import ssl
@@ -40,6 +41,7 @@ from oca.worker.express import Express
 from oca.worker.holdings import Holdings
 from oca.worker.logs import Log
 from oca.worker.offline import OfflineRule
+from oca.worker.openfiles import extents_to_keep_open, raise_open_files
 from oca.worker.player_tls import PlayerCertificates
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
@@ -79,7 +81,9 @@ class Worker:
         self._log = Log(handover.slot, settings.log_level)
         self._counters = Counters.attach(handover.counters_fd).line(handover.line)
         self._counters.reset_gauges()
-        store = store_settings(settings)
+        self._open_files = raise_open_files(settings.serving.max_connections)
+        extents = extents_to_keep_open(self._open_files, settings.serving.max_connections)
+        store = dataclasses.replace(store_settings(settings), descriptors=extents)
         self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.line)
         self._pools = DiskPools(loop, len(store.disks))
         self._link = LinkClient(Path(settings.state_dir), handover.line, self)
@@ -138,7 +142,9 @@ class Worker:
         self.adopt(self._handover.slot)
         self._counters.set(Count.READY, 1)
         control.say("ready")
-        self._log.write("info", "ready")
+        self._log.write("info", "ready", open_files=self._open_files)
+        if self._open_files < self._max_connections:
+            self._log.write("warning", "few-open-files", limit=self._open_files, max_connections=self._max_connections)
         why = await self._stop
         if why is Stopping.REPLACED:
             await self._retire()

@@ -198,7 +198,7 @@ class Express:
             transport.writelines([answer_head, body])
             desk.hit(file.key, length)
             return True
-        if not client.is_plain or residency.check(held.fd, inside, window) is not Window.WARM:
+        if not client.is_plain or residency.check(held, inside, window) is not Window.WARM:
             return False
         if transport.is_closing():
             return False

@@ -185,7 +185,7 @@ class Sender:
             self._future, self.waiting = reading, Waiting.DISK
             reading.add_done_callback(self._was_read)
             return
-        match m.residency.check(held.fd, held.start, length):
+        match m.residency.check(held.descriptor, held.start, length):
             case Window.WARM:
                 m.counters.add(Count.WARM_WINDOWS)
                 self._send_file(held, length)

@@ -1,4 +1,4 @@
-"""The worker's parts that decide, each alone: announcements, look-up of pieces, ledger, tokens, residency, CDN-Loop."""
+"""The worker's parts that decide, each alone: announcements, look-up of pieces, ledger, tokens, CDN-Loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from oca.store.purge import PurgeMode
 from oca.worker.accounting import KEYS_PER_FRAME, Accounting
 from oca.worker.holdings import Held, Holdings, Missing, Version
 from oca.worker.offline import OfflineRule
-from oca.worker.residency import WINDOW_BYTES, Residency, ShortFile, Window, read_all
 from oca.worker.tls import PeerTls, appliance_of, has_passed
 from oca.worker.tokens import Tokens
 from tests.oca.worker.worker_harness import Keys
@@ -361,31 +360,6 @@ def test_what_is_remembered_is_judged_anew_when_the_control_plane_stays_away_and
 def test_without_keys_there_is_no_contact_to_lose(tmp_path: Path) -> None:
     tokens = Tokens(str(tmp_path / "keys.json"), verify, lambda _: None)
     assert tokens.poll(1e9) == ""
-
-
-def test_a_window_is_warm_after_it_was_read_and_cold_after_it_was_dropped(tmp_path: Path) -> None:
-    path = tmp_path / "extent"
-    path.write_bytes(os.urandom(3 * WINDOW_BYTES))
-    fd = os.open(path, os.O_RDONLY)
-    residency = Residency()
-    try:
-        os.fsync(fd)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-        if residency.check(fd, 0, 10) is Window.WARM:
-            pytest.skip("this filesystem lives in memory")
-        read_all(fd, 5000, 1)
-        assert residency.check(fd, 4096, 4096) is Window.WARM
-        assert residency.check(fd, 0, WINDOW_BYTES) is Window.COLD, "one page in memory says nothing of the rest"
-        assert residency.read_now(fd, 0, WINDOW_BYTES) is None
-        whole = read_all(fd, 100, WINDOW_BYTES)
-        assert residency.check(fd, 100, WINDOW_BYTES) is Window.WARM
-        assert residency.read_now(fd, 100, WINDOW_BYTES) == whole
-        assert residency.check(fd, 3 * WINDOW_BYTES - 5, 6) is Window.SHORT
-        with pytest.raises(ShortFile):
-            read_all(fd, 3 * WINDOW_BYTES - 5, 6)
-    finally:
-        os.close(fd)
 
 
 @pytest.mark.parametrize(
