@@ -27,6 +27,8 @@ class Heartbeat(msgspec.Struct, frozen=True):
     load: float = 0.0
     serving: bool = True
     """False when no worker is ready: the appliance leaves the answers."""
+    shedding: bool = False
+    """True while new sessions are refused for want of capacity: the appliance leaves the answers for those, and serves on."""
 
 
 class Nudge(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ class Health(msgspec.Struct, frozen=True):
     serving: bool
     load: float
     reasons: tuple[str, ...] = ()
+    shedding: bool = False
+    """It refuses new sessions for want of capacity, and serves those that run."""
 
 
 class Holdings(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ class Why(Enum):
     NOT_SERVING = "not-serving"
     UNHEALTHY = "unhealthy"
     OVERLOADED = "overloaded"
+    SHEDDING = "sheds-new-sessions"
     ADDRESS_FAMILY = "not-reachable-in-this-address-family"
     SCHEME = "no-address-for-this-scheme"
     NO_PREFIX = "no-prefix-covers-the-client"

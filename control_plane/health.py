@@ -4,6 +4,7 @@ Laws
 - A broken stream makes a suspect at once; so do MISSED_BEATS beats that did not come (each a second late, plus a small
   allowance for a late packet): known at most 4.5 s after the last beat.
 - A suspect is believed again after BEATS_TO_RETURN beats on a stream that stays open.
+- What a beat says of serving and shedding holds at once; the appliance has its own hysteresis.
 - A score falls at once and rises only when two reports in a row say so; changes below SCORE_STEP are not told.
 - After a start of the control plane nobody has beaten yet: what was believed before stands for STARTUP_GRACE_S.
 
@@ -52,11 +53,13 @@ class Pulse:
     score: float = 0.0
     rising: bool = False
     reasons: tuple[str, ...] = ()
+    shedding: bool = False
 
     def health(self, appliance_id: str) -> Health:
         """As others are told."""
         reasons = self.reasons if self.suspect is None else (self.suspect.value, *self.reasons)
-        return Health(appliance_id, self.score, self.suspect is not None, self.serving, round(self.load, 3), reasons)
+        load = round(self.load, 3)
+        return Health(appliance_id, self.score, self.suspect is not None, self.serving, load, reasons, self.shedding)
 
 
 def believed(score: float, reasons: tuple[str, ...], now_s: float) -> Pulse:
@@ -90,6 +93,7 @@ def beat(pulse: Pulse, message: Heartbeat, now_s: float) -> Pulse:
         good_beats=min(good, BEATS_TO_RETURN),
         serving=message.serving,
         load=load,
+        shedding=message.shedding,
     )
 
 

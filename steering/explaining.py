@@ -19,6 +19,7 @@ _WORDS = {
     Why.NOT_SERVING: "says that it serves nobody now",
     Why.UNHEALTHY: "has too low a score",
     Why.OVERLOADED: "has no egress left",
+    Why.SHEDDING: "is over capacity and refuses new sessions",
     Why.ADDRESS_FAMILY: "has no address that the client's family reaches",
     Why.SCHEME: "has no address of the wanted scheme",
     Why.NO_PREFIX: "announces no prefix that covers the client, and is no tier that holds the file",

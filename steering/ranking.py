@@ -5,7 +5,7 @@ The order
    peering, then AS path, MED, site id; of each site the appliances that take new sessions, in its cluster's order
    (`hashing`): who holds the files, who is planned to, then the others;
 2. appliances of tier sites elsewhere that hold the files: nobody else serves other networks' clients;
-3. only when this leaves nobody: what was left out as overloaded, then as unhealthy; only when that leaves nobody either: the
+3. only when this leaves nobody: what was left out as overloaded, then as shedding, then as unhealthy; only when that leaves nobody either: the
    suspects. Suspects whose suspicion is doubted (`vigilance`) come here even when there are better ones;
 4. the origins, always.
 
@@ -32,7 +32,7 @@ MOST_APPLIANCES = 16
 NOTHING_HELD = Held()
 _ATTACHMENT_RANK = {kind: rank for rank, kind in enumerate(Attachment)}
 _KIND_WHY = (Why.HOLDS, Why.PLANNED, Why.RENDEZVOUS)
-LEAST_BAD = (Why.OVERLOADED, Why.UNHEALTHY)
+LEAST_BAD = (Why.OVERLOADED, Why.SHEDDING, Why.UNHEALTHY)
 """What comes back when nobody else is left, in this order, before suspects. What cannot be reached or is not live never does."""
 
 
@@ -154,6 +154,8 @@ def judge(
         problem = Why.SUSPECT
     elif health is not None and health.score < rules.unhealthy_below:
         problem = Why.UNHEALTHY
+    elif health is not None and health.shedding:
+        problem = Why.SHEDDING
     elif health is not None and health.load >= rules.overloaded_from:
         problem = Why.OVERLOADED
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from chassis.clock import Clock
 from contracts.reports import Purpose, Source, SourceTraffic
@@ -26,6 +27,8 @@ class Accounts:
         self._metrics = metrics
         self._clock = clock
         self._connections: dict[int, int] = {}
+        self._shedding: dict[int, str] = {}
+        self.shedding_changed: Callable[[], None] = lambda: None
         self._sent: deque[tuple[float, int]] = deque()
 
     def served(self, worker: int, served: Served) -> None:
@@ -42,6 +45,7 @@ class Accounts:
         self.content_misses += served.miss_requests
         self.missed_bytes += served.miss_bytes
         self._connections[worker] = served.connections
+        self._heard_shedding(worker, served.shedding)
         sent = sum(count for _, _, count in served.clients) + sum(count for _, _, count in served.peers)
         self._sent.append((self._clock.monotonic_s(), sent))
         self._forget_old()
@@ -49,6 +53,21 @@ class Accounts:
     def left(self, worker: int) -> None:
         """The worker is gone, its connections with it."""
         self._connections.pop(worker, None)
+        self._heard_shedding(worker, "")
+
+    @property
+    def shedding(self) -> tuple[str, ...]:
+        """Why workers take no new sessions now, each reason once. One worker is enough: nobody can choose which one he comes to."""
+        return tuple(sorted(set(self._shedding.values())))
+
+    def _heard_shedding(self, worker: int, why: str) -> None:
+        before = self.shedding
+        if why:
+            self._shedding[worker] = why
+        else:
+            self._shedding.pop(worker, None)
+        if self.shedding != before:
+            self.shedding_changed()
 
     @property
     def connections(self) -> int:

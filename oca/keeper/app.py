@@ -123,6 +123,7 @@ class Keeper:
             self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics
         )
         self.misses.on_worker_left = self._worker_left
+        self.accounts.shedding_changed = self._changed
         self.link = LinkServer(state.folder, self.misses, self._link_ended)
         self.reporter = Reporter(
             self.connection,
@@ -226,8 +227,13 @@ class Keeper:
     def listening(self) -> Listening:
         return self.state.read("run/listening.json", Listening) or Listening("", "", "")
 
-    def _standing(self) -> tuple[float, bool]:
-        return self._connection_share(), bool(self.link.links)
+    def _standing(self) -> tuple[float, bool, bool]:
+        return self._load(), bool(self.link.links), bool(self.accounts.shedding)
+
+    def _load(self) -> float:
+        """How full the box is: of connections, or of its egress cap where there is one."""
+        cap = self.settings.serving.egress_bps
+        return min(1.0, max(self._connection_share(), self.accounts.egress_bps / cap if cap else 0.0))
 
     def _connection_share(self) -> float:
         serving = self.settings.serving
@@ -245,6 +251,7 @@ class Keeper:
                 parents=len(self.following.parents),
                 connection_share=self._connection_share(),
                 index_locked=all(listening.index_locked),
+                shedding=bool(self.accounts.shedding),
             )
         )
 

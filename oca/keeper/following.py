@@ -184,11 +184,11 @@ class Pulse:
         self,
         connection: Connection,
         beat_s: float,
-        standing: Callable[[], tuple[float, bool]],
+        standing: Callable[[], tuple[float, bool, bool]],
         nudged: Callable[[Nudge], None],
         clock: Clock,
     ) -> None:
-        """`standing()` gives (load 0..1, whether some worker serves)."""
+        """`standing()` gives (load 0..1, whether some worker serves, whether some worker sheds new sessions)."""
         self.connected = False
         self._connection = connection
         self._beat_s = beat_s
@@ -236,6 +236,6 @@ class Pulse:
     async def _beat(self, send: Callable[[str], Awaitable[None]]) -> None:
         while True:
             self._sequence += 1
-            load, serving = self._standing()
-            await send(msgspec.json.encode(Heartbeat(self._sequence, load, serving)).decode())
+            load, serving, shedding = self._standing()
+            await send(msgspec.json.encode(Heartbeat(self._sequence, load, serving, shedding)).decode())
             await self._clock.sleep(self._beat_s)

@@ -154,6 +154,8 @@ class Ailment(Enum):
     NO_PARENTS = ("no-parents", 0.1)
     NEARLY_FULL_OF_CONNECTIONS = ("nearly-full-of-connections", 0.5)
     INDEX_NOT_LOCKED = ("index-not-locked", 0.0)
+    SHEDDING = ("shedding-new-sessions", 0.0)
+    """Over capacity: running sessions are served as before, new ones are told to go elsewhere. The heartbeat tells steering."""
 
     def __init__(self, word: str, costs: float) -> None:
         self.word = word
@@ -172,6 +174,7 @@ class Condition:
     parents: int
     connection_share: float
     index_locked: bool = True
+    shedding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,7 @@ def score_of(condition: Condition) -> Score:
         (condition.parents == 0, Ailment.NO_PARENTS),
         (condition.connection_share > 0.9, Ailment.NEARLY_FULL_OF_CONNECTIONS),
         (not condition.index_locked, Ailment.INDEX_NOT_LOCKED),
+        (condition.shedding, Ailment.SHEDDING),
     )
     for ill, ailment in checks:
         if ill:

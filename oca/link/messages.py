@@ -63,6 +63,8 @@ class Served(msgspec.Struct, frozen=True, tag="served"):
     miss_bytes: int
     connections: int
     networks: tuple[tuple[str, int, int], ...] = ()
+    shedding: str = ""
+    """Why the worker takes no new sessions now (`Pressure`); empty while it does. Sent at once when it changes."""
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):

@@ -72,8 +72,8 @@ class Accounting:
             if (peer, name) in self._owed or len(self._owed) < self._max_keys:
                 self._owed[peer, name] = self._owed.get((peer, name), 0) + unsent
 
-    def take(self, connections: int) -> list[Served]:
-        """Everything since the last call, in frames of bounded size; the first carries the sums."""
+    def take(self, connections: int, shedding: str = "") -> list[Served]:
+        """Everything since the last call, in frames of bounded size; the first carries the sums, all of them how the worker is."""
         self._settle()
         clients = [(key, line[0], line[1]) for key, line in self._clients.items()]
         peers = [(key, line[0], line[1]) for key, line in self._peers.items()]
@@ -85,7 +85,8 @@ class Accounting:
         for start in range(0, max(len(clients), len(peers), len(networks), 1), step):
             rows = slice(start, start + step)
             own = sums if start == 0 else (0, 0, 0, 0)
-            frames.append(Served(tuple(clients[rows]), tuple(peers[rows]), *own, connections, tuple(networks[rows])))
+            lists = (tuple(clients[rows]), tuple(peers[rows]))
+            frames.append(Served(*lists, *own, connections, tuple(networks[rows]), shedding))
         return frames
 
     def _network(self, client: bytes) -> list[int]:

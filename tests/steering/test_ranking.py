@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.places import ApplianceState, Attachment
+from contracts.reports import Heartbeat
 from contracts.world import Change, FallbackOrigin, RankFile, Ranking, RankRequest, Why
+from control_plane import health
 from steering.errors import NothingKnown, RankError
 from steering.explaining import explain
 from steering.ranking import Rules, rank
@@ -214,6 +217,7 @@ def test_an_appliance_nobody_has_heard_of_is_suspect() -> None:
     ("change", "why"),
     [
         (well("b1", load=0.99), Why.OVERLOADED),
+        (well("b1", shedding=True), Why.SHEDDING),
         (well("b1", score=0.1), Why.UNHEALTHY),
         (suspect("b1"), Why.SUSPECT_LAST),
     ],
@@ -303,3 +307,24 @@ def test_the_rules_are_settings() -> None:
     assert whys(rank(it, asking("10.2.0.1"), Rules(overloaded_from=0.5)))[0] is Why.OVERLOADED
     assert whys(rank(it, asking("10.2.0.1"), Rules(unhealthy_below=0.6)))[0] is Why.UNHEALTHY
     assert whys(rank(it, asking("10.2.0.1")))[0] is Why.HOLDS
+
+
+def test_a_box_that_sheds_leaves_the_answers_for_others_with_the_beat_that_says_so() -> None:
+    """From the heartbeat over the control plane's pulse to the ranking."""
+    pulse = health.opened(health.Pulse())
+    for number in range(3):
+        pulse = health.beat(pulse, Heartbeat(number, 0.2), float(number))
+    pulse = health.reported(pulse, 1.0, ())
+    two = [site("a", "10.1.0.0/16"), box("a1", "a"), box("a2", "a"), well("a2"), holds("a1", key()), origin()]
+    before = world([*two, Change(1, health=pulse.health("a1"))])
+    assert names(rank(before, asking("10.1.0.1"))) == ["a1", "a2", "origin"]
+    told = msgspec.json.decode(msgspec.json.encode(Heartbeat(3, 0.2, shedding=True)), type=Heartbeat)
+    pulse = health.beat(pulse, told, 3.0)
+    during = world([*two, Change(1, health=pulse.health("a1"))])
+    assert names(rank(during, asking("10.1.0.1"))) == ["a2", "origin"]
+    facts = {fact.appliance_id: fact for fact in explain(during, asking("10.1.0.1")).candidates["t/v-360"]}
+    assert facts["a1"].why is Why.SHEDDING
+    assert "refuses new sessions" in facts["a1"].sentence
+    pulse = health.beat(pulse, Heartbeat(4, 0.2), 4.0)
+    after = world([*two, Change(1, health=pulse.health("a1"))])
+    assert names(rank(after, asking("10.1.0.1"))) == ["a1", "a2", "origin"]

@@ -45,8 +45,8 @@ def box(
     )
 
 
-def well(box_id: str, *, load: float = 0.1, score: float = 1.0, serving: bool = True) -> Change:
-    return Change(1, health=Health(box_id, score, suspect=False, serving=serving, load=load))
+def well(box_id: str, *, load: float = 0.1, score: float = 1.0, serving: bool = True, shedding: bool = False) -> Change:
+    return Change(1, health=Health(box_id, score, suspect=False, serving=serving, load=load, shedding=shedding))
 
 
 def suspect(box_id: str) -> Change:

@@ -342,6 +342,8 @@ def test_the_score_says_every_reason_and_costs_what_the_table_says() -> None:
     found = score_of(ill)
     assert found.ailments == (Ailment.DISK_TAKEN_OUT, Ailment.NO_PARENTS, Ailment.INDEX_NOT_LOCKED)
     assert found.value == 0.45
+    shedding = score_of(Condition(2, 2, 2, True, 1, 1, 0.1, shedding=True))
+    assert (shedding.value, shedding.ailments) == (1.0, (Ailment.SHEDDING,)), "the running sessions are served well"
     assert score_of(Condition(0, 1, 1, True, 1, 1, 0.0)).value == 0.0
 
 

@@ -140,10 +140,10 @@ async def test_beats_that_end_end_the_stream(tmp_path: Path) -> None:
             self.streams.append(Stream())
             yield self.streams[-1]
 
-    def standing() -> tuple[float, bool]:
+    def standing() -> tuple[float, bool, bool]:
         if len(Line.streams) == 1 and Line.streams[0].sent == 2:
             raise ConnectionResetError("the socket went away under the beat")
-        return 0.0, True
+        return 0.0, True, False
 
     clock = VirtualClock()
     pulse = Pulse(Line(), 1.0, standing, lambda _nudge: None, clock)  # type: ignore[arg-type]
@@ -194,6 +194,24 @@ async def test_beats_say_whether_somebody_serves(tmp_path: Path) -> None:
         await until(lambda: not lab.plane.beats[-1].serving)
         await until(lambda: "no-workers" in lab.plane.reports[-1].reasons)
         assert lab.plane.reports[-1].score == 0.0
+
+
+async def test_one_worker_that_sheds_makes_beats_and_reports_say_so_until_it_stops_or_leaves(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        await lab.start()
+        shedding, quiet = await lab.worker(0), await lab.worker(1)
+        await until(lambda: lab.plane.beats and not lab.plane.beats[-1].shedding)
+        quiet.send(served(1, 10))
+        shedding.send(msgspec.structs.replace(served(0, 0), shedding="egress"))
+        await until(lambda: lab.plane.beats[-1].shedding)
+        await until(lambda: "shedding-new-sessions" in lab.plane.reports[-1].reasons)
+        assert lab.plane.beats[-1].serving, "it serves on"
+        shedding.send(served(1, 10))
+        await until(lambda: not lab.plane.beats[-1].shedding)
+        shedding.send(msgspec.structs.replace(served(0, 0), shedding="event-loop-lag"))
+        await until(lambda: lab.plane.beats[-1].shedding)
+        await shedding.close()
+        await until(lambda: not lab.plane.beats[-1].shedding)
 
 
 async def test_a_nudge_brings_keys_state_and_tells_the_workers(tmp_path: Path) -> None:
