@@ -150,6 +150,10 @@ class Serving:
         Doc("Host names (with port) of the delivery service, told to players; empty tells and accepts media's address"),
     ] = ()
     cors_origins: Annotated[tuple[str, ...], Doc("Origins of pages that may play from here; * for all")] = ("*",)
+    trusted_networks: Annotated[
+        tuple[str, ...],
+        Doc("Networks (CIDR) whose clients are told how an answer was made: details in Cache-Status, Server-Timing"),
+    ] = ()
     max_connections: Annotated[int, Ge(1), Doc("Connections one worker holds at most")] = 20_000
     header_timeout_s: Annotated[float, Gt(0), Doc("Time a client has to send a request's header")] = 10.0
     idle_timeout_s: Annotated[float, Gt(0), Doc("Time an idle connection is kept")] = 75.0
@@ -171,7 +175,10 @@ class Serving:
     capacity: Annotated[Capacity, Doc("Limits and shedding")] = field(default_factory=Capacity)
 
     def __post_init__(self) -> None:
-        """What others are told to dial must be an address that can be dialled."""
+        """What others are told to dial must be an address that can be dialled, and a network a network."""
+        for network in self.trusted_networks:
+            if not _is_network(network):
+                raise ValueError(f"trusted_networks: {network} is no network in CIDR notation, such as 192.0.2.0/24")
         if not self.hosts and _is_wildcard(self.media.host):
             raise ValueError(f"hosts: needed when media.host is {self.media.host}, which players cannot dial")
         for number, listener in enumerate(self.listeners):
@@ -249,6 +256,14 @@ class Appliance:
     log: Annotated[AccessLogging, Doc("The access log")] = field(default_factory=AccessLogging)
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("Lowest level that is written")] = "info"
     cache_only: Annotated[bool, Doc("Ignore plans: keep only what is pulled through (for comparisons)")] = False
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_wildcard(host: str) -> bool:

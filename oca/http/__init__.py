@@ -5,6 +5,7 @@
     conditions  preconditions and `If-Range` (RFC 9110 §13)
     ranges      `Range` (RFC 9110 §14)
     response    the plan of an answer: status, header bytes, the parts of the body
+    disclosure  what an answer says about how it was made, and to whom
     cors        what a page of another origin may see
     reasons     why a request, or a connection, ended as it did
 

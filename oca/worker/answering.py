@@ -15,6 +15,7 @@ from typing import Protocol
 from contracts.digests import BLOCK_BYTES
 from contracts.tokens.claims import TokenRefused
 from oca.http.cors import Cors
+from oca.http.disclosure import HIT, MISS, PARTIAL, details, refusal
 from oca.http.keys import Address, host_of, read_target
 from oca.http.reasons import OF_TOKEN, Closing, Outcome
 from oca.http.request import Request, RequestRefused
@@ -40,9 +41,6 @@ from oca.worker.tls import has_passed
 from oca.worker.tokens import Tokens
 
 _FIRST = re.compile(rb"bytes=([0-9]{1,18})-")
-_HIT = b"Cache-Status: lowtide;hit\r\n"
-_PARTIAL = b"Cache-Status: lowtide;fwd=partial\r\n"
-_MISS = b"Cache-Status: lowtide;fwd=uri-miss\r\nAge: 0\r\n"
 _REMEMBERED = 4096
 
 
@@ -96,6 +94,8 @@ class Owner(Protocol):
     transport: ByteTransport
     is_peer: bool
     is_plain: bool
+    is_trusted: bool
+    """The client is told details of how its answers were made."""
     own_hosts: frozenset[bytes]
 
     @property
@@ -248,7 +248,7 @@ class Exchange:
         record = m.holdings.find(key, self._hashed, near)
         if record is not None:
             version = Version(key, self._hashed, record.version, record.file_size)
-            self._plan(version, record.header, self._facts_of(record, near), record)
+            self._plan(version, record.header, self._facts_of(record, near, key), record)
         elif self._store_only:
             self._refuse(Outcome.NOT_HELD, "the file is not held here")
         else:
@@ -260,19 +260,25 @@ class Exchange:
         """A peer never fetches for a peer; RFC 9111 §5.2.1.7 gives players the same wish."""
         return self._owner.is_peer or b"only-if-cached" in self._request.headers.get(b"cache-control", b"").lower()
 
-    def _facts_of(self, record: ExtentRecord, near: int) -> bytes:
+    def _facts_of(self, record: ExtentRecord, near: int, key: str) -> bytes:
         extent_bytes = self._desk.machinery.holdings.extent_bytes
-        age = b"Age: %d\r\n" % max(0, int(self._desk.now() - record.stored_at))
+        age_s = max(0, int(self._desk.now() - record.stored_at))
         block = (near - record.extent_number * extent_bytes) // BLOCK_BYTES
-        if near // extent_bytes == record.extent_number and record.bits >> block & 1:
-            return _HIT + age
-        return _PARTIAL + age
+        here = near // extent_bytes == record.extent_number and bool(record.bits >> block & 1)
+        return self._told(HIT if here else PARTIAL, key, record.header, age_s, (record.disk, record.extent_id))
+
+    def _told(self, line: bytes, key: str, block: bytes, age_s: int, place: tuple[int, int] | None) -> bytes:
+        if self._owner.is_trusted:
+            m = self._desk.machinery
+            waited_s = m.loop.time() - (self._deadline - m.first_byte_s)
+            line = details(line, key, block, age_s, waited_s, place)
+        return b"%bAge: %d\r\n" % (line, age_s)
 
     def _head_known(self, head: Head) -> None:
         self._wait = None
         assert self._key is not None, "the head of a key was asked for"
         version = Version(self._key, self._hashed, head.version, head.size_bytes)
-        self._plan(version, head.header_block, _MISS)
+        self._plan(version, head.header_block, self._told(MISS, version.key, head.header_block, 0, None))
 
     def _head_failed(self, outcome: Outcome) -> None:
         self._wait = None
@@ -280,8 +286,7 @@ class Exchange:
 
     def _plan(self, version: Version, block: bytes, facts: bytes, known: ExtentRecord | None = None) -> None:
         found = self._desk.representation(version.size, block)
-        asked = facts is _MISS
-        answer = plan(self._request, found, self._desk.around(), Outcome.MISS if asked else Outcome.HIT, facts)
+        answer = plan(self._request, found, self._desk.around(), Outcome.HIT if known else Outcome.MISS, facts)
         if self._store_only:
             holdings = self._desk.machinery.holdings
             spans = [part for part in answer.parts if not isinstance(part, bytes)]
@@ -292,7 +297,8 @@ class Exchange:
 
     def _refuse(self, outcome: Outcome, detail: str, *, fatal: bool = False) -> None:
         self._fatal = fatal
-        self._send(problem(self._request, self._desk.around(), outcome, detail, fatal=fatal), None)
+        extra = refusal(outcome) if self._owner.is_trusted else b""
+        self._send(problem(self._request, self._desk.around(), outcome, detail, extra, fatal=fatal), None)
 
     def _send(self, answer: Answer, version: Version | None, known: ExtentRecord | None = None) -> None:
         owner = self._owner

@@ -23,6 +23,7 @@ import msgspec
 from contracts.places import ApplianceState
 from contracts.tokens.media import verify
 from oca.http.cors import Cors
+from oca.http.disclosure import TrustedNetworks
 from oca.http.reasons import Handshake
 from oca.http.request import Limits
 from oca.link.counters import Count, Counters
@@ -120,6 +121,7 @@ class Worker:
         serving = settings.serving
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
         self.limits = Limits()
+        self._trusted = TrustedNetworks(serving.trusted_networks)
         self._max_connections = serving.max_connections
         self.is_draining = False
         self._connections: set[Connection] = set()
@@ -165,6 +167,9 @@ class Worker:
         self._connections.discard(connection)
         if not self._connections:
             self._empty.set()
+
+    def trusts(self, peername: object) -> bool:
+        return isinstance(peername, tuple) and self._trusted.contain(str(peername[0]))
 
     def unexpected(self, error: Exception) -> None:
         self._counters.add(Count.ERRORS)

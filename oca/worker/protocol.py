@@ -60,6 +60,9 @@ class House(Protocol):
 
     def left(self, connection: Connection) -> None: ...
 
+    def trusts(self, peername: object) -> bool:
+        """True when this client is told details of how its answers are made."""
+
     def unexpected(self, error: Exception) -> None:
         """Count and log an error nobody expected."""
 
@@ -95,6 +98,7 @@ class Connection(asyncio.Protocol):
         "is_congested",
         "is_peer",
         "is_plain",
+        "is_trusted",
         "own_hosts",
         "phase",
         "transport",
@@ -105,6 +109,7 @@ class Connection(asyncio.Protocol):
         self.is_peer = is_peer
         self.is_plain = True
         """Bytes go out as they are: `sendfile` may be used. False where this process encrypts."""
+        self.is_trusted = False
         self.is_congested = False
         self.phase = Phase.IDLE
         self.own_hosts: frozenset[bytes] = frozenset()
@@ -134,13 +139,14 @@ class Connection(asyncio.Protocol):
         is_tls = transport.get_extra_info("ssl_object") is not None
         self.is_plain = not is_tls or bool(transport.get_extra_info("ktls_send_enabled"))
         self.own_hosts = _hosts_of(transport.get_extra_info("sockname"), is_tls)
+        self.is_trusted = not self.is_peer and self._house.trusts(transport.get_extra_info("peername"))
         if full:
             self._write_problem(Outcome.OVERLOADED, "this appliance holds as many connections as it may")
             self._close(Closing.FULL)
 
     def data_received(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
-            if not self.is_peer and self._express(data):
+            if not (self.is_peer or self.is_trusted) and self._express(data):
                 return
         elif self.phase in (Phase.LINGERING, Phase.CLOSING):
             return
