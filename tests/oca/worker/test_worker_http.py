@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from oca.http.reasons import Outcome
+from oca.http.reasons import Closing, Outcome
 from tests.oca.http.shapes import BODIES, SMUGGLING
 from tests.oca.worker.worker_harness import Bench, Client, publish, running
 
@@ -362,3 +363,122 @@ async def test_pages_of_other_origins_may_read_every_answer(bench: Bench) -> Non
         assert "date" in reply.headers
         assert "vary" not in reply.headers
         await client.close()
+
+
+WHOLE = (200, SMALL.data)
+RANGES = {
+    "Bytes=1-2": (206, SMALL.data[1:3]),
+    "bytes=1-": (206, SMALL.data[1:]),
+    "bytes=-2": (206, SMALL.data[-2:]),
+    "bytes=-99999999999999999999": (206, SMALL.data),
+    "bytes=5-99999999999999999999": (206, SMALL.data[5:]),
+    "bytes=00000000000000000000005-6": (206, SMALL.data[5:7]),
+    "bytes= 5-6 ,": (206, SMALL.data[5:7]),
+    "bytes=5-6,700-": (206, SMALL.data[5:7]),
+    "bytes=99999999999999999999-": (416, None),
+    "bytes=700-,-0": (416, None),
+    "bytes=18446744073709551621-6": WHOLE,
+    "bytes =5-6": WHOLE,
+    "bytes=5 - 6": WHOLE,
+    "bytes=6-5": WHOLE,
+    "seconds=5-6": WHOLE,
+    "none": WHOLE,
+    "bytes=0-9,5-14,10-20": WHOLE,
+    "bytes=0-,0-": WHOLE,
+    "bytes=" + ",".join(f"{at}-{at}" for at in range(0, 34, 2)): WHOLE,
+}
+
+
+@pytest.mark.parametrize("wanted", RANGES)
+async def test_each_form_of_a_range_is_what_the_rfc_makes_of_it(bench: Bench, wanted: str) -> None:
+    client = await bench.connect()
+    status, body = RANGES[wanted]
+    for _ in range(2):
+        reply = await client.ask(bench.path(SMALL), Range=wanted)
+        assert reply.status == status
+        assert body is None or reply.body == body
+        if status == 416:
+            assert reply.headers["content-range"] == "bytes */700"
+    await client.close()
+
+
+async def test_two_range_lines_are_no_range(bench: Bench) -> None:
+    client = await bench.connect()
+    head = f"GET {bench.path(SMALL)} HTTP/1.1\r\nHost: {bench.host}\r\n"
+    for _ in range(2):
+        client.raw(f"{head}Range: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n".encode())
+        reply = await client.reply()
+        assert (reply.status, reply.body) == WHOLE
+        client.raw(f"{head}X: Range: bytes=0-1\r\nRange: bytes=2-3\r\n\r\n".encode())
+        assert (await client.reply()).body == SMALL.data[2:4]
+    await client.close()
+
+
+async def test_preconditions_come_in_their_order_with_dates_in_all_three_forms(bench: Bench) -> None:
+    client = await bench.connect()
+    same = ("Sat, 01 Nov 2025 10:00:00 GMT", "Saturday, 01-Nov-25 10:00:00 GMT", "Sat Nov  1 10:00:00 2025")
+    before = ("Sat, 01 Nov 2025 09:59:59 GMT", "Saturday, 01-Nov-25 09:59:59 GMT", "Sat Nov  1 09:59:59 2025")
+    for date, earlier in zip(same, before, strict=True):
+        for headers, status in (
+            ({"If-Modified-Since": date}, 304),
+            ({"If-Modified-Since": earlier}, 200),
+            ({"If-Modified-Since": date, "If-None-Match": '"x"'}, 200),
+            ({"If-Unmodified-Since": date}, 200),
+            ({"If-Unmodified-Since": earlier}, 412),
+            ({"If-Unmodified-Since": earlier, "If-Match": f'"x" , {TAG}'}, 200),
+            ({"If-Unmodified-Since": earlier, "If-None-Match": TAG}, 412),
+            ({"If-Match": f"W/{TAG}", "If-None-Match": TAG}, 412),
+            ({"If-Match": "*", "If-None-Match": f'"x",W/{TAG}'}, 304),
+            ({"If-Modified-Since": f"{date}, {date}"}, 200),
+            ({"If-Modified-Since": "soon"}, 200),
+            ({"If-Unmodified-Since": "soon"}, 200),
+            ({"If-Range": date, "Range": "bytes=0-0"}, 206),
+            ({"If-Range": earlier, "Range": "bytes=0-0"}, 200),
+            ({"If-Range": f"W/{TAG}", "Range": "bytes=0-0"}, 200),
+            ({"If-Range": f"{TAG}, {TAG}", "Range": "bytes=0-0"}, 200),
+            ({"If-Range": TAG, "Range": "bytes=700-"}, 416),
+            ({"If-Range": '"x"', "Range": "bytes=700-"}, 200),
+            ({"If-Range": '"x"'}, 200),
+            ({"If-Match": '"x"', "Range": "bytes=700-"}, 412),
+            ({"If-None-Match": TAG, "Range": "bytes=700-"}, 304),
+        ):
+            reply = await client.ask(bench.path(SMALL), **headers)
+            assert (headers, reply.status) == (headers, status)
+            head = await client.ask(bench.path(SMALL), "HEAD", **headers)
+            assert head.status == (200 if status in (206, 416) else status), "HEAD knows no Range"
+    await client.close()
+
+
+async def test_where_origins_are_named_every_answer_varies_by_origin(tmp_path: Path) -> None:
+    with running(tmp_path, cors_origins=("https://tv.example",)) as bench:
+        bench.store_file(SMALL)
+        bench.start()
+        client = await bench.connect()
+        for origin, opened in (
+            ("https://tv.example", True),
+            ("https://evil.example", False),
+            ("null", False),
+            ("", False),
+        ):
+            for path, method, status in (
+                (bench.path(SMALL), "GET", 200),
+                (bench.path(SMALL), "GET", 200),
+                ("/", "GET", 404),
+                ("*", "OPTIONS", 204),
+                (bench.path(SMALL), "POST", 405),
+            ):
+                reply = await client.ask(path, method, Origin=origin)
+                assert reply.status == status
+                assert reply.headers["vary"] == "Origin"
+                for name in ("access-control-allow-origin", "timing-allow-origin"):
+                    assert reply.headers.get(name) == ("https://tv.example" if opened else None)
+        await client.close()
+
+
+async def test_half_a_body_is_dropped_after_the_header_timeout(tmp_path: Path) -> None:
+    with running(tmp_path, header_timeout_s=0.5) as bench:
+        bench.start()
+        client = await bench.connect()
+        client.raw(f"POST / HTTP/1.1\r\nHost: {bench.host}\r\nContent-Length: 5\r\n\r\nhel".encode())
+        assert await client.ended()
+        await bench.reaches(Closing.HEADER_TIMEOUT, 1)
