@@ -26,6 +26,29 @@ SMALL_BUFFER: dict[str, dict[str, Any]] = {
     "dash.js": {"streaming": {"buffer": {"bufferTimeDefault": 8, "bufferTimeAtTopQuality": 8}}},
 }
 """So that a short film is not in the buffer at once."""
+LOW_START: dict[str, dict[str, Any]] = {
+    "shaka": {"streaming": {"bufferingGoal": 12}, "abr": {"defaultBandwidthEstimate": 100_000}},
+    "hls.js": {"maxBufferLength": 12, "maxMaxBufferLength": 12, "startLevel": 0, "abrEwmaDefaultEstimate": 100_000},
+    "dash.js": {
+        "streaming": {
+            "buffer": {"bufferTimeDefault": 12, "bufferTimeAtTopQuality": 12},
+            "abr": {"initialBitrate": {"video": 100}},
+        }
+    },
+}
+"""Begins on the lowest rung with a buffer that is healthy and soon full."""
+KEEP_LOW = {
+    "shaka": "player.configure('abr.restrictions.maxHeight', 180)",
+    "hls.js": "player.autoLevelCapping = 0",
+    "dash.js": "player.updateSettings({ streaming: { abr: { maxBitrate: { video: 400 } } } })",
+}
+"""Stays on the lowest rung, as if the network had been bad, …"""
+LET_GO = {
+    "shaka": "bed.player.configure('abr.restrictions.maxHeight', Infinity)",
+    "hls.js": "bed.player.autoLevelCapping = -1",
+    "dash.js": "bed.player.updateSettings({ streaming: { abr: { maxBitrate: { video: -1 } } } })",
+}
+"""… and then may choose again."""
 REFUSED = 403
 
 
@@ -67,17 +90,22 @@ class PlayerBed:
     tab: Tab
     url: str
 
-    async def play(self, player: str, answer: PlayAnswer, more: dict[str, Any] | None = None) -> None:
-        """Opens the page anew and plays; returns when pictures move."""
+    async def play(self, player: str, answer: PlayAnswer, more: dict[str, Any] | None = None, then: str = "") -> None:
+        """Opens the page anew and plays; returns when pictures move. `then` is done with `player` before that."""
         manifest = answer.hls_url if player == "hls.js" else answer.dash_url
         await self.tab.open(self.url)
         await self.tab.until("window.bed")
         settings = msgspec.json.encode(more or {}).decode()
-        await self.tab.value(f"bed.play({js(player)}, {js(manifest)}, {settings})")
+        await self.tab.value(f"bed.play({js(player)}, {js(manifest)}, {settings}, {js(then)})")
         await self.until_position(0.5)
 
     async def until_position(self, position_s: float, within_s: float = 30.0) -> None:
         await self.tab.until(f"bed.frames.at(-1)?.[1] >= {position_s}", within_s)
+
+    async def until_height(self, height: int, within_s: float) -> float:
+        """Waits until pictures of this height are shown; the position of the first one."""
+        found = await self.tab.until(f"bed.frames.find(frame => frame[2] === {height})", within_s)
+        return Frame(*found).position_s
 
     async def answers(self) -> list[Answered]:
         return [Answered(*row) for row in await self.tab.value("bed.answers")]
@@ -122,15 +150,12 @@ async def open_bed(tab: Tab) -> AsyncIterator[PlayerBed]:
         await runner.cleanup()
 
 
-async def requests_by_outcome(status_url: str) -> dict[str, float]:
-    """`lowtide_oca_requests_total` of an appliance."""
+async def counted(status_url: str, metric: str, label: str = "") -> float:
+    """The sum of an appliance's counter over all rows that carry a label such as `outcome="preflight"`."""
     async with aiohttp.ClientSession() as session, session.get(f"{status_url}/metrics") as answer:
         text = await answer.text()
-    found = re.findall(r'^lowtide_oca_requests_total\{.*?outcome="([^"]+)".*?\} (\S+)$', text, re.MULTILINE)
-    counted: dict[str, float] = {}
-    for outcome, value in found:
-        counted[outcome] = counted.get(outcome, 0.0) + float(value)
-    return counted
+    rows = re.findall(rf"^{metric}(\{{.*?\}})? (\S+)$", text, re.MULTILINE)
+    return sum(float(value) for labels, value in rows if label in labels)
 
 
 async def _index(_request: web.Request) -> web.FileResponse:

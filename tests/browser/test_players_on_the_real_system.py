@@ -1,4 +1,6 @@
-"""The viewer page, Shaka Player, hls.js and dash.js in headless Chromium against real appliances: tokens that end, preflights."""
+"""The viewer page, Shaka Player, hls.js and dash.js in headless Chromium against real appliances: tokens that end, preflights,
+pacing.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,16 @@ from contracts.viewing import PlayAnswer
 from demo.footage import SourceTitle
 from player.membership import Member
 from tests.browser.chromium import Tab, unexpected
-from tests.browser.player_bed import PLAYERS, SMALL_BUFFER, PlayerBed, open_bed, requests_by_outcome
+from tests.browser.player_bed import (
+    KEEP_LOW,
+    LET_GO,
+    LOW_START,
+    PLAYERS,
+    SMALL_BUFFER,
+    PlayerBed,
+    counted,
+    open_bed,
+)
 from tests.browser.viewer_page import PASSWORD, ViewerPage
 from tests.system.small_system import Film, SmallSystem, open_small_system
 
@@ -25,18 +36,26 @@ FILM_S = 80
 TITLE = SourceTitle("long-shot", "The Long Shot", "A test picture in heavy snow.", ("drama",), 2024)
 FILM = Film(
     TITLE,
-    f"testsrc2=size=640x360:rate=25:duration={FILM_S},noise=alls=12:allf=t",
+    f"testsrc2=size=640x360:rate=25:duration={FILM_S},noise=alls=20:allf=t",
     f"sine=frequency=390:duration={FILM_S}",
 )
 RESUMED_WITHIN_S = 3.0
+LADDER = ("180@250", "360@3000")
+PACING = {"floor_bps": 1_000_000, "healthy_buffer_s": 4.0}
+"""The floor is below the best rung, so that a pace by the lowest rung alone would lock a player in."""
+LOW_FOR_S = 14.0
 _members = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmallSystem]:
-    """A system whose media tokens live for seconds, with one film that is longer than they are good."""
-    async with open_small_system(tmp_path_factory.mktemp("players"), (FILM,)) as running:
+    """A system whose media tokens live for seconds, with one film that is longer than they are good; players are paced early."""
+    async with open_small_system(tmp_path_factory.mktemp("players"), (FILM,), ladder=LADDER) as running:
         await running.change("playback", {"playback": {"sessions": {"token_s": TOKEN_S}}})
+        for name in running.appliances:
+            await running.change(name, {"serving": {"pacing": PACING}})
+        for name in running.appliances:
+            await running.until_live(name)
         yield running
 
 
@@ -63,9 +82,14 @@ async def press_play(system: SmallSystem) -> PlayAnswer:
         await member.aclose()
 
 
+async def count(system: SmallSystem, metric: str, label: str = "") -> float:
+    """A counter over all appliances."""
+    listening = [system.box.processes[name].listening["status"] for name in system.appliances]
+    return sum([await counted(url, metric, label) for url in listening])
+
+
 async def preflights(system: SmallSystem) -> float:
-    found = [await requests_by_outcome(system.box.processes[name].listening["status"]) for name in system.appliances]
-    return sum(outcomes.get("preflight", 0.0) for outcomes in found)
+    return await count(system, "lowtide_oca_requests_total", 'outcome="preflight"')
 
 
 @pytest.mark.parametrize("player", PLAYERS)
@@ -154,3 +178,22 @@ async def test_cmcd_in_headers_costs_a_preflight_per_address_and_none_per_segmen
     record_property("play/preflights/cmcd-in-headers", f"{caused:.0f} for {len(answers)} ranges")
     assert not any(answer.cmcd for answer in answers)
     assert 0 < caused <= len({(answer.host, answer.file) for answer in answers})
+
+
+@pytest.mark.parametrize("player", PLAYERS)
+async def test_a_player_that_was_paced_on_the_lowest_rung_gets_back_to_the_top_rung(
+    town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
+) -> None:
+    before = await count(town, "lowtide_oca_pace_changes_total")
+    await bed.play(player, await press_play(town), LOW_START[player], KEEP_LOW[player])
+    await bed.until_position(LOW_FOR_S)
+    assert {frame.height for frame in await bed.frames()} == {180}
+    paced = await count(town, "lowtide_oca_pace_changes_total") - before
+    await bed.tab.value(LET_GO[player])
+    at_s = await bed.until_height(360, FILM_S - LOW_FOR_S)
+    record_property(
+        f"play/top-rung-s/{player}",
+        f"{at_s - LOW_FOR_S:.0f} of playing after it was let go ({paced:.0f} changes of pace)",
+    )
+    await bed.until_position(at_s + 3.0)
+    assert (await bed.frames())[-1].height == 360

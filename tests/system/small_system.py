@@ -150,10 +150,10 @@ def make_film(film: Film, folder: Path) -> Path:
 
 @asynccontextmanager
 async def open_small_system(
-    folder: Path, films: Sequence[Film] = FILMS, *, filled: bool = True
+    folder: Path, films: Sequence[Film] = FILMS, *, filled: bool = True, ladder: Sequence[str] = LADDER
 ) -> AsyncIterator[SmallSystem]:
     """Everything up, every film published, and (unless told otherwise) filled to where the plan wants it."""
-    topology = small_topology(folder / "state")
+    topology = replace(small_topology(folder / "state"), ladder=tuple(ladder))
     box = OneBox(topology)
     try:
         await box.start(_quiet)

@@ -26,8 +26,10 @@ new PerformanceObserver((list) => {
 
 window.bed = {
   video, answers, frames,
-  async play(name, manifest, more) {
-    await PLAY[name](video, manifest, more);
+  /** `then` is done with the player as soon as there is one. */
+  async play(name, manifest, more, then) {
+    this.player = await PLAY[name](video, manifest, more);
+    new Function("player", then)(this.player);
     await video.play();
   },
 };
