@@ -54,6 +54,12 @@ class PublicKey(msgspec.Struct, frozen=True):
     not_after: float | None = None
 
 
+class KeyEnding(msgspec.Struct, frozen=True):
+    """Operator: nothing that the key has signed is taken any more from so many seconds on."""
+
+    in_s: float = 0.0
+
+
 class KeySet(msgspec.Struct, frozen=True):
     """All public keys somebody needs, with a number that grows with every change."""
 

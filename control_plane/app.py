@@ -62,7 +62,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     ServiceApi(desk, keys, ChangeStream(desk), certificates.origins).add_to(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
-    OperatorApi(desk, operators, enrolling, reporting, planning, revocations).add_to(outside, operator)
+    OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)
     add_pages(
         outside,
         page="operator",

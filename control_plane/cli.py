@@ -21,7 +21,7 @@ from chassis.auth import read_secret
 from chassis.client import ServiceClient
 from chassis.errors import ChassisError, ServiceError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
-from contracts.keys import REVOKED_FOR_S, Revocation, RevocationList, RevocationRequest
+from contracts.keys import REVOKED_FOR_S, KeyEnding, KeySet, PublicKey, Revocation, RevocationList, RevocationRequest
 from contracts.overview import ApplianceOverview, FileList, Overview
 from contracts.places import (
     Appliance,
@@ -51,11 +51,13 @@ app = typer.Typer(
 sites_app = typer.Typer(help="Sites.", no_args_is_help=True)
 appliances_app = typer.Typer(help="Appliances.", no_args_is_help=True)
 codes_app = typer.Typer(help="One-time enrolment codes.", no_args_is_help=True)
+keys_app = typer.Typer(help="Public keys.", no_args_is_help=True)
 sessions_app = typer.Typer(help="Players' sessions whose media tokens open nothing any more.", no_args_is_help=True)
 plan_app = typer.Typer(help="Plans.", no_args_is_help=True)
 app.add_typer(sites_app, name="sites")
 app.add_typer(appliances_app, name="appliances")
 app.add_typer(codes_app, name="codes")
+app.add_typer(keys_app, name="keys")
 app.add_typer(sessions_app, name="sessions")
 app.add_typer(plan_app, name="plan")
 
@@ -232,6 +234,29 @@ def make_code(
     wanted = CodeRequest(kind, name, valid_s)
     made = _call(url, token_file, lambda client: client.post("/v1/enrolment-codes", wanted, CodeAnswer))
     typer.echo(made.code)
+
+
+@keys_app.command("list")
+def list_keys(url: Url, token_file: TokenFile) -> None:
+    """Keys that have not ended."""
+    found = _call(url, token_file, lambda client: client.get("/v1/keys", KeySet))
+    table = _table("key", "use", "algorithm", "ends")
+    for key in found.keys:
+        table.add_row(key.kid, key.use.value, key.alg, "–" if key.not_after is None else _moment(key.not_after))
+    _show(table)
+
+
+@keys_app.command("end")
+def end_key(
+    kid: Annotated[str, typer.Argument(metavar="KEY", help="Its kid.")],
+    url: Url,
+    token_file: TokenFile,
+    in_s: Annotated[float, typer.Option("--in-s", help="Seconds until then; what it has signed opens until then.")] = 0,
+) -> None:
+    """Say when a key ends. An end never moves away: its owner has to make a new key."""
+    path = f"/v1/keys/{quote(kid, safe='')}/end"
+    made = _call(url, token_file, lambda client: client.post(path, KeyEnding(in_s), PublicKey))
+    typer.echo(f"key {made.kid} ends at {_moment(made.not_after or 0.0)}")
 
 
 @sessions_app.command("revoke")

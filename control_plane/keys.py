@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
 from chassis.logs import get_logger
 from contracts.digests import SignedDigests
-from contracts.keys import KeySet, KeyUse, PublicKey
+from contracts.keys import KeyEnding, KeySet, KeyUse, PublicKey
 from control_plane.archive import access as access_archive
 from control_plane.archive import catalogue as catalogue_archive
 from control_plane.archive import places as place_archive
@@ -20,6 +21,7 @@ from control_plane.revocations import Revocations
 
 ALGORITHMS = {"ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
 _KID_RE = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+LONGEST_S = 366 * 86_400.0
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "k"})
 
 
@@ -64,9 +66,29 @@ class Keys:
             before = self._keys.get(kid)
             if before is not None and before[0] != publisher:
                 raise conflict(f"key {kid} was published by {before[0] or 'the control plane'}")
+            if before is not None and _outlives(key, before[1]):
+                raise conflict(
+                    f"key {kid} ends at {before[1].not_after:.0f}, and an end never moves away: make a new key"
+                )
             if before is None or before[1] != key:
                 await self._store(key, publisher)
         return self.current()
+
+    async def end(self, kid: str, ending: KeyEnding, operator: str) -> PublicKey:
+        """A key's last moment; one that comes sooner stays. Raises ProblemError: NOT_FOUND, CONFLICT (our own), UNPROCESSABLE."""
+        if not 0 <= ending.in_s <= LONGEST_S:
+            raise contradiction((f"in_s: {ending.in_s:g} is not between 0 and {LONGEST_S:.0f}",))
+        async with self._desk.alone():
+            if kid not in {key.kid for key in self.current().keys}:
+                raise unknown("key", kid)
+            publisher, key = self._keys[kid]
+            if not publisher:
+                raise conflict(f"key {kid} is the control plane's own")
+            now = self._desk.clock.wall_s()
+            ended = msgspec.structs.replace(key, not_after=now + ending.in_s)
+            if not _outlives(ended, key):
+                await self._store(ended, publisher, (now, operator))
+        return self._keys[kid][1]
 
     async def digests(self, key: str) -> SignedDigests:
         """Signed at the first call and kept. Raises ProblemError NOT_FOUND."""
@@ -81,10 +103,13 @@ class Keys:
             await catalogue_archive.keep_signed(session, key, row.document, signed, self._authority.kid)
         return SignedDigests(signed)
 
-    async def _store(self, key: PublicKey, publisher: str) -> None:
+    async def _store(self, key: PublicKey, publisher: str, ended: tuple[float, str] | None = None) -> None:
+        """`ended`: when an operator ended it, and who, for the audit log."""
         desk = self._desk
         async with desk.archive() as session:
             await access_archive.put_key(session, key, publisher)
+            if ended is not None:
+                await access_archive.note(session, *ended, "end-key", key.kid, f"{key.not_after:.0f}")
             number = await place_archive.add_to_counter(session, place_archive.KEYS_NUMBER)
         self._keys[key.kid] = (publisher, key)
         desk.registry.keys_number = number
@@ -106,6 +131,10 @@ def wrong_key(kid: str, key: PublicKey) -> tuple[str, ...]:
     if not wrong and not _is_public_key(key):
         wrong.append("jwk: is not a public key on P-256 or Ed25519")
     return tuple(wrong)
+
+
+def _outlives(key: PublicKey, before: PublicKey) -> bool:
+    return before.not_after is not None and (key.not_after is None or key.not_after > before.not_after)
 
 
 def _is_public_key(key: PublicKey) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from chassis.auth import Operator, SecretGuard
 from chassis.routes import Answer, Call, Routes
 from contracts.enrolment import CodeAnswer, CodeRequest
-from contracts.keys import Revocation, RevocationList, RevocationRequest
+from contracts.keys import KeyEnding, KeySet, PublicKey, Revocation, RevocationList, RevocationRequest
 from contracts.overview import AuditList, FileList, ImportAnswer, Overview
 from contracts.places import Appliance, ApplianceList, ApplianceRegistration, Site, SiteList, StateChange
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
@@ -21,6 +21,7 @@ from control_plane.archive import reports as report_archive
 from control_plane.desk import Desk
 from control_plane.enrolling import Enrolling
 from control_plane.errors import unknown
+from control_plane.keys import Keys
 from control_plane.operators import Operators
 from control_plane.overview import overview
 from control_plane.planning import Planning
@@ -67,6 +68,7 @@ class OperatorApi:
         enrolling: Enrolling,
         reporting: Reporting,
         planning: Planning,
+        keys: Keys,
         revocations: Revocations,
     ) -> None:
         self._desk = desk
@@ -74,11 +76,14 @@ class OperatorApi:
         self._enrolling = enrolling
         self._reporting = reporting
         self._planning = planning
+        self._keys = keys
         self._revocations = revocations
 
     def add_to(self, routes: Routes, operator: SecretGuard) -> None:
         self._add_places(routes, operator)
         routes.post("/v1/enrolment-codes", self.make_code, summary="Make a one-time code", guard=operator, status=201)
+        routes.get("/v1/keys", self.keys, summary="Public keys that have not ended", guard=operator)
+        routes.post("/v1/keys/{kid}/end", self.end_key, summary="Say when a key ends", guard=operator)
         routes.get("/v1/revocations", self.revoked, summary="Sessions whose tokens open nothing", guard=operator)
         routes.post("/v1/revocations", self.revoke, summary="Revoke a session", guard=operator, status=201)
         routes.delete("/v1/revocations/{session}", self.restore, summary="Take a revocation back", guard=operator)
@@ -156,6 +161,12 @@ class OperatorApi:
     async def make_code(self, call: Call[CodeRequest]) -> Answer[CodeAnswer]:
         answer = await self._enrolling.make_code(call.body, _who(call))
         return Answer(answer, 201, {"Cache-Control": "no-store"})
+
+    async def keys(self, call: Call[None]) -> KeySet:
+        return self._keys.current()
+
+    async def end_key(self, call: Call[KeyEnding]) -> PublicKey:
+        return await self._keys.end(call.path["kid"], call.body, _who(call))
 
     async def revoked(self, call: Call[None]) -> RevocationList:
         return RevocationList(self._revocations.current())

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from chassis.errors import ServiceError
 from contracts.enrolment import split_code
+from contracts.keys import KeySet, KeyUse, PublicKey
 from contracts.places import Appliance, ApplianceState
 from contracts.reports import ReportAnswer
 from control_plane.cli import app, usual_cluster
@@ -100,3 +103,33 @@ async def test_an_operator_revokes_a_session_looks_and_takes_it_back(plane: Plan
     again = await typed(plane, "sessions", "restore", "s/1")
     assert again.exit_code == 1
     assert "there is no revoked session 's/1'" in again.stderr
+
+
+async def test_an_operator_ends_a_key_and_its_owner_cannot_undo_it(plane: Plane) -> None:
+    playback = await plane.service_caller("playback")
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    media = PublicKey("media-1", KeyUse.MEDIA, "EdDSA", jwk)
+    number = (await playback.put("/v1/keys/media-1", media, KeySet)).number
+    ended = await typed(plane, "keys", "end", "media-1", "--in-s", "3600")
+    assert ended.exit_code == 0, ended.stderr
+    listed = await typed(plane, "keys", "list")
+    (line,) = (line for line in listed.stdout.splitlines() if line.split()[:1] == ["media-1"])
+    assert line.split()[1:3] == ["media", "EdDSA"]
+    found = await playback.get("/v1/keys", KeySet)
+    assert found.number == number + 1
+    at = found.of(KeyUse.MEDIA)["media-1"].not_after
+    assert at is not None
+    with pytest.raises(ServiceError, match="never moves away"):
+        await playback.put("/v1/keys/media-1", media, KeySet)
+    assert (await typed(plane, "keys", "end", "media-1", "--in-s", "7200")).exit_code == 0, "the sooner end stays"
+    assert (await playback.get("/v1/keys", KeySet)).of(KeyUse.MEDIA)["media-1"].not_after == at
+    assert (await typed(plane, "keys", "end", "media-1")).exit_code == 0
+    assert (await playback.get("/v1/keys", KeySet)).of(KeyUse.MEDIA) == {}
+    gone = await typed(plane, "keys", "end", "media-1")
+    assert gone.exit_code == 1
+    (own,) = (await playback.get("/v1/keys", KeySet)).of(KeyUse.DIGESTS)
+    refused = await typed(plane, "keys", "end", own)
+    assert refused.exit_code == 1
+    assert "the control plane's own" in refused.stderr
+    wrong = await typed(plane, "keys", "end", own, "--in-s", "-1")
+    assert wrong.exit_code == 1
