@@ -47,6 +47,14 @@ class MediaKeys:
         unfinished.replace(self._file)
         return True
 
+    def live(self, now: float) -> dict[str, PublicKey]:
+        """Media keys that have not ended; the generation grows when one ends."""
+        ended = [kid for kid, key in self.media.items() if key.not_after is not None and now > key.not_after]
+        if ended:
+            self.media = {kid: key for kid, key in self.media.items() if kid not in ended}
+            self.generation += 1
+        return self.media
+
     def _use(self, keys: KeySet) -> None:
         self._set = keys
         self.generation += 1
@@ -92,12 +100,13 @@ class PlayerTokens:
         return self._keys.generation != before
 
     def _claims(self, token: str) -> MediaClaims:
-        """Verified under the present key set: a key that was taken away verifies nothing any more."""
+        """Verified under the present key set: a key that was taken away, or has ended, verifies nothing any more."""
+        keys = self._keys.live(self._clock.wall_s())
         known = self._verified.get(token)
         if known is not None and known[0] == self._keys.generation:
             self._verified.move_to_end(token)
             return known[1]
-        claims = verify(token, self._keys.media)
+        claims = verify(token, keys)
         self._verified[token] = (self._keys.generation, claims)
         while len(self._verified) > REMEMBERED:
             self._verified.popitem(last=False)

@@ -13,6 +13,7 @@ import pytest
 from yarl import URL
 
 from chassis.client import ServiceClient
+from chassis.clock import VirtualClock
 from chassis.errors import ServiceError
 from chassis.metrics import Metrics
 from chassis.routes import Routes
@@ -24,12 +25,14 @@ from contracts.enrolment import PeerKind
 from contracts.keys import KeySet
 from contracts.problems import ProblemCode
 from contracts.tokens import jwt
-from contracts.tokens.claims import MediaClaims
+from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
+from contracts.tokens.media import TokenFormat, codec_of
 from contracts.urls import with_token
 from origin.app import MEDIA_PATH
 from origin.jobs import VisibleFile
 from origin.media import MediaDoor
 from origin.metrics import MediaMetrics
+from origin.tokens import MediaKeys, PlayerTokens
 from tests.origin.conftest import Footage
 from tests.origin.room import OPERATOR_TOKEN, Room, eventually, running_room
 
@@ -211,6 +214,25 @@ async def test_keys_are_asked_for_when_a_new_one_is_shown(published: Published) 
     assert response.status == 200
     old = published.url(token=room.token())
     assert await code_of(await published.get(url=old)) == (403, "key-unknown")
+
+
+async def test_a_key_that_has_ended_verifies_nothing_any_more_and_both_formats_open(published: Published) -> None:
+    plane, room = published.room.control_plane, published.room
+    known = plane.keys.keys[0]
+    clock = VirtualClock(wall_s=1_000.0)
+    keys = MediaKeys(room.settings.state_dir / "keys-of-this-test.json")
+    keys.take(KeySet(1, (msgspec.structs.replace(known, not_after=2_000.0),)))
+    tokens = PlayerTokens(keys, clock)
+    claims = MediaClaims("playback", "s", "/media/t1/", ("sd",), 4e9, 0.0)
+    both = [codec_of(format_).sign(claims, room.token_key, known.kid) for format_ in TokenFormat]
+    for token in both:
+        await tokens.check(token, "/media/t1/sd/v.mp4")
+        assert (await published.get(url=published.url(token=token)))[0].status == 200
+    await clock.advance(1_001.0)
+    for token in both:
+        with pytest.raises(TokenRefused) as caught:
+            await tokens.check(token, "/media/t1/sd/v.mp4")
+        assert caught.value.why is TokenRefusal.KEY_UNKNOWN
 
 
 async def test_revoked_sessions_are_refused(published: Published) -> None:
