@@ -18,6 +18,7 @@ import msgspec
 MARK = b"\xfeLOWTIDE"
 HEAD_BYTES = len(MARK) + 8
 MAX_BODY_BYTES = 4 << 20
+HEADERS = b"CMCD:"
 PIPE_BYTES = 1 << 20
 """What an unprivileged process may make of a pipe (`/proc/sys/fs/pipe-max-size`)."""
 
@@ -38,6 +39,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     path: bytes
     """Without token."""
     query: bytes
+    """As it came; or `HEADERS` and the values of the `CMCD-*` headers, joined by commas."""
     session: str
     first: int
     """First byte of the range asked for; -1 without one."""

@@ -31,6 +31,7 @@ COLUMNS = {
     "worker": "UTINYINT",
     "client": "VARCHAR",
     "tls": "BOOLEAN",
+    "peer": "BOOLEAN",
     "method": "VARCHAR",
     "status": "USMALLINT",
     "outcome": "VARCHAR",

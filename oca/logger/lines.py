@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import msgspec
 
-from contracts.cmcd import Cmcd, CmcdItem, Scalar, read_query
+from contracts.cmcd import Cmcd, CmcdItem, Scalar, read_headers, read_query
 from contracts.urls import parse_media_path
-from oca.link.records import Record
+from oca.link.records import HEADERS, Record
 
 CUT = "…"
 _TOKEN = re.compile(
@@ -35,6 +35,8 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     client: str
     """Network of the client, cut as the settings say; `?` for a Unix socket."""
     tls: bool
+    peer: bool
+    """Another appliance asked."""
     method: str
     status: int
     """Of the answer; 0 when none was begun."""
@@ -72,15 +74,16 @@ _encoder = msgspec.json.Encoder()
 
 def line_of(slot: int, record: Record) -> AccessLine:
     path, title, tier, file = _place(record.path)
-    client, tls = _client(record.client)
+    client, tls, peer = _client(record.client)
     sent, missed, began, first = record.body_bytes, record.missed_bytes, record.began_at, record.first
     second = int(began)
-    cmcd = read_query(record.query) if record.query else NO_CMCD
+    cmcd = _cmcd(record.query) if record.query else NO_CMCD
     line = AccessLine(
         _second(second) + _MILLISECONDS[int((began - second) * 1000)],
         slot,
         client,
         tls,
+        peer,
         _method(record.method),
         record.status,
         record.outcome,
@@ -122,6 +125,10 @@ def _cache(outcome: str, sent: int, missed: int) -> str:
     return "hit" if sent or outcome == "hit" else "none"
 
 
+def _cmcd(query: bytes) -> Cmcd:
+    return read_headers((query[len(HEADERS) :],)) if query.startswith(HEADERS) else read_query(query)
+
+
 @lru_cache(maxsize=_REMEMBERED)
 def _place(path: bytes) -> tuple[str, str | None, str | None, str | None]:
     text = path.decode("utf-8", "replace")
@@ -130,8 +137,8 @@ def _place(path: bytes) -> tuple[str, str | None, str | None, str | None]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _client(client: bytes) -> tuple[str, bool]:
-    return client[1:].decode("ascii", "replace"), client[:1] == b"t"
+def _client(client: bytes) -> tuple[str, bool, bool]:
+    return client[1:].decode("ascii", "replace"), client[:1] != b"p", client[:1] == b"a"
 
 
 @lru_cache(maxsize=64)

@@ -152,9 +152,14 @@ class AccessLog:
         return not self._rest
 
 
-def client_of(peername: object, tls: bool, ipv4_bits: int = 24, ipv6_bits: int = 48) -> bytes:
-    """How a connection's client stands in log and accounts: `t` (TLS) or `p`, then its network, `?` without an address."""
-    kind = b"t" if tls else b"p"
+def client_of(
+    peername: object, tls: bool, ipv4_bits: int = 24, ipv6_bits: int = 48, *, is_appliance: bool = False
+) -> bytes:
+    """How a connection's client stands in log and accounts, made once per connection.
+
+    First what it is (`a` another appliance, `t` a player over TLS, `p` a player without), then its network, `?` without an address.
+    """
+    kind = b"a" if is_appliance else b"t" if tls else b"p"
     if not isinstance(peername, tuple) or not peername:
         return kind + b"?"
     try:

@@ -188,6 +188,7 @@ def test_a_line_has_its_facts_with_types() -> None:
         "worker": 1,
         "client": "192.0.2.0/24",
         "tls": True,
+        "peer": False,
         "method": "GET",
         "status": 206,
         "outcome": "hit",
@@ -203,6 +204,14 @@ def test_a_line_has_its_facts_with_types() -> None:
         "session": "s1",
         "cmcd": {"bl": 21300, "ot": "v", "sid": "6e2f", "su": True},
     }
+
+
+def test_the_headers_of_cmcd_count_as_the_query_does() -> None:
+    line = line_of(
+        0, msgspec.structs.replace(RECORD, query=b'CMCD:bl=21300, ot=v,sid="a%2Cb"', client=b"a192.0.2.0/24")
+    )
+    assert line.cmcd == {"bl": 21300, "ot": "v", "sid": "a%2Cb"}
+    assert (line.tls, line.peer) == (True, True)
 
 
 def test_lists_and_unknown_keys_of_cmcd_have_fields_of_their_own() -> None:
