@@ -165,6 +165,10 @@ class Serving:
     ] = 90.0
     first_byte_s: Annotated[float, Gt(0), Doc("How long a miss waits for its first block")] = 3.0
     stall_s: Annotated[float, Gt(0), Doc("How long a miss waits for each further block")] = 10.0
+    cmsd: Annotated[
+        bool,
+        Doc("Say in answers what is known of their delivery (CMSD-Dynamic: etp, mb, rd, rtt); players may adapt by it"),
+    ] = False
     egress_bps: Annotated[
         int, Ge(0), Doc("What all workers together send at most, in bits of bodies per second; 0 for no cap")
     ] = 0

@@ -48,9 +48,13 @@ WANTED = frozenset(
         b"content-length",
         b"transfer-encoding",
         b"expect",
+        b"cmcd-object",
+        b"cmcd-request",
+        b"cmcd-session",
+        b"cmcd-status",
     )
 )
-"""Headers that decide anything; all others are counted and forgotten."""
+"""Headers that decide anything or are logged; all others are counted and forgotten."""
 
 _LINE = re.compile(rb"([A-Z][A-Z-]*) ([\x21-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
 _LINE_REST_BYTES = 64

@@ -94,6 +94,11 @@ class Count(Enum):
         CounterKind.COUNTER,
         "Bytes served whose key could not be kept for the report while the keeper was away",
     )
+    UNACKNOWLEDGED = (
+        "lowtide_oca_unacknowledged_bytes_total",
+        CounterKind.COUNTER,
+        "Body bytes that were handed over and had not arrived when the client's connection ended; taken back from the file's account",
+    )
     LOG_RECORDS = ("lowtide_oca_access_log_records_total", CounterKind.COUNTER, "Records written to the access log")
     LOG_BYTES = ("lowtide_oca_access_log_bytes_total", CounterKind.COUNTER, "Bytes written to the access log")
     LOG_DROPPED = (

@@ -22,6 +22,7 @@ CUT = "…"
 _TOKEN = re.compile(
     rb"((?:~|%7[Ee])|(?=eyJ))[A-Za-z0-9_-]{8,}+(?:(?:\.|%2[Ee])[A-Za-z0-9_-]+)*+"  # /~TOKEN/, or a bare JWT
 )
+_MEDIA_STATUSES = (200, 206)
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _REMEMBERED = 8192
 
@@ -87,7 +88,7 @@ def line_of(slot: int, record: Record) -> AccessLine:
         _method(record.method),
         record.status,
         record.outcome,
-        _cache(record.outcome, sent, missed),
+        _cache(record.outcome, record.status, sent, missed),
         sent,
         int((record.finished_at - began) * 1e6) / 1000,
         path,
@@ -117,7 +118,9 @@ def _cut(match: re.Match[bytes]) -> bytes:
     return match[1] + CUT.encode()
 
 
-def _cache(outcome: str, sent: int, missed: int) -> str:
+def _cache(outcome: str, status: int, sent: int, missed: int) -> str:
+    if status not in _MEDIA_STATUSES:
+        return "none"
     if sent and missed:
         return "miss" if missed >= sent else "partial"
     if outcome == "miss":

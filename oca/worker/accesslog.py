@@ -13,13 +13,17 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
+from contracts.cmcd import CmcdHeader
 from oca.http.reasons import Outcome
-from oca.link.records import Row, encode_frame
+from oca.link.records import HEADERS, Row, encode_frame
 
 SLICE = 512
 EVERY_S = 0.1
 MAX_PATH_BYTES = 1024
 MAX_QUERY_BYTES = 4096
+
+
+_CMCD_HEADERS = tuple(header.value.lower().encode() for header in CmcdHeader if header.value)
 
 
 class Sink(Protocol):
@@ -150,6 +154,29 @@ class AccessLog:
         if self._rest:
             self._rest = self._rest[self._sink.write(self._rest) :]
         return not self._rest
+
+
+class Unlogged(AccessLog):
+    """Where no access log is written."""
+
+    def __init__(self) -> None:
+        super().__init__(0, _Nowhere(), _Nowhere(), lambda _seconds, _call: None)
+
+    def add(self, *_row: object) -> None:
+        """Nothing."""
+
+
+class _Nowhere:
+    def write(self, data: bytes | memoryview) -> int:
+        return len(data)
+
+    def dropped(self, records: int) -> None: ...
+
+
+def cmcd_of(headers: dict[bytes, bytes]) -> bytes:
+    """What a request's CMCD headers say, as a record's `query`; empty without any."""
+    found = [headers[name] for name in _CMCD_HEADERS if name in headers]
+    return HEADERS + b",".join(found) if found else b""
 
 
 def client_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from contracts.digests import BLOCK_BYTES
@@ -32,16 +32,20 @@ from oca.http.response import (
 from oca.link.counters import Count, CounterLine
 from oca.link.messages import Head
 from oca.store.extents import ExtentRecord, key_hash
+from oca.worker.accesslog import AccessLog, Unlogged, cmcd_of
 from oca.worker.accounting import Accounting
 from oca.worker.holdings import Held, Version
 from oca.worker.misses import SENTENCES, HeadWait
 from oca.worker.ports import ByteTransport, Machinery, Waiting
+from oca.worker.remote import Remote
 from oca.worker.sending import Sender
 from oca.worker.tls import has_passed
 from oca.worker.tokens import Tokens
 
 _FIRST = re.compile(rb"bytes=([0-9]{1,18})-")
 _REMEMBERED = 4096
+SERVER = "lowtide"
+"""The name in CMSD-Dynamic of an appliance that has none yet."""
 
 
 @dataclass(slots=True)
@@ -61,6 +65,9 @@ class Desk:
     refuse_sessions_since: float | None = None
     """While draining: tokens issued at this instant or later are new sessions."""
     keep_alive: bool = True
+    log: AccessLog = field(default_factory=Unlogged)
+    says_delivery: bool = False
+    """Answers carry CMSD-Dynamic."""
     _around: Surroundings | None = None
     _representations: dict[tuple[int, bytes], Representation] = field(default_factory=dict)
 
@@ -72,11 +79,18 @@ class Desk:
             found = self._around = Surroundings(self.cors, self.date_line(second), float(second), self.keep_alive)
         return found
 
-    def hit(self, key: str, sent: int) -> None:
+    def hit(self, remote: Remote, key: str, sent: int, head_bytes: int) -> None:
         """The short way has sent all that was asked for of a file."""
         self.counters.hit(sent)
-        if not self.accounting.add(key, False, sent, 0, False):
+        remote.stream.answered(key, sent, head_bytes + sent)
+        if not self.accounting.add(key, False, sent, 0, False, remote.network):
             self.counters.add(Count.UNREPORTED, sent)
+
+    def ended(self, remote: Remote, is_peer: bool, buffered: int) -> None:
+        """The other side broke a connection off: what never arrived was not served."""
+        for shortfall in remote.missing(buffered):
+            self.accounting.take_back(shortfall.key, is_peer, shortfall.missing, remote.network)
+            self.counters.add(Count.UNACKNOWLEDGED, max(0, shortfall.missing))
 
     def representation(self, size: int, block: bytes) -> Representation:
         found = self._representations.get((size, block))
@@ -97,6 +111,7 @@ class Owner(Protocol):
     is_trusted: bool
     """The client is told details of how its answers were made."""
     own_hosts: frozenset[bytes]
+    remote: Remote
 
     @property
     def is_congested(self) -> bool: ...
@@ -113,13 +128,17 @@ class Exchange:
 
     __slots__ = (
         "_answer",
+        "_began",
         "_deadline",
         "_desk",
         "_fatal",
+        "_first",
         "_hashed",
         "_key",
         "_owner",
+        "_path",
         "_request",
+        "_session",
         "_wait",
         "sender",
     )
@@ -128,6 +147,10 @@ class Exchange:
         self._desk = desk
         self._owner = owner
         self._request = request
+        self._began = desk.now()
+        self._path = b""
+        self._session = ""
+        self._first = -1
         self._key: str | None = None
         self._hashed = b""
         self._answer: Answer | None = None
@@ -161,16 +184,14 @@ class Exchange:
         sender, self.sender = self.sender, None
         if sender is not None:
             sender.cancel()
-            self._account(sender)
-        self._desk.counters.ended(why)
+        self._ended(why, sender)
 
     def sent(self, outcome: Outcome) -> None:
         sender, answer = self.sender, self._answer
         assert sender is not None, "a sender told it"
         assert answer is not None, "what was sent was an answer"
         self.sender = None
-        self._desk.counters.ended(outcome)
-        self._account(sender)
+        self._ended(outcome, sender)
         self._owner.answered(answer.keep_alive, self._fatal)
 
     def not_sent(self, outcome: Outcome, head_sent: bool) -> None:
@@ -178,9 +199,7 @@ class Exchange:
         if not head_sent and outcome.problem is not None:
             self._refuse(outcome, SENTENCES.get(outcome, "the stored bytes cannot be read"))
             return
-        if sender is not None:
-            self._account(sender)
-        self._desk.counters.ended(outcome)
+        self._ended(outcome, sender)
         self._owner.give_up(Closing.CLIENT if outcome is Outcome.CLIENT_LEFT else Closing.ABORTED)
 
     def _decide(self) -> None:
@@ -196,6 +215,7 @@ class Exchange:
             self._refuse(Outcome.METHOD, f"{request.method.decode('ascii', 'replace')} is not answered here")
             return
         address = read_target(request.target)
+        self._path = address.path.encode("latin-1")
         if self._owner.is_peer:
             host_of(request, address)
             if address.token is not None:
@@ -210,9 +230,21 @@ class Exchange:
         self._look_up(address.key)
 
     def take_over(
-        self, version: Version, answer: Answer, held: Held, window: int, sending: asyncio.Future[None] | None
+        self,
+        version: Version,
+        answer: Answer,
+        held: Held,
+        window: int,
+        sending: asyncio.Future[None] | None,
+        path: bytes,
+        session: str,
+        first: int,
     ) -> None:
-        """Go on with an answer that began elsewhere: header and first window are handed over, `sending` is pending until they are gone."""
+        """Go on with an answer that began elsewhere: header and first window are handed over, `sending` is pending until they are gone.
+
+        `path`, `session` and `first` are for the access log.
+        """
+        self._path, self._session, self._first = path, session, first
         m = self._desk.machinery
         self._key, self._hashed, self._answer = version.key, version.hashed, answer
         self._deadline = m.loop.time() + m.first_byte_s
@@ -228,6 +260,7 @@ class Exchange:
         if address.token is None and address.key is None:
             raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
         claims = desk.tokens.check(address.token, address.path, desk.now())
+        self._session = claims.session
         since = desk.refuse_sessions_since
         if since is not None and claims.issued_at >= since:
             raise RequestRefused(Outcome.DRAINING, "this appliance takes no new sessions", fatal=False)
@@ -244,6 +277,7 @@ class Exchange:
         request, m = self._request, self._desk.machinery
         match = _FIRST.match(request.headers.get(b"range", b""))
         near = int(match[1]) if match is not None else 0
+        self._first = near if match is not None else -1
         self._deadline = m.loop.time() + m.first_byte_s
         record = m.holdings.find(key, self._hashed, near)
         if record is not None:
@@ -302,11 +336,42 @@ class Exchange:
 
     def _send(self, answer: Answer, version: Version | None, known: ExtentRecord | None = None) -> None:
         owner = self._owner
+        if self._desk.says_delivery and not owner.is_peer:
+            now = self._desk.now()
+            said = owner.remote.delivery(self._desk.own_id or SERVER, now, round((now - self._began) * 1000))
+            answer = replace(answer, head=answer.head[:-2] + said + b"\r\n")
         self._answer = answer
         sender = self.sender = Sender(
             self._desk.machinery, owner.transport, self, answer, version, owner.is_plain, self._deadline, known
         )
         sender.step()
+
+    def _ended(self, outcome: Outcome, sender: Sender | None) -> None:
+        """Count, account and log, once per request."""
+        desk, remote, request, answer = self._desk, self._owner.remote, self._request, self._answer
+        desk.counters.ended(outcome)
+        status, sent, missed = 0, 0, 0
+        if sender is not None and answer is not None and sender.head_sent:
+            status, sent, missed = answer.status, sender.sent, sender.missed
+            is_media = self._key is not None and answer.outcome.problem is None and bool(answer.parts)
+            remote.stream.answered(self._key or "" if is_media else "", sent, len(answer.head) + sent)
+        if sender is not None:
+            self._account(sender)
+        said = request.target.partition(b"?")[2] or cmcd_of(request.headers)
+        desk.log.add(
+            remote.network,
+            self._began,
+            desk.now(),
+            request.method,
+            status,
+            outcome,
+            self._path,
+            said,
+            self._session,
+            self._first,
+            sent,
+            missed,
+        )
 
     def _account(self, sender: Sender) -> None:
         """What of a media body reached the kernel, whether or not all of it did."""
@@ -314,7 +379,7 @@ class Exchange:
         if key is None or answer is None or answer.outcome.problem is not None or not answer.parts:
             return
         desk, peer = self._desk, self._owner.is_peer
-        if not desk.accounting.add(key, peer, sender.sent, sender.missed, sender.asked):
+        if not desk.accounting.add(key, peer, sender.sent, sender.missed, sender.asked, self._owner.remote.network):
             desk.counters.add(Count.UNREPORTED, sender.sent)
         desk.counters.add(Count.PEER_BYTES if peer else Count.CLIENT_BYTES, sender.sent)
         desk.counters.add(Count.HIT_BYTES, sender.sent - sender.missed)

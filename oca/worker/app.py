@@ -26,7 +26,7 @@ from oca.http.cors import Cors
 from oca.http.disclosure import TrustedNetworks
 from oca.http.reasons import Handshake
 from oca.http.request import Limits
-from oca.link.counters import Count, Counters
+from oca.link.counters import Count, CounterLine, Counters
 from oca.link.files import Desired, TlsStatus
 from oca.link.handover import DRAIN_S, ORPHAN_S, Handover
 from oca.link.messages import ReloadWhat
@@ -36,6 +36,7 @@ from oca.link.worker import LinkClient
 from oca.store.board import Board
 from oca.store.reader import StoreReader
 from oca.worker.accepting import Acceptor, Side
+from oca.worker.accesslog import AccessLog, Pipe
 from oca.worker.accounting import Accounting
 from oca.worker.answering import Desk
 from oca.worker.express import Express
@@ -117,6 +118,13 @@ class Worker:
             _date_line,
             frozenset(host.lower().encode() for host in settings.serving.hosts),
         )
+        self.desk.says_delivery = settings.serving.cmsd
+        if handover.log_fd >= 0:
+            sample = settings.log.sample
+            self.desk.log = AccessLog(
+                handover.slot, Pipe(handover.log_fd), _Dropped(self._counters), loop.call_later, sample
+            )
+        self.client_bits = (settings.log.ipv4_bits, settings.log.ipv6_bits)
         self.express = Express(self.desk)
         serving = settings.serving
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
@@ -352,6 +360,7 @@ class Worker:
                 connection.cut()
             await self._emptied(0.5)
         self._report()
+        self.desk.log.flush()
         await asyncio.sleep(0)
         await self._link.close()
         self._pools.close()
@@ -389,6 +398,16 @@ def _read_desired(path: str) -> Desired | None:
             return msgspec.json.decode(file.read(), type=Desired)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+class _Dropped:
+    """Counts what the access log drops."""
+
+    def __init__(self, counters: CounterLine) -> None:
+        self._counters = counters
+
+    def dropped(self, records: int) -> None:
+        self._counters.add(Count.LOG_DROPPED, records)
 
 
 class _Control(asyncio.Protocol):

@@ -23,7 +23,7 @@ from oca.http.request import Request
 from oca.http.response import Answer, range_head, whole_head
 from oca.link.counters import Count
 from oca.store.extents import index_key, key_hash
-from oca.worker.answering import Desk, Exchange, Owner
+from oca.worker.answering import SERVER, Desk, Exchange, Owner
 from oca.worker.holdings import Version
 from oca.worker.ports import ByteTransport
 from oca.worker.residency import WINDOW_BYTES, Window
@@ -145,7 +145,7 @@ class Express:
             asked = None
             head = self._heads.get(data[start:])
             first, end = 0, _BEYOND
-        token, path, _query = line.groups()
+        token, path, query = line.groups()
         file = self._files.get(path)
         claims = desk.tokens.remembered(token)
         if head is None or file is None or claims is None or end < first:
@@ -188,6 +188,8 @@ class Express:
             answer_head = whole_head(desk.around(), record.header, age if age > 0 else 0, origin, size)
         else:
             answer_head = range_head(desk.around(), record.header, age if age > 0 else 0, origin, first, last, size)
+        if desk.says_delivery:
+            answer_head = answer_head[:-2] + client.remote.delivery(desk.own_id or SERVER, now, 0) + b"\r\n"
         holdings.touch(record)
         residency = desk.machinery.residency
         transport = client.transport
@@ -196,7 +198,22 @@ class Express:
             if not residency.read_into(held.fd, body, inside):
                 return False
             transport.writelines([answer_head, body])
-            desk.hit(file.key, length)
+            desk.hit(client.remote, file.key, length, len(answer_head))
+            status, wanted_from = (200, -1) if asked is None else (206, first)
+            desk.log.add(
+                client.remote.network,
+                now,
+                desk.now(),
+                b"GET",
+                status,
+                Outcome.HIT,
+                path,
+                query or b"",
+                claims.session,
+                wanted_from,
+                length,
+                0,
+            )
             return True
         if not client.is_plain or residency.check(held, inside, window) is not Window.WARM:
             return False
@@ -205,7 +222,22 @@ class Express:
         transport.write(answer_head)
         sending = transport.sendfile(held, inside, window)
         if sending is None and length == window and os.lseek(held.fd, 0, os.SEEK_END) >= inside + window:
-            desk.hit(file.key, length)
+            desk.hit(client.remote, file.key, length, len(answer_head))
+            status, wanted_from = (200, -1) if asked is None else (206, first)
+            desk.log.add(
+                client.remote.network,
+                now,
+                desk.now(),
+                b"GET",
+                status,
+                Outcome.HIT,
+                path,
+                query or b"",
+                claims.session,
+                wanted_from,
+                length,
+                0,
+            )
             return True
         desk.counters.add(Count.TOKENS_REMEMBERED)
         desk.counters.add(Count.SHORT_WAY)
@@ -215,5 +247,5 @@ class Express:
         client.begin(exchange)
         version = Version(file.key, file.hashed, record.version, size)
         run = holdings.run(held, inside, length)
-        exchange.take_over(version, answer, run, window, sending)
+        exchange.take_over(version, answer, run, window, sending, path, claims.session, -1 if asked is None else first)
         return True

@@ -21,9 +21,11 @@ from oca.http.reasons import Closing, Outcome
 from oca.http.request import Limits, Request, RequestParser
 from oca.http.response import problem
 from oca.link.counters import Count
+from oca.worker.accesslog import client_of
 from oca.worker.answering import Desk, Exchange
 from oca.worker.express import Express
 from oca.worker.ports import ByteTransport, Waiting
+from oca.worker.remote import Remote
 from oca.worker.tls import appliance_of
 
 SLICE_BYTES = 4096
@@ -48,6 +50,8 @@ class House(Protocol):
     express: Express
     timeouts: Timeouts
     limits: Limits
+    client_bits: tuple[int, int]
+    """What clients' addresses are cut to: IPv4, IPv6."""
 
     @property
     def is_full(self) -> bool: ...
@@ -101,6 +105,7 @@ class Connection(asyncio.Protocol):
         "is_trusted",
         "own_hosts",
         "phase",
+        "remote",
         "transport",
     )
 
@@ -132,11 +137,15 @@ class Connection(asyncio.Protocol):
         self._wire.set_write_buffer_limits(high=0)
         self._house.desk.counters.add(Count.ACCEPTED)
         full = self._house.is_full
+        is_tls = transport.get_extra_info("ssl_object") is not None
+        client = client_of(
+            transport.get_extra_info("peername"), is_tls, *self._house.client_bits, is_appliance=self.is_peer
+        )
+        self.remote = Remote(transport.get_extra_info("socket"), client, is_tls)
         self._house.joined(self)
         if self.is_peer and appliance_of(transport.get_extra_info("peercert")) is None:
             self._close(Closing.NO_IDENTITY, abort=True)
             return
-        is_tls = transport.get_extra_info("ssl_object") is not None
         self.is_plain = not is_tls or bool(transport.get_extra_info("ktls_send_enabled"))
         self.own_hosts = _hosts_of(transport.get_extra_info("sockname"), is_tls)
         self.is_trusted = not self.is_peer and self._house.trusts(transport.get_extra_info("peername"))
@@ -188,6 +197,8 @@ class Connection(asyncio.Protocol):
         self._drop_exchange(why)
         self.phase = Phase.CLOSING
         self._house.desk.counters.ended(why)
+        if why in _BROKEN_OFF:
+            self._house.desk.ended(self.remote, self.is_peer, self._wire.get_write_buffer_size())
         self._house.left(self)
 
     # What the exchange calls.
@@ -366,7 +377,11 @@ class Connection(asyncio.Protocol):
     def _write_problem(self, outcome: Outcome, detail: str) -> None:
         desk = self._house.desk
         answer = problem(None, desk.around(), outcome, detail, fatal=True)
-        self._wire.writelines([answer.head, *(part for part in answer.parts if isinstance(part, bytes))])
+        body = b"".join(part for part in answer.parts if isinstance(part, bytes))
+        self._wire.writelines([answer.head, body])
+        self.remote.stream.answered("", 0, len(answer.head) + len(body))
+        now = desk.now()
+        desk.log.add(self.remote.network, now, now, b"", answer.status, outcome, b"", b"", "", -1, len(body), 0)
 
     def _end(self, why: Closing, *, linger: bool) -> None:
         if linger and not self._saw_eof and not self._wire.is_closing() and self._wire.can_write_eof():
@@ -399,6 +414,8 @@ class Connection(asyncio.Protocol):
             exchange.lost(_LOST.get(why, Outcome.CLIENT_LEFT))
 
 
+_BROKEN_OFF = (Closing.CLIENT, Closing.SEND_TIMEOUT, Closing.ABORTED)
+"""Ends after which the kernel sends nothing more: what has not arrived by then never will."""
 _LOST = {Closing.SEND_TIMEOUT: Outcome.SEND_TIMEOUT, Closing.DRAINED: Outcome.CUT_BY_STOP}
 
 
