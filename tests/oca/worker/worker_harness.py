@@ -210,6 +210,8 @@ class Bench:
         self.process: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
         self.log = folder / "worker.log"
+        self.log_pipe, self._log_fd = os.pipe()
+        """What the logger would read."""
 
     def write_keys(self, *keys: PublicKey, number: int = 1, revoked: tuple[str, ...] = ()) -> None:
         write_keys(self.state, *keys, number=number, revoked=revoked)
@@ -231,11 +233,13 @@ class Bench:
         ours, theirs = socket.socketpair()
         self.control = ours
         fds = (self.board.fd, self.counters.fd, theirs.fileno(), self.media.fileno(), self.peers.fileno())
-        handover = Handover(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],))
+        handover = Handover(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],), log_fd=self._log_fd)
         fd = write_handover(handover)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "oca.worker", "--handover-fd", str(fd)], pass_fds=(fd, *fds), stderr=log
+                [sys.executable, "-m", "oca.worker", "--handover-fd", str(fd)],
+                pass_fds=(fd, *fds, self._log_fd),
+                stderr=log,
             )
         os.close(fd)
         theirs.close()
@@ -255,6 +259,8 @@ class Bench:
             self.control.close()
         for sock in (self.media, self.peers):
             sock.close()
+        os.close(self.log_pipe)
+        os.close(self._log_fd)
         self.store.close()
 
     def path(self, file: Published, **token: object) -> str:
