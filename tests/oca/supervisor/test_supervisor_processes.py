@@ -106,6 +106,36 @@ async def test_hits_go_on_while_the_keeper_is_dead_and_it_comes_back(appliance: 
     assert (await client.get(f"{appliance.status}/readyz")).status_code == 200
 
 
+async def test_every_answer_is_in_the_access_log_whoever_was_killed_meanwhile(
+    appliance: Box, client: httpx.AsyncClient
+) -> None:
+    current = Path(appliance.settings.state_dir, "logs", "access.jsonl")
+
+    def lines() -> list[dict[str, object]]:
+        text = current.read_bytes() if current.exists() else b""
+        return [msgspec.json.decode(line) for line in text.splitlines()]
+
+    for first in range(3):
+        await appliance.get(client, first, first + 9)
+    await until(lambda: len(lines()) == 3)
+    (logger,) = appliance.children("oca.logger")
+    os.kill(logger, signal.SIGKILL)
+    await appliance.get(client, 3, 12)
+    await until(lambda: appliance.children("oca.logger") not in ([], [logger]))
+    await until(lambda: len(lines()) == 4)
+    for pid in appliance.children("oca.worker"):
+        os.kill(pid, signal.SIGKILL)
+    await until_metric(appliance, "lowtide_oca_workers_ready", 2)
+    async with httpx.AsyncClient(timeout=20) as again:
+        for first in range(4, 7):
+            await appliance.get(again, first, first + 9)
+    await until_metric(appliance, "lowtide_oca_access_log_records_total", 7)
+    appliance.process.terminate()
+    appliance.process.wait(25)
+    assert sorted(int(str(line["first"])) for line in lines()) == list(range(7))
+    assert {line["outcome"] for line in lines()} == {"hit"}
+
+
 async def test_workers_outlive_their_supervisor_until_a_new_one_has_bound(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     keys = stock(settings, [FILE])

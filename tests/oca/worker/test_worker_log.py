@@ -230,6 +230,36 @@ async def test_a_client_that_takes_nothing_is_accounted_nothing_of_what_lies_in_
         sock.close()
 
 
+async def test_answers_that_were_written_and_never_taken_are_taken_back(bench: Bench) -> None:
+    """Small answers fit into the kernel's buffers one after another: all of them count as sent until the client goes."""
+    async with with_keeper(bench) as keeper:
+        await bench.reaches(Count.KEEPER_LINKED, 1)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", bench.port))
+        one = f"GET {bench.path(FILE)} HTTP/1.1\r\nHost: {bench.host}\r\nRange: bytes=0-49999\r\n\r\n".encode()
+        answered = -1
+        while answered != bench.counters.total(Outcome.HIT) or answered < 2:
+            answered = bench.counters.total(Outcome.HIT)
+            sock.sendall(one)
+            await asyncio.sleep(0.1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+        await bench.reaches(Closing.CLIENT, 1)
+        written = 50_000 * bench.counters.total(Outcome.HIT)
+        taken_back = bench.count(Count.UNACKNOWLEDGED)
+        assert taken_back > 0
+        assert written - taken_back <= 64 * 1024
+        # What was reported before the end is owed by what comes after it.
+        client = await bench.connect()
+        for _ in range(-(-taken_back // 900_000)):
+            assert (await client.ask(bench.path(FILE))).status == 200
+        wholes = 900_000 * -(-taken_back // 900_000)
+        expected = written - taken_back + wholes
+        assert await served_bytes(keeper, FILE.name.key, lambda count: count >= expected) == expected
+        await client.close()
+
+
 async def test_clients_that_take_everything_are_accounted_everything(bench: Bench) -> None:
     async with with_keeper(bench) as keeper:
         await bench.reaches(Count.KEEPER_LINKED, 1)
