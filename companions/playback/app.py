@@ -24,6 +24,7 @@ from companions.playback.records import METADATA, SCHEMA_VERSION, Limits, Record
 from companions.playback.titlebook import TitleBook
 from companions.signing import OwnKey, load_or_make
 from contracts.keys import KeyUse
+from contracts.tokens.media import TokenFormat
 from contracts.viewing import DemoNetwork, ViewerConfig
 
 CONTENT_SECURITY = (
@@ -77,6 +78,7 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
         heartbeat_s=settings.sessions.heartbeat_s,
         token_extra_s=settings.sessions.token_extra_s,
         token_s=settings.sessions.token_s,
+        token_format=TokenFormat(settings.sessions.token_format),
     )
     base_url = partial(_base_url, service, settings, listener)
     api = PlaybackApi(Plays(desk, rules), records, clock, _api_rules(settings, base_url))

@@ -71,6 +71,9 @@ class Sessions:
         Ge(0),
         Doc("How long one media token is good at most, so that players renew it; 0: as long as its session"),
     ] = 0.0
+    token_format: Annotated[
+        Literal["jwt", "cat"], Doc("How media tokens are written: jwt (RFC 9246) or cat (CTA-5007); both open the same")
+    ] = "jwt"
     keep_s: Annotated[float, Gt(0), Doc("How long ended sessions stay in the database")] = 86400.0
 
     def __post_init__(self) -> None:

@@ -35,8 +35,8 @@ from companions.signing import OwnKey
 from contracts.events import PlaybackEvent, PlaybackEventKind
 from contracts.members import AccessClaims
 from contracts.problems import ProblemCode
-from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims
+from contracts.tokens.media import TokenFormat, codec_of
 from contracts.viewing import BeatAnswer, PlayAnswer, PlayBeat, PlayRequest, Renewal
 
 ISSUER = "lowtide-playback"
@@ -53,6 +53,7 @@ class PlayRules:
     heartbeat_s: float
     token_extra_s: float
     token_s: float
+    token_format: TokenFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,8 @@ class Plays:
             expires_at=session.token_expires_at(now, self._rules.token_s),
             issued_at=now,
         )
-        return jwt.sign(claims, self._desk.key.private, self._desk.key.kid), claims.expires_at
+        key = self._desk.key
+        return codec_of(self._rules.token_format).sign(claims, key.private, key.kid), claims.expires_at
 
     def _say(self, kind: PlaybackEventKind, session: Session, reason: str = "", beat: PlayBeat | None = None) -> None:
         event = PlaybackEvent(

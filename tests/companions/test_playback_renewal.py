@@ -21,8 +21,8 @@ from companions.signing import load_or_make
 from contracts.keys import KeyUse
 from contracts.members import MemberPlan
 from contracts.problems import ProblemCode
-from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims
+from contracts.tokens.media import TokenFormat, format_of, verify
 from contracts.urls import split_token
 from contracts.viewing import BeatAnswer, PlayAnswer, PlayEvent
 from tests.companions.control_plane import FakeControlPlane
@@ -44,7 +44,7 @@ async def house(lab: Lab) -> Lab:
 
 def claims_of(lab: Lab, token: str) -> MediaClaims:
     public = load_or_make(lab.folder / "media.key", KeyUse.MEDIA).public
-    return jwt.verify(token, {public.kid: public})
+    return verify(token, {public.kid: public})
 
 
 async def manifest_token(lab: Lab, play: PlayAnswer) -> MediaClaims:
@@ -102,6 +102,21 @@ async def test_where_no_lifetime_is_set_tokens_are_good_as_long_as_their_session
     assert (await manifest_token(lab, play)).expires_at == play.expires_at
     renewal = await ann.renew(play)
     assert renewal.expires_in_s == pytest.approx(LIFE_S)
+
+
+async def test_common_access_tokens_are_renewed_as_well(lab: Lab) -> None:
+    lab.sessions = Sessions(token_s=TOKEN_S, token_format="cat")
+    await lab.start("auth", "catalog", "steering", "playback")
+    await lab.publish(make_title("tide", regions=("DE",)))
+    ann = await lab.sign_up()
+    play = await ann.play("tide")
+    first = await manifest_token(lab, play)
+    await lab.clock.advance(15)
+    renewal = await ann.renew(play)
+    assert format_of(renewal.token) is TokenFormat.CAT
+    now = lab.clock.wall_s()
+    assert claims_of(lab, renewal.token) == msgspec.structs.replace(first, issued_at=now, expires_at=now + TOKEN_S)
+    assert claims_of(lab, renewal.token).covers("/media/tide/sd/v-360.mp4")
 
 
 async def test_only_the_member_who_plays_renews(house: Lab) -> None:
