@@ -53,6 +53,42 @@ REQUESTS = st.one_of(st.lists(PIECES, max_size=14).map(b"".join), st.lists(WHOLE
     b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;x\r\n\n\r\n0\r\nA: b\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n"
 )
 def test_what_is_taken_is_taken_by_h11_too_and_ends_where_h11_says(data: bytes) -> None:
+    agree_with_h11(data)
+
+
+GOOD = (
+    b"POST /a?b=c HTTP/1.1\r\nHost: a.example:80\r\nContent-Length: 7\r\nX: y\r\n\r\nGET / HGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\na\r\n0123456789\r\n0\r\nT: u\r\n\r\n"
+    b"GET /n HTTP/1.1\r\nHost: a\r\nRange: bytes=0-1\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, x\r\nOrigin: b\r\n\r\nHEAD /c HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+)
+
+
+@settings(max_examples=1500)
+@given(
+    st.sampled_from(GOOD),
+    st.lists(
+        st.tuples(
+            st.integers(0, 200),
+            st.integers(0, 2),
+            st.sampled_from(
+                [b"", b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b",", b";", b"0", b"5", b"\x00", b"\x0b", b"x", b"\xff"]
+            ),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_a_good_request_with_wrong_bytes_is_never_two_things(good: bytes, wounds: list[tuple[int, int, bytes]]) -> None:
+    """Every position of a request may lose up to two bytes and gain others."""
+    for at, lost, gained in wounds:
+        at %= len(good)
+        good = good[:at] + gained + good[at + lost :]
+    agree_with_h11(good)
+
+
+def agree_with_h11(data: bytes) -> None:
+    """Each request that we take is one that h11 takes, reads the same and ends at the same byte."""
     parser = parse(data)
     theirs = h11.Connection(h11.SERVER)
     theirs.receive_data(data.removeprefix(b"\r\n"))
