@@ -151,6 +151,11 @@ class RequestParser:
         self._request: Request | None = None
         self.partial = False
 
+    @property
+    def begun(self) -> Request | None:
+        """What is known of a request that has not ended, for the answer to its refusal; None before its request line."""
+        return Request(self._method, self._target, self._minor, self._headers, False) if self._method else None
+
     def feed(self, data: bytes) -> None:
         """Never raises: a wrong byte ends in `refused`."""
         at = 0

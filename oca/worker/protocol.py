@@ -313,7 +313,7 @@ class Connection(asyncio.Protocol):
         elif parser.refused is not None:
             refused = parser.refused
             self._house.desk.counters.ended(refused.outcome)
-            self._write_problem(refused.outcome, refused.detail)
+            self._write_problem(refused.outcome, refused.detail, parser.begun)
             self._end(Closing.REFUSED, linger=True)
         elif self._saw_eof:
             self._close(Closing.CLIENT)  # the last request was cut off
@@ -374,9 +374,9 @@ class Connection(asyncio.Protocol):
         except (OSError, AttributeError):
             return self._acked
 
-    def _write_problem(self, outcome: Outcome, detail: str) -> None:
+    def _write_problem(self, outcome: Outcome, detail: str, request: Request | None = None) -> None:
         desk = self._house.desk
-        answer = problem(None, desk.around(), outcome, detail, fatal=True)
+        answer = problem(request, desk.around(), outcome, detail, fatal=True)
         body = b"".join(part for part in answer.parts if isinstance(part, bytes))
         self._wire.writelines([answer.head, body])
         self.remote.stream.answered("", 0, len(answer.head) + len(body))

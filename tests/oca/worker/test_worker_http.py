@@ -475,6 +475,25 @@ async def test_where_origins_are_named_every_answer_varies_by_origin(tmp_path: P
         await client.close()
 
 
+async def test_a_refusal_knows_what_was_read_of_its_request(tmp_path: Path) -> None:
+    """A HEAD has no body, and a page of a named origin reads why, as far as the lines before the wrong one tell."""
+    with running(tmp_path, cors_origins=("https://tv.example",)) as bench:
+        bench.start()
+        lines = f"Host: {bench.host}\r\nOrigin: https://tv.example\r\nAccept: */*\r\n"
+        for method, wrong, status in (
+            ("GET", "X : y\r\n\r\n", 400),
+            ("HEAD", "X : y\r\n\r\n", 400),
+            ("GET", "X: " + "y" * 20_000, 431),
+            ("HEAD", "X: y\r\n" * 101, 431),
+        ):
+            client = await bench.connect()
+            client.raw(f"{method} / HTTP/1.1\r\n{lines}{wrong}".encode())
+            head, _, body = (await everything(client)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert b"\r\nAccess-Control-Allow-Origin: https://tv.example\r\n" in head
+            assert (body == b"") is (method == "HEAD")
+
+
 async def test_half_a_body_is_dropped_after_the_header_timeout(tmp_path: Path) -> None:
     with running(tmp_path, header_timeout_s=0.5) as bench:
         bench.start()
