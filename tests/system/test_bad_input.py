@@ -23,6 +23,7 @@ from contracts.members import AccessClaims, LogIn
 from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims
+from contracts.tokens.media import TokenFormat, codec_of
 from contracts.viewing import PlayRequest
 from demo.footage import SourceTitle
 from demo.operator import read_token
@@ -210,6 +211,46 @@ async def test_a_foreign_a_forged_a_garbled_and_a_missing_media_token_are_told_a
     }
     for token, code in cases.items():
         assert problem(await client.get(media_url(system, place, token)), code).detail
+
+
+@pytest.mark.parametrize("place", PLACES)
+@in_town
+async def test_a_common_access_token_opens_as_much_as_a_jwt(
+    system: Town, client: httpx.AsyncClient, media_key: OwnKey, place: str
+) -> None:
+    path = system.path_of(SPRING.id)
+    for format_ in TokenFormat:
+        token = codec_of(format_).sign(good_claims(), media_key.private, media_key.kid)
+        answer = await client.get(media_url(system, place, token, path), headers={"Range": "bytes=0-999"})
+        assert (answer.status_code, len(answer.content)) == (206, 1000)
+        compare(system, path, 0, answer.content)
+
+
+@in_town
+async def test_a_session_that_an_operator_revokes_opens_nothing_on_any_appliance_until_it_is_restored(
+    system: Town, client: httpx.AsyncClient, media_key: OwnKey
+) -> None:
+    claims = msgspec.structs.replace(good_claims(), session="s-shared")
+    token = jwt.sign(claims, media_key.private, media_key.kid)
+
+    async def said(place: str) -> int | str:
+        answer = await client.get(media_url(system, place, token), headers={"Range": "bytes=0-9"})
+        return answer.status_code if answer.status_code == 206 else answer.json()["type"].rpartition("/")[2]
+
+    async def until_all_say(wanted: int | str) -> None:
+        until = time.monotonic() + JUDGED_WITHIN_S
+        while {await said(place) for place in system.appliances} != {wanted}:
+            assert time.monotonic() < until, wanted
+            await asyncio.sleep(0.1)
+
+    headers = {"Authorization": f"Bearer {read_token(system.box.operator_token_file)}"}
+    revocations = system.box.url("control-plane") + "/v1/revocations"
+    await until_all_say(206)
+    made = await client.post(revocations, headers=headers, json={"session": "s-shared", "reason": "a test"})
+    assert made.status_code == 201, made.text
+    await until_all_say("media-token-revoked")
+    assert (await client.delete(f"{revocations}/s-shared", headers=headers)).status_code == 204
+    await until_all_say(206)
 
 
 @pytest.mark.parametrize("place", PLACES)
