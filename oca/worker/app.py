@@ -133,6 +133,7 @@ class Worker:
         self._max_connections = serving.max_connections
         self.is_draining = False
         self._connections: set[Connection] = set()
+        self._surplus = 0
         self._acceptor = Acceptor(loop, self)
         self._control: _Control | None = None
         self._told_tls: TlsStatus | None = None
@@ -166,13 +167,19 @@ class Worker:
 
     @property
     def is_full(self) -> bool:
-        return len(self._connections) >= self._max_connections
+        return len(self._connections) - self._surplus >= self._max_connections
+
+    @property
+    def is_swamped(self) -> bool:
+        return self._surplus >= self._max_connections
 
     def joined(self, connection: Connection) -> None:
         self._connections.add(connection)
+        self._surplus += connection.is_surplus
 
     def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self._surplus -= connection.is_surplus
         if not self._connections:
             self._empty.set()
 
@@ -244,7 +251,7 @@ class Worker:
         return self._player_tls.context_for(name) if self._player_tls is not None else None
 
     def has_room(self, handshakes: int) -> bool:
-        return len(self._connections) + handshakes < self._max_connections
+        return len(self._connections) - self._surplus + handshakes < self._max_connections
 
     def shook_hands(self, end: Handshake, by_kernel: bool) -> None:
         self._counters.ended(end)

@@ -54,7 +54,12 @@ class House(Protocol):
     """What clients' addresses are cut to: IPv4, IPv6."""
 
     @property
-    def is_full(self) -> bool: ...
+    def is_full(self) -> bool:
+        """True when no further connection is answered."""
+
+    @property
+    def is_swamped(self) -> bool:
+        """True when even those that are turned away are too many to wait for."""
 
     @property
     def is_draining(self) -> bool:
@@ -102,6 +107,7 @@ class Connection(asyncio.Protocol):
         "is_congested",
         "is_peer",
         "is_plain",
+        "is_surplus",
         "is_trusted",
         "own_hosts",
         "phase",
@@ -114,6 +120,8 @@ class Connection(asyncio.Protocol):
         self.is_peer = is_peer
         self.is_plain = True
         """Bytes go out as they are: `sendfile` may be used. False where this process encrypts."""
+        self.is_surplus = False
+        """It came beyond `max_connections` and is only told so."""
         self.is_trusted = False
         self.is_congested = False
         self.phase = Phase.IDLE
@@ -136,7 +144,8 @@ class Connection(asyncio.Protocol):
         self._since = self._now()
         self._wire.set_write_buffer_limits(high=0)
         self._house.desk.counters.add(Count.ACCEPTED)
-        full = self._house.is_full
+        swamped = self._house.is_swamped
+        self.is_surplus = self._house.is_full
         is_tls = transport.get_extra_info("ssl_object") is not None
         client = client_of(
             transport.get_extra_info("peername"), is_tls, *self._house.client_bits, is_appliance=self.is_peer
@@ -149,9 +158,9 @@ class Connection(asyncio.Protocol):
         self.is_plain = not is_tls or bool(transport.get_extra_info("ktls_send_enabled"))
         self.own_hosts = _hosts_of(transport.get_extra_info("sockname"), is_tls)
         self.is_trusted = not self.is_peer and self._house.trusts(transport.get_extra_info("peername"))
-        if full:
+        if self.is_surplus:
             self._write_problem(Outcome.OVERLOADED, "this appliance holds as many connections as it may")
-            self._close(Closing.FULL)
+            self._end(Closing.FULL, linger=not swamped)
 
     def data_received(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
