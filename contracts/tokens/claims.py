@@ -56,7 +56,7 @@ class TokenRefused(Exception):
 
 
 class MediaClaims(msgspec.Struct, frozen=True):
-    """One session's right to fetch the files of one title in some tiers since a moment.
+    """One session's right to fetch the files of one title in some tiers until a moment.
 
     `prefix` ends in a slash: `/media/TITLE/`. Instants in seconds since the epoch.
     """

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -148,6 +149,18 @@ async def test_after_a_day_without_the_control_plane_only_earlier_tokens_open(be
     else:
         pytest.fail("the control plane is back, and the token is still refused")
     assert "the control plane is back" in bench.log.read_text()
+    await client.close()
+
+
+async def test_a_strict_appliance_refuses_every_token_then(bench: Bench) -> None:
+    strict = replace(bench.settings.control_plane, max_offline_s=3600.0, strict_offline=True)
+    bench.settings = replace(bench.settings, control_plane=strict)
+    now = time.time()
+    stay_away(bench, now - 7200.0)
+    bench.start()
+    client = await bench.connect()
+    earlier = token(bench, TokenFormat.JWT, issued_at=now - DAY_S)
+    await refused(bench, client, f"/~{earlier}{FILE.name.path}", TokenRefusal.OFFLINE)
     await client.close()
 
 
