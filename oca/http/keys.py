@@ -8,6 +8,7 @@ left (dot segments, empty segments, capitals) is no address of ours rather than 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from contracts.urls import parse_media_path, split_token
@@ -15,6 +16,7 @@ from oca.http.reasons import Outcome
 from oca.http.request import HOST, Request, RequestRefused
 
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([/?].*)?")
+_DEFAULT_PORTS = ("", "80", "443")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -55,6 +57,22 @@ def host_of(request: Request, address: Address) -> bytes | None:
     if HOST.fullmatch(host) is None:
         raise RequestRefused(Outcome.BAD_REQUEST, "the Host header is malformed")
     return host.lower()
+
+
+def host_spellings(names: Iterable[str]) -> frozenset[bytes]:
+    """All ways to write hosts that are served (RFC 9110 §4.2.3): a default port is said, left out or left empty.
+
+    80 and 443 are both taken for default: a host selects a delivery service, not a scheme.
+    """
+    found: set[str] = set()
+    for name in names:
+        host, colon, port = name.lower().rpartition(":")
+        if not colon or (host.startswith("[") and not host.endswith("]")):  # no port, or the colons of an IPv6 address
+            host, port = name.lower(), ""
+        found.update(
+            (f"{host}:{port}",) if port not in _DEFAULT_PORTS else (host, *(f"{host}:{p}" for p in _DEFAULT_PORTS))
+        )
+    return frozenset(name.encode() for name in found)
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

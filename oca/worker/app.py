@@ -24,6 +24,7 @@ from contracts.places import ApplianceState
 from contracts.tokens.media import verify
 from oca.http.cors import Cors
 from oca.http.disclosure import TrustedNetworks
+from oca.http.keys import host_spellings
 from oca.http.reasons import Handshake
 from oca.http.request import Limits
 from oca.link.counters import Count, CounterLine, Counters
@@ -116,7 +117,7 @@ class Worker:
             self._counters,
             time.time,
             _date_line,
-            frozenset(host.lower().encode() for host in settings.serving.hosts),
+            host_spellings(settings.serving.hosts),
         )
         self.desk.says_delivery = settings.serving.cmsd
         if handover.log_fd >= 0:

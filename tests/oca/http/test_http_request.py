@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oca.http.keys import host_of, read_target
+from oca.http.keys import host_of, host_spellings, read_target
 from oca.http.reasons import Outcome
 from oca.http.request import WANTED, Limits, Request, RequestParser, RequestRefused
 
@@ -222,3 +222,17 @@ def test_the_host_of_the_target_wins_over_the_header() -> None:
     for wrong in (b"a b", b"", b"a/b", b"u@h", b"a:123456"):
         with pytest.raises(RequestRefused):
             host_of(Request(b"GET", b"/x", headers={b"host": wrong}), read_target(b"/x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("CDN.example", {b"cdn.example", b"cdn.example:", b"cdn.example:80", b"cdn.example:443"}),
+        ("cdn.example:443", {b"cdn.example", b"cdn.example:", b"cdn.example:80", b"cdn.example:443"}),
+        ("cdn.example:8080", {b"cdn.example:8080"}),
+        ("[2001:db8::1]", {b"[2001:db8::1]", b"[2001:db8::1]:", b"[2001:db8::1]:80", b"[2001:db8::1]:443"}),
+        ("[2001:db8::1]:8443", {b"[2001:db8::1]:8443"}),
+    ],
+)
+def test_a_default_port_is_said_left_out_or_left_empty(name: str, spelled: set[bytes]) -> None:
+    assert host_spellings((name,)) == spelled

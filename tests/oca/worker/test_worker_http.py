@@ -501,3 +501,20 @@ async def test_half_a_body_is_dropped_after_the_header_timeout(tmp_path: Path) -
         client.raw(f"POST / HTTP/1.1\r\nHost: {bench.host}\r\nContent-Length: 5\r\n\r\nhel".encode())
         assert await client.ended()
         await bench.reaches(Closing.HEADER_TIMEOUT, 1)
+
+
+async def test_a_named_host_is_served_with_and_without_its_default_port(tmp_path: Path) -> None:
+    with running(tmp_path, hosts=("Cdn.example",)) as bench:
+        bench.store_file(SMALL)
+        bench.start()
+        client = await bench.connect()
+        for host, status in (
+            ("cdn.example", 200),
+            ("CDN.EXAMPLE:443", 200),
+            ("cdn.example:", 200),
+            ("cdn.example:8080", 421),
+            ("cdn.example.evil", 421),
+            (bench.host, 421),
+        ):
+            assert (host, (await client.ask(bench.path(SMALL), Host=host)).status) == (host, status)
+        await client.close()
