@@ -22,7 +22,7 @@ from contracts.digests import BLOCK_BYTES, DigestBuilder
 from contracts.keys import KeySet, KeyUse, PublicKey
 from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
-from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
+from oca.config import Appliance, ControlPlane, Disk, Listen, Pacing, Serving, Store
 from oca.link.counters import Count, Counters
 from oca.link.handover import Handover, write_handover
 from oca.link.messages import Failed, FetchFailure, Served, Want
@@ -89,7 +89,8 @@ class OurAppliance:
             state_dir=str(self.state),
             store=Store((Disk(str(self.disk), 6 << 30),), EXTENT_BYTES, 64 << 20, cache_share=1.0),
             control_plane=ControlPlane("https://127.0.0.1:1"),
-            serving=Serving(workers=1, media=Listen(), peers=Listen()),
+            # Pacing does its work with every request; its floor is above what any connection takes, or it would hold back the load.
+            serving=Serving(workers=1, media=Listen(), peers=Listen(), pacing=Pacing(floor_bps=1_000_000_000_000)),
         )
         settings = store_settings(self.settings)
         marks = expected_marks(self.settings.store.disks[0].quota_bytes, EXTENT_BYTES)

@@ -143,6 +143,12 @@ class LinkClient:
             self._send(encode(ask.want))
         return ask
 
+    def hint(self, key: str, first_block: int, last_block: int, version: bytes) -> bool:
+        """Tell the keeper what will soon be wanted; nobody waits. False when it is away."""
+        if self._welcome:
+            self._send(encode(Want(self._number(), key, first_block, last_block, version, hint=True)))
+        return self._welcome
+
     def cancel(self, ask: Ask) -> None:
         """The asker wants no more answers. The fetch itself goes on."""
         if self._asks.pop(ask.request, None) is not None and self._welcome:

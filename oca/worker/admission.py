@@ -7,7 +7,8 @@ Laws
   Content steering, where 429 means something else, is never polled here.
 - A worker sheds after a load was at its ceiling for `OVER_S` without a break, and stops after all loads were below `CALM` of theirs for
   `CALM_S`. The ceiling of sessions is exact and holds at once.
-- A judgement costs nothing per request: a connection is judged when it asks for another session than before.
+- A judgement costs nothing per request: a connection is judged when it asks for another session than before,
+  and that costs a microsecond where the session is known.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from oca.http.reasons import Outcome, Pressure
 OVER_S = 2.0
 CALM_S = 5.0
 CALM = 0.8
+MAX_KNOWN = 100_000
 _V4_BITS, _V6_BITS = 24, 48
 
 
@@ -139,6 +141,8 @@ class Doors:
     elsewhere: int = 0
     _sessions: dict[str, int] = field(default_factory=dict)
     _networks: dict[str, int] = field(default_factory=dict)
+    _known: set[str] = field(default_factory=set)
+    """Let in since the last `remember`: marked, and running."""
 
     @property
     def sessions(self) -> int:
@@ -147,31 +151,36 @@ class Doors:
 
     def enter(self, session: str, before: str | None) -> Refusal | None:
         """A connection that asked for session `before` asks for another. When it is let in, it counts there and no longer here."""
-        connections = self._sessions.get(session, 0)
-        running = connections > 0 or self.seen.has(session)
-        sessions = self.elsewhere + len(self._sessions)
-        refusal = decide(connections, running, sessions, self.shedding.why, self.ceilings)
-        if refusal is not None:
-            return refusal
+        ours = self._sessions
+        connections = ours.get(session, 0)
+        if session not in self._known or connections >= self.ceilings.session_connections:
+            running = connections > 0 or self.seen.has(session)
+            refusal = decide(connections, running, self.elsewhere + len(ours), self.shedding.why, self.ceilings)
+            if refusal is not None:
+                return refusal
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known.add(session)
+            self.seen.mark(session)
         if before is not None:
             self.leave(before)
-        self._sessions[session] = connections + 1
-        self.seen.mark(session)
+        ours[session] = connections + 1
         return None
 
     def leave(self, session: str) -> None:
         """One connection less."""
-        left = self._sessions[session] - 1
+        ours = self._sessions
+        left = ours[session] - 1
         if left:
-            self._sessions[session] = left
+            ours[session] = left
         else:
-            del self._sessions[session]
-            self.seen.mark(session)
+            del ours[session]
 
     def remember(self) -> None:
         """Once a minute: who is here was seen now."""
         for session in self._sessions:
             self.seen.mark(session)
+        self._known.clear()
 
     def knock(self, network: str | None) -> Refusal | None:
         """A connection from a client network, before its first request. When let in it counts; None never counts."""

@@ -34,6 +34,7 @@ from oca.link.messages import Head
 from oca.store.extents import ExtentRecord, key_hash
 from oca.worker.accesslog import AccessLog, Unlogged, cmcd_of
 from oca.worker.accounting import Accounting
+from oca.worker.gate import CMCD_HEADERS, Gate
 from oca.worker.holdings import Held, Version
 from oca.worker.misses import SENTENCES, HeadWait
 from oca.worker.ports import ByteTransport, Machinery, Waiting
@@ -59,6 +60,7 @@ class Desk:
     counters: CounterLine
     now: Callable[[], float]
     date_line: Callable[[int], bytes]
+    gate: Gate
     hosts: frozenset[bytes]
     """Host names served; empty: the address the connection came to."""
     own_id: str = ""
@@ -112,6 +114,9 @@ class Owner(Protocol):
     """The client is told details of how its answers were made."""
     own_hosts: frozenset[bytes]
     remote: Remote
+    session: str | None
+    """The session it was let in for."""
+    pace: int
 
     @property
     def is_congested(self) -> bool: ...
@@ -121,6 +126,8 @@ class Owner(Protocol):
 
     def give_up(self, why: Closing) -> None:
         """The answer cannot be completed: abort."""
+
+    def set_pace(self, rate: int) -> None: ...
 
 
 class Exchange:
@@ -264,6 +271,12 @@ class Exchange:
         since = desk.refuse_sessions_since
         if since is not None and claims.issued_at >= since:
             raise RequestRefused(Outcome.DRAINING, "this appliance takes no new sessions", fatal=False)
+        owner = self._owner
+        if owner.session != claims.session:
+            desk.gate.enter(owner, claims.session)
+        said = _said(self._request)
+        if said:
+            desk.gate.heard(owner, said, address.path, claims, desk.now())
 
     def _check_host(self, host: bytes | None, hosts: frozenset[bytes]) -> None:
         if host is None:
@@ -384,3 +397,12 @@ class Exchange:
         desk.counters.add(Count.PEER_BYTES if peer else Count.CLIENT_BYTES, sender.sent)
         desk.counters.add(Count.HIT_BYTES, sender.sent - sender.missed)
         desk.counters.add(Count.MISS_BYTES, sender.missed)
+
+
+def _said(request: Request) -> bytes:
+    """What the player said by CMCD: in its query or, as it comes, in its headers."""
+    query = request.target.partition(b"?")[2]
+    if b"CMCD=" in query:
+        return query
+    headers = request.headers
+    return b",".join([headers[name] for name in CMCD_HEADERS if name in headers])

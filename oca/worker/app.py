@@ -15,6 +15,7 @@ import ssl
 import time
 from email.utils import formatdate
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -39,12 +40,17 @@ from oca.store.reader import StoreReader
 from oca.worker.accepting import Acceptor, Side
 from oca.worker.accesslog import AccessLog, Pipe
 from oca.worker.accounting import Accounting
+from oca.worker.admission import Ceilings, Doors, SharedNetworks
 from oca.worker.answering import Desk
+from oca.worker.egress import TICK_S, Egress
 from oca.worker.express import Express
+from oca.worker.gate import Gate, HeldObjects
+from oca.worker.hints import Hints
 from oca.worker.holdings import Holdings
 from oca.worker.logs import Log
 from oca.worker.offline import OfflineRule
 from oca.worker.openfiles import extents_to_keep_open, raise_open_files
+from oca.worker.pacing import PaceRules
 from oca.worker.player_tls import PlayerCertificates
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
@@ -82,7 +88,8 @@ class Worker:
         self._handover = handover
         self._loop = loop
         self._log = Log(handover.slot, settings.log_level)
-        self._counters = Counters.attach(handover.counters_fd).line(handover.line)
+        box = Counters.attach(handover.counters_fd)
+        self._counters = box.line(handover.line)
         self._counters.reset_gauges()
         self._open_files = raise_open_files(settings.serving.max_connections)
         extents = extents_to_keep_open(self._open_files, settings.serving.max_connections)
@@ -98,6 +105,8 @@ class Worker:
         self._desired_path = os.path.join(settings.state_dir, "desired.json")
         self._desired = Desired()
         holdings = Holdings(self._reader, store.extent_bytes)
+        serving = settings.serving
+        egress = Egress(serving.egress_bps, partial(self._counters.add, Count.EGRESS_TAKEN))
         machinery = Machinery(
             loop,
             holdings,
@@ -105,9 +114,19 @@ class Worker:
             self._pools,
             self._link,
             self._counters,
-            settings.serving.first_byte_s,
-            settings.serving.stall_s,
+            egress,
+            serving.first_byte_s,
+            serving.stall_s,
         )
+        self._seen = box.seen()
+        doors = Doors(
+            Ceilings.of(serving.capacity, serving.max_connections),
+            self._seen,
+            SharedNetworks(serving.capacity.shared_networks),
+        )
+        hints = Hints(HeldObjects(holdings), serving.hints_per_s) if serving.hints_per_s else None
+        self._gate = Gate(doors, PaceRules.of(serving.pacing), hints, egress, self._link, box, self._counters)
+        self._polled_at = loop.time()
         self._holdings = holdings
         self.desk = Desk(
             machinery,
@@ -117,6 +136,7 @@ class Worker:
             self._counters,
             time.time,
             _date_line,
+            self._gate,
             host_spellings(settings.serving.hosts),
         )
         self.desk.says_delivery = settings.serving.cmsd
@@ -127,7 +147,6 @@ class Worker:
             )
         self.client_bits = (settings.log.ipv4_bits, settings.log.ipv6_bits)
         self.express = Express(self.desk)
-        serving = settings.serving
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
         self.limits = Limits()
         self._trusted = TrustedNetworks(serving.trusted_networks)
@@ -150,7 +169,10 @@ class Worker:
         await self._loop.create_connection(lambda: control, sock=socket.socket(fileno=self._handover.control_fd))
         self._link.start()
         self._tick()
+        self._polled_at = self._loop.time()
         self._poll()
+        if self._handover.settings.serving.egress_bps:
+            self._share()
         self.adopt(self._handover.slot)
         self._counters.set(Count.READY, 1)
         control.say("ready")
@@ -181,6 +203,7 @@ class Worker:
     def left(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._surplus -= connection.is_surplus
+        self._gate.leave(connection.session, connection.network)
         if not self._connections:
             self._empty.set()
 
@@ -287,6 +310,17 @@ class Worker:
     def _poll(self) -> None:
         self._loop.call_later(POLL_S, self._poll)  # first, so that an error does not stop the clock
         self._reader.poll()
+        now = self._loop.time()
+        lag_s = max(0.0, now - self._polled_at - POLL_S)
+        self._polled_at = now
+        if self._gate.sample(now, lag_s, len(self._connections), self._pools.longest_queue):
+            why = self._gate.shedding
+            self._log.write("warning", "shedding", why=why.value if why is not None else "no-longer")
+            self._report()
+
+    def _share(self) -> None:
+        self._loop.call_later(TICK_S, self._share)
+        self._gate.share(self._loop.time())
 
     def _tick(self) -> None:
         self._loop.call_later(SWEEP_S, self._tick)
@@ -294,13 +328,17 @@ class Worker:
         for connection in tuple(self._connections):
             connection.sweep(now)
         self._holdings.epoch = int(self.desk.now())
+        if self._seen.minute != int(self.desk.now() // 60):
+            self._seen.minute = int(self.desk.now() // 60)
+            self._gate.doors.remember()
         self._load_files()
         self._report()
         self._write_gauges()
 
     def _report(self) -> None:
         if self._link.is_linked:
-            for frame in self.desk.accounting.take(len(self._connections)):
+            why = self._gate.shedding
+            for frame in self.desk.accounting.take(len(self._connections), why.value if why is not None else ""):
                 self._link.served(frame)
 
     def _write_gauges(self) -> None:

@@ -163,6 +163,9 @@ class Express:
             or not desk.keep_alive
         ):
             return False
+        # Being let in is what the long way would do first; it does not do it again.
+        if client.session != claims.session and not desk.gate.lets_in(client, claims.session):
+            return False
         holdings = desk.machinery.holdings
         number = first // holdings.extent_bytes
         inside = first - number * holdings.extent_bytes
@@ -193,10 +196,15 @@ class Express:
         holdings.touch(record)
         residency = desk.machinery.residency
         transport = client.transport
+        egress = desk.machinery.egress
         if length == window and (length <= COPIED_BYTES or (not client.is_plain and length <= SMALL_BYTES)):
             body = self._view[:length]
             if not residency.read_into(held.fd, body, inside):
                 return False
+            if egress.is_capped and not egress.take(transport, length, whole=True):
+                return False
+            if query is not None:
+                desk.gate.heard(client, query, path, claims, now)
             transport.writelines([answer_head, body])
             desk.hit(client.remote, file.key, length, len(answer_head))
             status, wanted_from = (200, -1) if asked is None else (206, first)
@@ -217,8 +225,10 @@ class Express:
             return True
         if not client.is_plain or residency.check(held, inside, window) is not Window.WARM:
             return False
-        if transport.is_closing():
+        if transport.is_closing() or (egress.is_capped and not egress.take(transport, window, whole=True)):
             return False
+        if query is not None:
+            desk.gate.heard(client, query, path, claims, now)
         transport.write(answer_head)
         sending = transport.sendfile(held, inside, window)
         if sending is None and length == window and os.lseek(held.fd, 0, os.SEEK_END) >= inside + window:

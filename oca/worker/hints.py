@@ -17,7 +17,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-from contracts.cmcd import Cmcd, NextObject, next_objects, read_headers, read_query
+from contracts.cmcd import NextObject, next_objects, read_headers, read_query
 from contracts.digests import BLOCK_BYTES
 from contracts.tokens.claims import MediaClaims
 from contracts.urls import parse_media_path
@@ -42,7 +42,8 @@ class Object:
 class Shelf(Protocol):
     """What is here."""
 
-    def known(self, key: str) -> Object | None: ...
+    def known(self, key: str, near: int) -> Object | None:
+        """None when nothing of it is here, neither around byte `near` nor its beginning."""
 
     def holds(self, key: str, found: Object, first: int, last: int) -> bool:
         """Whether all of bytes first … last are here."""
@@ -68,10 +69,8 @@ class Hints:
         self._second = 0
         self._passed = 0
 
-    def look(
-        self, path: str, claims: MediaClaims, said: bytes, now: float, *, in_headers: bool = False
-    ) -> HintFate | Ahead | None:
-        """`said` is the raw query or the CMCD header lines, of a request for `path` that its token opens.
+    def look(self, path: str, claims: MediaClaims, said: bytes, now: float) -> HintFate | Ahead | None:
+        """`said` is the raw query, or the values of CMCD headers, of a request for `path` that its token opens.
 
         None when there is no hint, or it is not this session's turn.
         """
@@ -79,7 +78,7 @@ class Hints:
             return None
         if not self._is_turn(claims.session, now):
             return None
-        cmcd: Cmcd = read_headers((said,)) if in_headers else read_query(said)
+        cmcd = read_query(said) if b"CMCD=" in said else read_headers((said,))
         objects = next_objects(cmcd)
         if not objects:
             return HintFate.MALFORMED if "nor" in cmcd.values or "nrr" in cmcd.values or cmcd.malformed else None
@@ -114,24 +113,17 @@ class Hints:
         name = parse_media_path(target)
         if name is None or not claims.covers(target):
             return HintFate.OUTSIDE
-        found = self._shelf.known(name.key)
-        if found is None:
-            return HintFate.UNKNOWN
-        span = _span(hint.span, found.size)
+        span = _SPAN.fullmatch(hint.span or "0-")
         if span is None:
             return HintFate.MALFORMED
-        if self._shelf.holds(name.key, found, *span):
+        first = int(span[1])
+        found = self._shelf.known(name.key, first)
+        if found is None:
+            return HintFate.UNKNOWN
+        most = (first // BLOCK_BYTES + MAX_BLOCKS) * BLOCK_BYTES
+        last = min(int(span[2] or found.size), found.size - 1, most - 1)
+        if first > last:
+            return HintFate.MALFORMED
+        if self._shelf.holds(name.key, found, first, last):
             return HintFate.HELD
-        return Ahead(name.key, found.version, span[0] // BLOCK_BYTES, span[1] // BLOCK_BYTES)
-
-
-def _span(text: str, size: int) -> tuple[int, int] | None:
-    """First and last byte within the object, of at most `MAX_BLOCKS` blocks; None for what is no range of it."""
-    first, last = 0, size - 1
-    if text:
-        match = _SPAN.fullmatch(text)
-        if match is None:
-            return None
-        first, last = int(match[1]), min(int(match[2] or last), last)
-    most = (first // BLOCK_BYTES + MAX_BLOCKS) * BLOCK_BYTES - 1
-    return (first, min(last, most)) if first <= last else None
+        return Ahead(name.key, found.version, first // BLOCK_BYTES, last // BLOCK_BYTES)

@@ -11,6 +11,7 @@ from typing import Protocol
 from oca.http.reasons import Outcome
 from oca.link.counters import CounterLine
 from oca.link.worker import LinkClient
+from oca.worker.egress import Egress
 from oca.worker.holdings import Holdings
 from oca.worker.residency import DiskPools, Residency
 
@@ -51,6 +52,7 @@ class Machinery:
     pools: DiskPools
     link: LinkClient
     counters: CounterLine
+    egress: Egress
     first_byte_s: float
     stall_s: float
 
@@ -61,5 +63,7 @@ class Waiting(Enum):
     """For the next turn of the loop."""
     BLOCKS = "blocks"
     DISK = "disk"
+    SHARE = "share"
+    """For a part of the egress cap."""
     CLIENT = "client"
     """For the client to take what was handed over."""

@@ -8,6 +8,7 @@ answer away from the client (RFC 9112 §9.6).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import socket
 import struct
@@ -32,6 +33,9 @@ SLICE_BYTES = 4096
 MAX_UNPARSED_BYTES = 64 * 1024
 LINGER_S = 2.0
 _SAMPLE_S = 1.0
+_SO_MAX_PACING_RATE = 47  # asm-generic/socket.h; the `socket` module has no name for it
+_NO_PACE = 0xFFFFFFFF
+_RATE = struct.Struct("=I")
 _ACKED = struct.Struct("=Q")
 _ACKED_OFFSET = 120  # tcpi_bytes_acked in struct tcp_info (Linux ≥ 4.1)
 
@@ -109,9 +113,12 @@ class Connection(asyncio.Protocol):
         "is_plain",
         "is_surplus",
         "is_trusted",
+        "network",
         "own_hosts",
+        "pace",
         "phase",
         "remote",
+        "session",
         "transport",
     )
 
@@ -124,6 +131,11 @@ class Connection(asyncio.Protocol):
         """It came beyond `max_connections` and is only told so."""
         self.is_trusted = False
         self.is_congested = False
+        self.session: str | None = None
+        self.network: str | None = None
+        """The client network it counts for."""
+        self.pace = 0
+        """Bytes per second; 0 for no pace."""
         self.phase = Phase.IDLE
         self.own_hosts: frozenset[bytes] = frozenset()
         self._parser: RequestParser | None = None
@@ -161,6 +173,8 @@ class Connection(asyncio.Protocol):
         if self.is_surplus:
             self._write_problem(Outcome.OVERLOADED, "this appliance holds as many connections as it may")
             self._end(Closing.FULL, linger=not swamped)
+        elif not self.is_peer:
+            self._knock(transport.get_extra_info("peername"))
 
     def data_received(self, data: bytes) -> None:
         if self.phase is Phase.IDLE:
@@ -234,6 +248,12 @@ class Connection(asyncio.Protocol):
         elif parser is not None and parser.partial:
             self.phase = Phase.READING
 
+    def set_pace(self, rate: int) -> None:
+        sock = self._wire.get_extra_info("socket")
+        # Paced by the kernel itself where no `fq` does it (Linux ≥ 4.13). Not for Unix sockets.
+        with contextlib.suppress(OSError, AttributeError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, _RATE.pack(min(rate, _NO_PACE) or _NO_PACE))
+
     def begin(self, exchange: Exchange) -> None:
         self.phase = Phase.ANSWERING
         self._since = self._acked_at = self._now()
@@ -277,6 +297,14 @@ class Connection(asyncio.Protocol):
 
     def _now(self) -> float:
         return self._house.desk.machinery.loop.time()
+
+    def _knock(self, peername: object) -> None:
+        if not isinstance(peername, tuple):
+            return
+        self.network, refusal = self._house.desk.gate.knock(str(peername[0]))
+        if refusal is not None:
+            self._write_problem(refusal.outcome, refusal.detail)
+            self._end(Closing.NETWORK_FULL, linger=True)
 
     def _express(self, data: bytes) -> bool:
         """True when the short way has answered, or is about to."""

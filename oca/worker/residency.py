@@ -18,11 +18,12 @@ import os
 from asyncio import AbstractEventLoop, Future
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from oca.store.descriptors import Asking
 
 WINDOW_BYTES = 512 * 1024
+T = TypeVar("T")
 THREADS_PER_DISK = 4
 _PAGE = mmap.PAGESIZE
 _RESIDENT = b"\x01" * (WINDOW_BYTES // _PAGE + 2)
@@ -109,14 +110,28 @@ class DiskPools:
     def __init__(self, loop: AbstractEventLoop, disks: int) -> None:
         self._loop = loop
         self._pools = [ThreadPoolExecutor(THREADS_PER_DISK, f"disk-{number}") for number in range(disks)]
+        self._waiting = [0] * disks
+
+    @property
+    def longest_queue(self) -> int:
+        """Reads under way or waiting, of the disk that has most."""
+        return max(self._waiting, default=0)
 
     def read(self, disk: int, fd: int, offset: int, length: int) -> Future[bytearray]:
         """The bytes. The future raises ShortFile or OSError; the descriptor must stay open until it is done."""
-        return self._loop.run_in_executor(self._pools[disk], read_all, fd, offset, length)
+        return self._counted(disk, self._loop.run_in_executor(self._pools[disk], read_all, fd, offset, length))
 
     def warm(self, disk: int, fd: int, offset: int, length: int) -> Future[None]:
         """Bring a window into memory. The same errors."""
-        return self._loop.run_in_executor(self._pools[disk], _read_and_forget, fd, offset, length)
+        return self._counted(disk, self._loop.run_in_executor(self._pools[disk], _read_and_forget, fd, offset, length))
+
+    def _counted(self, disk: int, reading: Future[T]) -> Future[T]:
+        self._waiting[disk] += 1
+        reading.add_done_callback(lambda _done: self._finished(disk))
+        return reading
+
+    def _finished(self, disk: int) -> None:
+        self._waiting[disk] -= 1
 
     def close(self) -> None:
         for pool in self._pools:

@@ -43,6 +43,7 @@ class Sender:
         "_deadline",
         "_file_sent",
         "_future",
+        "_granted",
         "_held",
         "_known",
         "_last",
@@ -95,6 +96,7 @@ class Sender:
         self._future: asyncio.Future[None] | asyncio.Future[bytearray] | None = None
         self._wait: BlockWait | None = None
         self._asks = 0
+        self._granted = 0
         self._missed_start = 0
         self._missed_end = 0
         self.waiting = Waiting.NOTHING
@@ -145,6 +147,8 @@ class Sender:
         if self._wait is not None:
             self._wait.cancel()
             self._wait = None
+        if self.waiting is Waiting.SHARE:
+            self._m.egress.forget(self._transport)
         held, self._held = self._held, None
         holdings = self._m.holdings
         if held is not None:
@@ -174,6 +178,13 @@ class Sender:
 
     def _window(self, held: Held, length: int) -> None:
         m = self._m
+        if m.egress.is_capped:
+            length = m.egress.take(self._transport, length)
+            if not length:
+                self.waiting = Waiting.SHARE
+                m.egress.wait(self._transport, self._share_came)
+                return
+        self._granted = length
         if not self._plain or length <= SMALL_BYTES:
             data = m.residency.read_now(held.fd, held.start, length)
             if data is not None:
@@ -197,6 +208,10 @@ class Sender:
             case Window.SHORT:
                 self._fail(Outcome.SHORT_FILE)
 
+    def _share_came(self) -> None:
+        if self.waiting is Waiting.SHARE:
+            self.step()
+
     def _was_read(self, done: asyncio.Future[bytearray]) -> None:
         if self._future is not done:
             done.cancelled() or done.exception()
@@ -215,7 +230,7 @@ class Sender:
         if self._disk_failed(done) or held is None:
             return
         self.waiting = Waiting.NOTHING
-        self._send_file(held, min(held.length, WINDOW_BYTES))
+        self._send_file(held, self._granted)
 
     def _disk_failed(self, done: asyncio.Future[bytearray] | asyncio.Future[None]) -> bool:
         if done.cancelled():

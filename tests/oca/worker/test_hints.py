@@ -26,7 +26,7 @@ class FakeShelf:
     held: set[str] = field(default_factory=set)
     asked: list[tuple[str, int, int]] = field(default_factory=list)
 
-    def known(self, key: str) -> Object | None:
+    def known(self, key: str, near: int) -> Object | None:
         return self.files.get(key)
 
     def holds(self, key: str, found: Object, first: int, last: int) -> bool:
@@ -65,7 +65,7 @@ def test_the_same_is_said_in_headers_and_in_lists() -> None:
     ours = FakeShelf({key_of("/media/t1/hd/v2.mp4"): Object(b"w", SIZE)})
     wanted = Ahead(key_of("/media/t1/hd/v2.mp4"), b"w", 1, 1)
     span = f"{BLOCK_BYTES}-{BLOCK_BYTES + 9}"
-    assert Hints(ours, 10).look(PATH, CLAIMS, f'nor="v2.mp4",nrr="{span}"'.encode(), 0.0, in_headers=True) == wanted
+    assert Hints(ours, 10).look(PATH, CLAIMS, f'nor="v2.mp4",nrr="{span}"'.encode(), 0.0) == wanted
     assert look(Hints(ours, 10), f'nor=("v2.mp4";r="{span}")') == wanted
 
 

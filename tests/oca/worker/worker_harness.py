@@ -24,8 +24,7 @@ from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
 from contracts.urls import MediaName, with_token
 from oca.config import Appliance, ControlPlane, Disk, Serving, Store
-from oca.http.reasons import Closing, Outcome
-from oca.link.counters import Count, Counters
+from oca.link.counters import Count, Counters, Reason
 from oca.link.handover import Handover, write_handover
 from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Served, Want
 from oca.link.server import Link, LinkServer
@@ -269,7 +268,7 @@ class Bench:
     def count(self, row: Count) -> int:
         return self.counters.total(row)
 
-    async def reaches(self, row: Count | Outcome | Closing, number: int) -> None:
+    async def reaches(self, row: Count | Reason, number: int) -> None:
         """Wait until a counter has this value: it is written behind the answer."""
         found = -1
         deadline = time.monotonic() + 10
