@@ -10,7 +10,7 @@ Laws:
   keeps back until it is told to go on (`Expect: 100-continue`), is not read: the answer goes out at once and ends the connection.
 
 Theory: llhttp sees every byte, but never bytes of two messages at once. The cuts are ours: a head ends at the first empty line, a body
-with a length after so many bytes, a chunked one behind a line feed. So a request line can be held against its grammar byte for
+with a length after so many bytes, a chunked one at an empty line, too. So a request line can be held against its grammar byte for
 byte, and bytes behind a message are judged as the beginning of the next one.
 
 What llhttp 9 lets pass in strict mode, and who refuses it here: several spaces in the request line, `RTSP/1.0`, `ICE/1.0`
@@ -61,7 +61,7 @@ _LINE_REST_BYTES = 64
 """What a request line may have beside its target: method, version, spaces."""
 HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{0,5})?")
 """A host with or without port, as far as names of ours can go."""
-_END_OF_HEAD = b"\r\n\r\n"
+_EMPTY_LINE = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,21 +210,28 @@ class RequestParser:
 
     def _read_headers(self, data: bytes, at: int) -> int:
         """Header lines up to the empty one. What lies behind the limit is not looked at."""
-        known = len(self._tail)
-        seen = self._tail + data[at:]
-        found = seen.find(_END_OF_HEAD)
-        end = at + found + len(_END_OF_HEAD) - known if found >= 0 else len(data)
+        end = self._cut(data, at)
         self._head_bytes += end - at
         if self._head_bytes > self._limits.head_bytes:
             self._refuse(Outcome.HEADER_TOO_LARGE, f"a request header has at most {self._limits.head_bytes} bytes")
-        self._tail = seen[-3:]
-        if found >= 0:
+        if not self._tail:
             self._in_headers, self._in_body = False, True
         self._parser.feed_data(data[at:end])
         return end
 
+    def _cut(self, data: bytes, at: int) -> int:
+        """Behind the next empty line, or the end of `data`. `_tail` is then empty, or what may be the beginning of that line."""
+        tail = self._tail
+        begun = (tail + data[at : at + 3]).find(_EMPTY_LINE)
+        found = at + begun - len(tail) if begun >= 0 else data.find(_EMPTY_LINE, at)
+        if begun < 0 and found < 0:
+            self._tail = (tail + data[max(at, len(data) - 3) :])[-3:]
+            return len(data)
+        self._tail = b""
+        return found + len(_EMPTY_LINE)
+
     def _skip_body(self, data: bytes, at: int) -> int:
-        end = data.find(b"\n", at) + 1 or len(data) if self._chunked else min(len(data), at + self._body_left)
+        end = self._cut(data, at) if self._chunked else min(len(data), at + self._body_left)
         self._body_left -= end - at
         if end == at:
             self._refuse(Outcome.BAD_REQUEST, "the end of the request is in doubt")

@@ -142,6 +142,7 @@ BODIES: dict[str, bytes] = {
     "chunked-in-capitals": b"Transfer-Encoding: CHUNKED\r\n\r\nA\r\n0123456789\r\n0\r\n\r\n",
     "chunk-extensions": b'Transfer-Encoding: chunked\r\n\r\n5;a=b;c="d\\"e"\r\nhello\r\n0\r\n\r\n',
     "line-feeds-in-a-chunk": b"Transfer-Encoding: chunked\r\n\r\n4\r\n\n\r\n\n\r\n0\r\n\r\n",
+    "empty-lines-in-a-chunk": b"Transfer-Encoding: chunked\r\n\r\n9\r\n\r\n\r\n\r\n\r\n0\r\n3\r\n\r\n0\r\n0\r\n\r\n",
     "trailers": b"Transfer-Encoding: chunked\r\n\r\n0\r\nRange: bytes=0-0\r\nHost: other\r\n\r\n",
 }
 """Header lines and body of requests whose body is read and thrown away."""

@@ -171,13 +171,18 @@ async def test_who_waits_to_be_told_to_go_on_gets_the_final_answer(bench: Bench)
     assert (reply.status, reply.headers["connection"]) == (405, "close"), "whether the body comes cannot be known"
     assert await client.ended()
     client = await bench.connect()
+    client.raw(filled(bench, b"POST {p} HTTP/1.1\r\nHost: {h}\r\nExpect: x\r\nContent-Length: 5\r\n\r\n"))
+    reply = await client.reply()
+    assert (reply.status, reply.headers["connection"]) == (417, "close")
+    assert await client.ended()
+    client = await bench.connect()
     reply = await client.ask(bench.path(SMALL), Expect="100-continue")
     assert (reply.status, reply.body) == (200, SMALL.data)
     reply = await client.ask(bench.path(SMALL), Expect="the-unexpected")
     assert (reply.status, reply.problem) == (417, "expectation-failed")
     assert (await client.ask(bench.path(SMALL))).body == SMALL.data
     await client.close()
-    await bench.reaches(Outcome.EXPECTATION, 1)
+    await bench.reaches(Outcome.EXPECTATION, 2)
 
 
 async def test_ten_thousand_header_lines_are_refused_at_the_limit_without_work(bench: Bench) -> None:
