@@ -203,6 +203,7 @@ class Plays:
             tiers=session.tiers,
             expires_at=session.token_expires_at(now, self._rules.token_s),
             issued_at=now,
+            not_before=session.started_at,
         )
         key = self._desk.key
         return codec_of(self._rules.token_format).sign(claims, key.private, key.kid), claims.expires_at

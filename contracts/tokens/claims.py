@@ -69,6 +69,11 @@ class MediaClaims(msgspec.Struct, frozen=True):
     issued_at: float
     not_before: float | None = None
 
+    @property
+    def began_at(self) -> float:
+        """When the session began: `not_before` stays from renewal to renewal, `issued_at` does not."""
+        return self.issued_at if self.not_before is None else self.not_before
+
     def check(self, path: str, now: float, revoked: frozenset[str] = frozenset()) -> None:
         """Raises TokenRefused unless `path` (token removed) may be fetched at `now`."""
         if now > self.expires_at + CLOCK_SKEW_S:

@@ -65,7 +65,7 @@ class Desk:
     """Host names served; empty: the address the connection came to."""
     own_id: str = ""
     refuse_sessions_since: float | None = None
-    """While draining: tokens issued at this instant or later are new sessions."""
+    """While draining: sessions that began at this instant or later are new."""
     keep_alive: bool = True
     log: AccessLog = field(default_factory=Unlogged)
     says_delivery: bool = False
@@ -269,7 +269,7 @@ class Exchange:
         claims = desk.tokens.check(address.token, address.path, desk.now())
         self._session = claims.session
         since = desk.refuse_sessions_since
-        if since is not None and claims.issued_at >= since:
+        if since is not None and claims.began_at >= since:
             raise RequestRefused(Outcome.DRAINING, "this appliance takes no new sessions", fatal=False)
         owner = self._owner
         if owner.session != claims.session:

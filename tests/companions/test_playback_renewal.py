@@ -66,6 +66,7 @@ async def test_a_renewed_token_opens_what_the_first_one_opened_for_as_long_again
     now = house.clock.wall_s()
     claims = claims_of(house, renewal.token)
     assert claims == msgspec.structs.replace(first, issued_at=now, expires_at=now + TOKEN_S)
+    assert claims.began_at == began, "a draining appliance knows it for a running session"
     assert (renewal.expires_at, renewal.expires_in_s) == (claims.expires_at, TOKEN_S)
 
 

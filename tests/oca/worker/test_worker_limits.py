@@ -199,11 +199,13 @@ async def test_while_draining_running_sessions_go_on_and_new_ones_are_refused(be
     client = await bench.connect()
     now = time.time()
     running_path = f"/~{bench.keys.token(issued_at=now - 60, session='old')}{FILE.name.path}"
+    renewed_path = f"/~{bench.keys.token(issued_at=now + 1, not_before=now - 60, session='old')}{FILE.name.path}"
     new_path = f"/~{bench.keys.token(issued_at=now + 1, session='new')}{FILE.name.path}"
     assert (await client.ask(new_path, Range="bytes=0-1")).status == 206
     (bench.state / "desired.json").write_bytes(msgspec.json.encode(Desired(ApplianceState.DRAINING, now)))
     await asyncio.sleep(1.2)
-    assert (await client.ask(running_path, Range="bytes=0-1")).status == 206
+    for path in (running_path, renewed_path):
+        assert (await client.ask(path, Range="bytes=0-1")).status == 206
     reply = await client.ask(new_path, Range="bytes=0-1")
     assert (reply.status, reply.problem) == (503, "unavailable")
     (bench.state / "desired.json").write_bytes(msgspec.json.encode(Desired(ApplianceState.LIVE, now + 2)))
