@@ -176,6 +176,7 @@ async def test_an_extent_cut_short_while_requests_are_pipelined_gives_no_foreign
     bench.store_file(other)
     rng = random.Random(7)
     cut_at = 300_000
+    right = [0] * 6
 
     def is_true(got: bytes, file: Published, first: int) -> bool:
         wanted = file.data[first : first + len(got)]
@@ -184,16 +185,15 @@ async def test_an_extent_cut_short_while_requests_are_pipelined_gives_no_foreign
             for at, (byte, true) in enumerate(zip(got, wanted, strict=True))
         )
 
-    async def pipeline(seed: int) -> int:
+    async def pipeline(seed: int) -> None:
         client = await bench.connect()
         asked = []
-        for number in range(60):
+        for number in range(120):
             file = BIG if (number + seed) % 3 else other
             first = rng.randrange(len(file.data) - 400_000)
             asked.append((file, first, first + rng.choice((99, 70_000, 399_999))))
         for file, first, last in asked:
             client.raw(request(bench, file, first, last))
-        right = 0
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             for file, first, last in asked:
                 reply = await client.reply()
@@ -201,19 +201,19 @@ async def test_an_extent_cut_short_while_requests_are_pipelined_gives_no_foreign
                 if reply.status == 206:
                     assert len(reply.body) == last - first + 1
                     assert is_true(reply.body, file, first)
-                    right += 1
+                    right[seed] += 1
                 await asyncio.sleep(0.01)
         await client.close()
-        return right
 
     running_pipelines = [asyncio.create_task(pipeline(seed)) for seed in range(6)]
-    await asyncio.sleep(0.15)
+    while not all(right):
+        assert not any(task.done() for task in running_pipelines)
+        await asyncio.sleep(0.01)
     for path in (bench.folder / "disk" / "extents").rglob("*"):
         if path.is_file() and path.stat().st_size > 900_000:  # those of BIG
             os.truncate(path, cut_at)
-    right = await asyncio.gather(*running_pipelines)
-    assert all(right)
-    assert any(count < 60 for count in right), "the cut was in the middle"
+    await asyncio.gather(*running_pipelines)
+    assert any(count < 120 for count in right), "the cut was in the middle"
     client = await bench.connect()
     assert (await client.ask(bench.path(other), Range="bytes=0-699999")).body == other.data
     assert (await client.ask(bench.path(BIG), Range="bytes=500000-900000")).status in (503, 504)
