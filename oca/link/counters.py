@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import zlib
 from enum import Enum
 
 from oca.http.reasons import Closing, Handshake, HintFate, Outcome, Pressure
@@ -144,6 +145,9 @@ Reason = Outcome | Closing | Handshake | Pressure | HintFate
 _REASONS: tuple[Reason, ...] = (*_OUTCOMES, *_CLOSINGS, *_HANDSHAKES, *_PRESSURES, *_FATES)
 _AT = {row: len(_COUNTS) + number for number, row in enumerate(_REASONS)}
 LINE_WORDS = len(_COUNTS) + len(_AT)
+_NAMES = [*(row.metric for row in _COUNTS), *(f"{type(row).__name__}.{row.name}" for row in _REASONS)]
+LAYOUT = zlib.crc32("\n".join(_NAMES).encode())
+"""Which word counts what. A worker of another version than its supervisor (a rolling restart with new code) must not count into other words."""
 _HIT = _AT[Outcome.HIT]
 _CLIENT_BYTES = Count.CLIENT_BYTES.at
 _HIT_BYTES = Count.HIT_BYTES.at
@@ -192,7 +196,9 @@ class Counters:
         fd = os.memfd_create("lowtide-counters", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.posix_fallocate(fd, 0, _bytes_for(slots))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return cls(fd, slots)
+        made = cls(fd, slots)
+        made._words[-1] = LAYOUT
+        return made
 
     @classmethod
     def attach(cls, fd: int) -> Counters:
@@ -201,11 +207,14 @@ class Counters:
         lines, rest = divmod(size - _bytes_for(0), LINE_WORDS * _WORD)
         if lines < 1 or rest:
             raise ValueError(f"descriptor {fd} holds {size} bytes: no lines of {LINE_WORDS} counters")
-        return cls(fd, lines)
+        found = cls(fd, lines)
+        if found._words[-1] != LAYOUT:
+            raise ValueError(f"descriptor {fd} holds counters of another version: restart the whole appliance")
+        return found
 
     def seen(self) -> SeenSessions:
         """The table that all workers share."""
-        return SeenSessions(self._words[self.slots * LINE_WORDS :])
+        return SeenSessions(self._words[self.slots * LINE_WORDS : -1])
 
     def line(self, slot: int) -> CounterLine:
         return CounterLine(self._words[slot * LINE_WORDS : (slot + 1) * LINE_WORDS])
@@ -271,4 +280,4 @@ class CounterLine:
 
 
 def _bytes_for(lines: int) -> int:
-    return (lines * LINE_WORDS + TABLE_WORDS) * _WORD
+    return (lines * LINE_WORDS + TABLE_WORDS + 1) * _WORD

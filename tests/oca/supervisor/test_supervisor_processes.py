@@ -50,6 +50,7 @@ async def test_a_box_says_where_it_listens_and_that_it_is_ready(appliance: Box, 
         Path(appliance.settings.state_dir, "run", "listening.json").read_bytes(), type=Listening
     )
     assert (listening.media, listening.status) == (appliance.media, appliance.status)
+    await until_metric(appliance, "lowtide_oca_workers_ready", 2)
     ready = await client.get(f"{appliance.status}/readyz")
     assert ready.status_code == 200
     assert ready.json()["checks"]["workers"]["detail"] == "2 of 2 workers serve"
