@@ -246,6 +246,14 @@ def transport_words(listening: Listening) -> str:
     return f"{listening.congestion_control or 'unknown'} congestion control, {held}"
 
 
+def index_words(locked: tuple[bool, ...]) -> str:
+    """Per disk, in the order of the settings."""
+    missing = [str(number) for number, is_locked in enumerate(locked) if not is_locked]
+    if not missing:
+        return "locked in memory"
+    return f"NOT locked in memory: disk {', '.join(missing)} (/readyz says why; raise RLIMIT_MEMLOCK)"
+
+
 def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool, tls: dict[str, str]) -> None:
     table = Table(show_header=False, title=f"appliance {status.appliance_id or '(not enrolled)'}", title_justify="left")
     orders = ", ".join(f"{count} {state}" for state, count in status.orders.items() if count) or "none"
@@ -263,6 +271,7 @@ def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool
         players = " ".join((listening.media, *listening.further))
         rows |= {"players": players, "peers": listening.peers, "status page": listening.status}
         rows |= {"transport": transport_words(listening)} | tls
+        rows["indexes"] = index_words(listening.index_locked)
     for name, value in rows.items():
         table.add_row(name, value)
     Console(file=sys.stdout).print(table)

@@ -25,7 +25,7 @@ from contracts.tokens.jwt import sign
 from oca.config import Appliance, ControlPlane, Disk, Listen, Pacing, Serving, Store
 from oca.link.counters import Count, Counters
 from oca.link.handover import Handover, write_handover
-from oca.link.messages import Failed, FetchFailure, Served, Want
+from oca.link.messages import Failed, FetchFailure, Served, Unreadable, Want
 from oca.link.server import Link, LinkServer
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
@@ -60,12 +60,16 @@ class LinkEnd:
     def __init__(self) -> None:
         self.reported_bytes = 0
         self.wants = 0
+        self.unread = 0
 
     def joined(self, link: Link) -> None: ...
 
     def left(self, link: Link) -> None: ...
 
     def cancelled(self, link: Link, request: int) -> None: ...
+
+    def unreadable(self, link: Link, found: Unreadable) -> None:
+        self.unread += 1
 
     def served(self, link: Link, served: Served) -> None:
         self.reported_bytes += served.hit_bytes

@@ -123,6 +123,7 @@ class Keeper:
             self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics
         )
         self.misses.on_worker_left = self._worker_left
+        self.misses.on_unreadable = self._unreadable
         self.accounts.shedding_changed = self._changed
         self.link = LinkServer(state.folder, self.misses, self._link_ended)
         self.reporter = Reporter(
@@ -215,6 +216,11 @@ class Keeper:
 
     def _worker_left(self) -> None:
         task = asyncio.create_task(self.storing.check_readers(), name="reader-check")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _unreadable(self, disk: int, extent_id: int) -> None:
+        task = asyncio.create_task(self.storing.examine(disk, extent_id), name="examine")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -16,7 +16,7 @@ from oca.keeper.errors import FetchFailed
 from oca.keeper.fetching import Asker, Fetched, Fetcher
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.storing import Facts
-from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Reload, ReloadWhat, Served, Want
+from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Reload, ReloadWhat, Served, Unreadable, Want
 from oca.link.server import Link
 
 MAX_WANTS = 20_000
@@ -51,6 +51,7 @@ class Misses:
         self._hints: set[asyncio.Task[None]] = set()
         self._log = get_logger("oca.keeper.misses")
         self.on_worker_left: Callable[[], None] = lambda: None
+        self.on_unreadable: Callable[[int, int], None] = lambda _disk, _extent_id: None
 
     @property
     def waiting(self) -> int:
@@ -80,6 +81,10 @@ class Misses:
 
     def served(self, link: Link, served: Served) -> None:
         self._traffic.served(link.worker, served)
+
+    def unreadable(self, link: Link, found: Unreadable) -> None:
+        self._log.warning("unreadable", worker=link.worker, disk=found.disk, extent=f"{found.extent_id:x}")
+        self.on_unreadable(found.disk, found.extent_id)
 
     def left(self, link: Link) -> None:
         for (owner, _), task in list(self._tasks.items()):

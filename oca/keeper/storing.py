@@ -23,6 +23,7 @@ from oca.store.disk_writer import Announcement, DiskWriter
 from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError
 from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
+from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class Storing:
         self._committing: set[int] = set()
         self._commits: set[asyncio.Task[None]] = set()
         self._epoch = 0
+        self._examining: set[int] = set()
         self._said_failed: set[int] = set()
         self._pressed_s: dict[int, float] = {}
         self._log = get_logger("oca.keeper.storing")
@@ -247,6 +249,23 @@ class Storing:
         """A few blocks, and only while nothing is being written."""
         if not self._committing and all(disk.batch.since is None for disk in self.store.disks.values()):
             await self._tolerant(functools.partial(self.store.scrub_some, SCRUB_BLOCKS))
+
+    async def examine(self, number: int, extent_id: int) -> None:
+        """A worker could not read this extent: read it here, take out the disk or what is bad of the extent."""
+        disk = self.store.disks.get(number)
+        if disk is None or disk.failure is not None or number in self._examining:
+            return
+        self._examining.add(number)
+        try:
+            found = await self._in_disk(disk, functools.partial(examine_extent, disk, extent_id))
+        except DiskFailed as error:
+            self._disk_failed(disk, error)
+        except NoSpace as error:
+            self._log.warning("bad-extent-stays", disk=disk.path, extent=f"{extent_id:x}", detail=str(error))
+        else:
+            self._log.info("examined", disk=disk.path, extent=f"{extent_id:x}", bad_blocks=found)
+        finally:
+            self._examining.discard(number)
 
     async def close(self) -> None:
         """Waits for what is being written, then closes the disks cleanly."""

@@ -64,6 +64,11 @@ class Count(Enum):
     ANNOUNCED = ("lowtide_oca_announced_extents", CounterKind.GAUGE, "Extents known from announcements only")
     OPEN_FILES = ("lowtide_oca_open_files", CounterKind.GAUGE, "Extent files held open")
     LOOKUP_FAILURES = ("lowtide_oca_lookup_failures", CounterKind.GAUGE, "Index look-ups that failed, since start")
+    DISK_ERRORS = (
+        "lowtide_oca_disk_errors_total",
+        CounterKind.COUNTER,
+        "Extents that could not be opened and windows that could not be read; the keeper is told and judges the disk",
+    )
     READY = ("lowtide_oca_workers_ready", CounterKind.GAUGE, "Workers that serve")
     TLS_KERNEL = (
         "lowtide_oca_tls_kernel_total",

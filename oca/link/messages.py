@@ -67,6 +67,16 @@ class Served(msgspec.Struct, frozen=True, tag="served"):
     """Why the worker takes no new sessions now (`Pressure`); empty while it does. Sent at once when it changes."""
 
 
+class Unreadable(msgspec.Struct, frozen=True, tag="unreadable"):
+    """An extent whose file could not be opened, or did not give what the index promises; at most one per disk and second.
+
+    The keeper reads it itself and judges: its answer is the index, or the disk's state on the board.
+    """
+
+    disk: int
+    extent_id: int
+
+
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
     pid: int
     protocol: int = PROTOCOL
@@ -139,7 +149,7 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
     what: ReloadWhat
 
 
-ToKeeper = Hello | Want | Cancel | Served
+ToKeeper = Hello | Want | Cancel | Served | Unreadable
 ToWorker = Welcome | Head | Ready | Done | Failed | Reload
 
 _to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)

@@ -21,7 +21,9 @@ from oca.link.messages import (
     FrameReader,
     Hello,
     Served,
+    ToKeeper,
     ToWorker,
+    Unreadable,
     Want,
     Welcome,
     decode_to_keeper,
@@ -42,6 +44,8 @@ class LinkHandler(Protocol):
     def cancelled(self, link: Link, request: int) -> None: ...
 
     def served(self, link: Link, served: Served) -> None: ...
+
+    def unreadable(self, link: Link, found: Unreadable) -> None: ...
 
     def left(self, link: Link) -> None:
         """The connection ended; only for links that joined."""
@@ -107,10 +111,12 @@ class Link(asyncio.Protocol):
                 self._handler.cancelled(self, message.request)
             case Served():
                 self._handler.served(self, message)
+            case Unreadable():
+                self._handler.unreadable(self, message)
             case Hello():
                 raise BrokenFrame("a second hello")
 
-    def _greet(self, message: Hello | Want | Cancel | Served) -> None:
+    def _greet(self, message: ToKeeper) -> None:
         if not isinstance(message, Hello):
             raise BrokenFrame("the first frame is no hello")
         if message.protocol != PROTOCOL or message.worker < 0:

@@ -29,6 +29,7 @@ from oca.link.messages import (
     ReloadWhat,
     Served,
     ToWorker,
+    Unreadable,
     Want,
     Welcome,
     decode_to_worker,
@@ -160,6 +161,11 @@ class LinkClient:
             return False
         self._send(encode(served))
         return True
+
+    def unreadable(self, disk: int, extent_id: int) -> None:
+        """Tell the keeper of an extent that cannot be read; dropped while it is away (the next reader meets it again)."""
+        if self._welcome:
+            self._send(encode(Unreadable(disk, extent_id)))
 
     def _number(self) -> int:
         self._next += 1

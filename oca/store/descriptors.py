@@ -143,6 +143,8 @@ class DescriptorCache:
         self._dying: set[Descriptor] = set()
         self._waiting: Counter[int] = Counter()
         self.not_opened: Counter[NotOpened] = Counter()
+        self.unreadable: dict[int, int] = {}
+        """By disk the extent that could not be opened last, though the index has it: for the keeper to look at."""
         self.opened = 0
 
     def __len__(self) -> int:
@@ -167,11 +169,15 @@ class DescriptorCache:
         try:
             fd = os.open(f"{self._paths[disk]}/{extent_name(extent_id)}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            self.not_opened[_why(error)] += 1
+            why = _why(error)
+            self.not_opened[why] += 1
+            if why is not NotOpened.TOO_MANY_FILES:
+                self.unreadable[disk] = extent_id
             return None
         if name in self._open or os.fstat(fd).st_size != file_length(length):
             os.close(fd)
             self.not_opened[NotOpened.WRONG_LENGTH] += 1
+            self.unreadable[disk] = extent_id
             return None
         with contextlib.suppress(OSError):  # advice only; tmpfs and FUSE may not take it
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)

@@ -19,6 +19,7 @@ from typing import Any
 import lmdb
 
 from oca.store.errors import FormatTooNew, NotADisk
+from oca.store.pinning import read_index
 
 FORMAT = 1
 MAX_READERS = 1024
@@ -42,6 +43,8 @@ META_BATCH = b"batch"
 
 
 def _open(folder: str, map_bytes: int, readonly: bool, create: bool = False) -> lmdb.Environment:
+    if not create:
+        read_index(folder)
     return lmdb.open(
         folder,
         map_size=map_bytes,
@@ -91,7 +94,7 @@ class IndexReader:
 
     @classmethod
     def open(cls, folder: str, map_bytes: int) -> IndexReader:
-        """Raises NotADisk, FormatTooNew, or lmdb.Error."""
+        """Raises NotADisk, FormatTooNew, lmdb.Error, or OSError where a page of it cannot be read."""
         return cls(_checked(_open(folder, map_bytes, readonly=True), folder))
 
     def get_extent(self, packed_key: bytes) -> bytes | None:

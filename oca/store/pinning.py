@@ -14,14 +14,17 @@ import mmap
 import os
 from dataclasses import dataclass, field
 
+_PROT_NONE = 0
 _PROT_READ = 1
 _MAP_SHARED = 1
 _MAP_FAILED = ctypes.c_void_p(-1).value
+_READ_BYTES = 1 << 20
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 _libc.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
@@ -55,6 +58,34 @@ def pin_index(disk_path: str) -> PinnedIndex:
             return outcome
     outcome.locked = True
     return outcome
+
+
+def read_index(folder: str) -> None:
+    """Bring an index into memory by reading. Raises OSError for a page that cannot be read, which would end a process that touches it mapped.
+
+    Cheap where it is locked: then nothing is read.
+    """
+    for name in ("data.mdb", "lock.mdb"):
+        path = os.path.join(folder, name)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(fd).st_size
+            if not _is_resident(fd, size):
+                buffer = bytearray(_READ_BYTES)
+                for offset in range(0, size, _READ_BYTES):
+                    os.preadv(fd, [buffer], offset)
+        finally:
+            os.close(fd)
+
+
+def _is_resident(fd: int, size: int) -> bool:
+    address = _libc.mmap(None, size, _PROT_NONE, _MAP_SHARED, fd, 0) if size else None
+    if not address or address == _MAP_FAILED:
+        return False
+    pages = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
+    refused = _libc.mincore(address, size, pages)
+    _libc.munmap(address, size)
+    return not refused and b"\0" not in pages.raw[:-1] and pages.raw[-1:] == b"\1"
 
 
 def _pin(path: str, mappings: list[tuple[int, int]]) -> str:

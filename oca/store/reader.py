@@ -103,17 +103,17 @@ class StoreReader:
         """Open every disk's index and take the worker's slot.
 
         `shared` are indexes by disk number that this process has open already (LMDB allows one opening per process); they stay open.
-        A disk that cannot be opened is left out; raises its NotADisk, FormatTooNew or lmdb.Error only when none is left.
+        A disk that cannot be opened is left out; raises its NotADisk, FormatTooNew, lmdb.Error or OSError only when none is left.
         """
         disks: dict[int, _DiskReader] = {}
-        failures: dict[int, NotADisk | lmdb.Error] = {}
+        failures: dict[int, NotADisk | lmdb.Error | OSError] = {}
         for number, disk in enumerate(settings.disks):
             try:
                 description = read_description(disk.path)
                 borrowed = shared.get(number) if shared else None
                 folder = os.path.join(disk.path, "index")
                 index = borrowed or IndexReader.open(folder, description.map_bytes)
-            except (NotADisk, lmdb.Error) as error:
+            except (NotADisk, lmdb.Error, OSError) as error:
                 failures[number] = error
                 continue
             disks[number] = _DiskReader(number, description, index, Marks(board.marks(number)), borrowed is not None)

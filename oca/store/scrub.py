@@ -22,6 +22,19 @@ class Scrubbed:
     bad_blocks: int
 
 
+def examine_extent(writer: DiskWriter, extent_id: int) -> int:
+    """Verify one extent now, in the disk's thread; how many bad blocks were taken out of service. 0 when it is not held any more.
+
+    Raises DiskFailed, NoSpace(READ_ONLY).
+    """
+    extent = writer.holdings.extents.get(extent_id)
+    if extent is None or extent.gone:
+        return 0
+    bad = bad_bits(writer, extent, extent.bits)
+    quarantine(writer, extent, bad)
+    return bad.bit_count()
+
+
 class Scrub:
     """A position in the extents of one disk, by id."""
 

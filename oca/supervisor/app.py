@@ -397,9 +397,17 @@ async def compose(service: Service, settings: Appliance, commands: Commands | No
     for index in supervisor.pinned:
         metrics.index_locked.labels(index.disk_path).set(index.locked)
     supervisor.on_death(lambda child: metrics.child_deaths.labels(child).inc())
-    checks = Checks(supervisor.slots, supervisor.pinned, run / "keeper.json", lambda: supervisor.keeper_ready)
+    checks = Checks(
+        supervisor.slots,
+        supervisor.board,
+        supervisor.settings.store.disks,
+        supervisor.pinned,
+        run / "keeper.json",
+        lambda: supervisor.keeper_ready,
+    )
     service.health.add_check("workers", checks.workers)
     service.health.add_check("keeper", checks.keeper)
+    service.health.add_check("disks", checks.disks)
     service.health.add_check("index", checks.index)
     app = build_app(Routes("oca"), metrics=metrics, health=service.health)
     service.listen(Listener("status", app, Inherited(status)))

@@ -12,8 +12,10 @@ from prometheus_client.metrics_core import Metric
 from chassis.health import NotReady
 from chassis.logs import get_logger
 from chassis.metrics import Metrics
+from oca.config import Disk
 from oca.link.counters import Count, CounterKind, Counters, ReasonMetric
 from oca.link.files import KeeperStatus
+from oca.store.board import Board, DiskState
 from oca.store.pinning import PinnedIndex
 from oca.supervisor.slots import Slots
 
@@ -67,8 +69,16 @@ class Checks:
     """The named checks of `/readyz`."""
 
     def __init__(
-        self, slots: Slots, pinned: list[PinnedIndex], keeper_file: Path, keeper_ready: Callable[[], bool]
+        self,
+        slots: Slots,
+        board: Board,
+        disks: tuple[Disk, ...],
+        pinned: list[PinnedIndex],
+        keeper_file: Path,
+        keeper_ready: Callable[[], bool],
     ) -> None:
+        self._board = board
+        self._disks = disks
         self._slots = slots
         self._pinned = pinned
         self._keeper_file = keeper_file
@@ -88,6 +98,17 @@ class Checks:
         except (OSError, msgspec.MsgspecError):
             return "the keeper serves workers"
         return status.sentence or f"the keeper serves workers, state {status.state or 'unknown'}"
+
+    async def disks(self) -> str:
+        """Not ready when no disk is left: nothing can be served, not even a miss."""
+        states = {disk.path: self._board.disk_state(number) for number, disk in enumerate(self._disks)}
+        out = [path for path, state in states.items() if state is DiskState.FAILED]
+        if not out:
+            return f"{len(states)} disks take part"
+        words = f"{', '.join(out)} taken out: its files are misses until the keeper or the appliance is restarted"
+        if len(out) == len(states):
+            raise NotReady(words)
+        return words
 
     async def index(self) -> str:
         """Ready in any case: service goes on unlocked, and says so."""

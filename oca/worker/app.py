@@ -36,6 +36,7 @@ from oca.link.settings import store_settings
 from oca.link.tickets import TicketKeys
 from oca.link.worker import LinkClient
 from oca.store.board import Board
+from oca.store.descriptors import NotOpened
 from oca.store.reader import StoreReader
 from oca.worker.accepting import Acceptor, Side
 from oca.worker.accesslog import AccessLog, Pipe
@@ -160,6 +161,7 @@ class Worker:
         self._retire_s = serving.retire_s
         self._stop: asyncio.Future[Stopping] = loop.create_future()
         self._at_once = False
+        self._disk_errors = 0
         self._empty = asyncio.Event()
 
     async def run(self) -> int:
@@ -333,7 +335,22 @@ class Worker:
             self._gate.doors.remember()
         self._load_files()
         self._report()
+        self._tell_unreadable()
         self._write_gauges()
+
+    def _tell_unreadable(self) -> None:
+        """What could not be read since the last second, one extent per disk: the keeper reads it itself and judges the disk."""
+        files, pools = self._reader.descriptors, self._pools
+        not_opened = files.not_opened
+        errors = pools.errors + not_opened[NotOpened.DISK_ERROR] + not_opened[NotOpened.WRONG_LENGTH]
+        if errors > self._disk_errors:
+            self._counters.add(Count.DISK_ERRORS, errors - self._disk_errors)
+            self._disk_errors = errors
+        for disk, extent_id in {**files.unreadable, **pools.unreadable}.items():
+            self._log.write("warning", "unreadable", disk=disk, extent=f"{extent_id:x}", errors=errors)
+            self._link.unreadable(disk, extent_id)
+        files.unreadable.clear()
+        pools.unreadable.clear()
 
     def _report(self) -> None:
         if self._link.is_linked:

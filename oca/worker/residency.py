@@ -18,6 +18,7 @@ import os
 from asyncio import AbstractEventLoop, Future
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
+from functools import partial
 from typing import Protocol, TypeVar
 
 from oca.store.descriptors import Asking
@@ -104,11 +105,23 @@ class Residency:
         return self._pages.startswith(_RESIDENT[: -(-span // _PAGE)])
 
 
+class StoredFile(Protocol):
+    """What of `oca.store.descriptors.Descriptor` is used to read."""
+
+    fd: int
+    disk: int
+    extent_id: int
+
+
 class DiskPools:
     """A thread pool per disk, so that one slow disk delays only what lies on it."""
 
     def __init__(self, loop: AbstractEventLoop, disks: int) -> None:
         self._loop = loop
+        self.errors = 0
+        """Reads that a disk refused, or whose file was short."""
+        self.unreadable: dict[int, int] = {}
+        """By disk the extent that could not be read last: for the keeper to look at."""
         self._pools = [ThreadPoolExecutor(THREADS_PER_DISK, f"disk-{number}") for number in range(disks)]
         self._waiting = [0] * disks
 
@@ -117,21 +130,26 @@ class DiskPools:
         """Reads under way or waiting, of the disk that has most."""
         return max(self._waiting, default=0)
 
-    def read(self, disk: int, fd: int, offset: int, length: int) -> Future[bytearray]:
+    def read(self, file: StoredFile, offset: int, length: int) -> Future[bytearray]:
         """The bytes. The future raises ShortFile or OSError; the descriptor must stay open until it is done."""
-        return self._counted(disk, self._loop.run_in_executor(self._pools[disk], read_all, fd, offset, length))
+        reading = self._loop.run_in_executor(self._pools[file.disk], read_all, file.fd, offset, length)
+        return self._counted(file, reading)
 
-    def warm(self, disk: int, fd: int, offset: int, length: int) -> Future[None]:
+    def warm(self, file: StoredFile, offset: int, length: int) -> Future[None]:
         """Bring a window into memory. The same errors."""
-        return self._counted(disk, self._loop.run_in_executor(self._pools[disk], _read_and_forget, fd, offset, length))
+        warming = self._loop.run_in_executor(self._pools[file.disk], _read_and_forget, file.fd, offset, length)
+        return self._counted(file, warming)
 
-    def _counted(self, disk: int, reading: Future[T]) -> Future[T]:
-        self._waiting[disk] += 1
-        reading.add_done_callback(lambda _done: self._finished(disk))
+    def _counted(self, file: StoredFile, reading: Future[T]) -> Future[T]:
+        self._waiting[file.disk] += 1
+        reading.add_done_callback(partial(self._finished, file.disk, file.extent_id))
         return reading
 
-    def _finished(self, disk: int) -> None:
+    def _finished(self, disk: int, extent_id: int, done: Future[T]) -> None:
         self._waiting[disk] -= 1
+        if not done.cancelled() and done.exception() is not None:
+            self.errors += 1
+            self.unreadable[disk] = extent_id
 
     def close(self) -> None:
         for pool in self._pools:

@@ -192,7 +192,7 @@ class Sender:
                 self._write(data)
                 return
             m.counters.add(Count.COLD_WINDOWS)
-            reading = m.pools.read(held.disk, held.fd, held.start, length)
+            reading = m.pools.read(held.descriptor, held.start, length)
             self._future, self.waiting = reading, Waiting.DISK
             reading.add_done_callback(self._was_read)
             return
@@ -202,7 +202,7 @@ class Sender:
                 self._send_file(held, length)
             case Window.COLD:
                 m.counters.add(Count.COLD_WINDOWS)
-                warming = m.pools.warm(held.disk, held.fd, held.start, length)
+                warming = m.pools.warm(held.descriptor, held.start, length)
                 self._future, self.waiting = warming, Waiting.DISK
                 warming.add_done_callback(self._was_warmed)
             case Window.SHORT:

@@ -91,14 +91,15 @@ def stock(settings: Appliance, files: list[Published]) -> Keys:
 
 
 @contextlib.contextmanager
-def box(settings: Appliance, folder: Path, keys: Keys) -> Iterator[Box]:
+def box(settings: Appliance, folder: Path, keys: Keys, before: tuple[str, ...] = ()) -> Iterator[Box]:
+    """`before` are words of a command that starts the appliance by `exec`."""
     path = folder / "settings.json"
     path.write_bytes(msgspec.json.encode(settings))
     reading, writing = os.pipe()
     log = folder / "log"
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(path), str(writing)],
+            [*before, sys.executable, str(SCRIPT), str(path), str(writing)],
             pass_fds=(writing,),
             stderr=errors,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},

@@ -54,7 +54,7 @@ async def test_a_box_says_where_it_listens_and_that_it_is_ready(appliance: Box, 
     ready = await client.get(f"{appliance.status}/readyz")
     assert ready.status_code == 200
     assert ready.json()["checks"]["workers"]["detail"] == "2 of 2 workers serve"
-    assert set(ready.json()["checks"]) == {"workers", "keeper", "index"}
+    assert set(ready.json()["checks"]) == {"workers", "keeper", "index", "disks"}
     assert (await client.get(f"{appliance.status}/healthz")).status_code == 200
     assert await appliance.metric('lowtide_oca_requests_total{outcome="hit"}') == 1
     assert await appliance.metric("lowtide_oca_client_bytes_total") == 20

@@ -17,7 +17,8 @@ from contracts.places import ApplianceState
 from oca.http.reasons import Closing, Outcome
 from oca.link.counters import Count
 from oca.link.files import Desired
-from tests.oca.worker.worker_harness import Bench, Keys, publish, running
+from oca.store.extents import extent_name, key_hash
+from tests.oca.worker.worker_harness import Bench, Keys, publish, running, with_keeper
 
 FILE = publish("v-360.mp4", 900_000)
 
@@ -232,3 +233,27 @@ async def test_a_worker_whose_supervisor_is_gone_serves_on(bench: Bench) -> None
     assert (await client.ask(bench.path(FILE), Range="bytes=0-1")).status == 206
     await client.close()
     assert "supervisor-gone" in bench.log.read_text()
+
+
+async def test_an_extent_that_cannot_be_read_is_told_to_the_keeper(bench: Bench) -> None:
+    gone, short = publish("v-gone.mp4", 400_000), publish("v-short.mp4", 400_000)
+    for file in (gone, short):
+        bench.store_file(file)
+    extents = {
+        record.extent_id: file for file in (gone, short) if (record := bench.store.find(key_hash(file.name.key), 0))
+    }
+    for extent_id, file in extents.items():
+        path = bench.folder / "disk" / extent_name(extent_id)
+        os.unlink(path) if file is gone else os.truncate(path, 100_000)
+    async with with_keeper(bench) as keeper:
+        for file in (gone, short):
+            keeper.unread.clear()
+            client = await bench.connect()
+            assert (await client.ask(bench.path(file))).status >= 400
+            await client.close()
+            for _ in range(200):
+                if keeper.unread:
+                    break
+                await asyncio.sleep(0.05)
+            assert {extents[found.extent_id].name for found in keeper.unread} == {file.name}
+    assert bench.count(Count.DISK_ERRORS) >= 1, "one that is gone may have been evicted: only the other is an error"

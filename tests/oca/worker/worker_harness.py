@@ -26,7 +26,7 @@ from contracts.urls import MediaName, with_token
 from oca.config import Appliance, ControlPlane, Disk, Serving, Store
 from oca.link.counters import Count, Counters, Reason
 from oca.link.handover import Handover, write_handover
-from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Served, Want
+from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Served, Unreadable, Want
 from oca.link.server import Link, LinkServer
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
@@ -120,6 +120,7 @@ class FakeKeeper:
     wants: list[Want] = field(default_factory=list)
     reports: list[Served] = field(default_factory=list)
     cancelled_requests: list[int] = field(default_factory=list)
+    unread: list[Unreadable] = field(default_factory=list)
     files: dict[str, Published] = field(default_factory=dict)
     delay_s: float = 0.0
     silent: bool = False
@@ -146,6 +147,9 @@ class FakeKeeper:
 
     def cancelled(self, link: Link, request: int) -> None:
         self.cancelled_requests.append(request)
+
+    def unreadable(self, link: Link, found: Unreadable) -> None:
+        self.unread.append(found)
 
     def served(self, link: Link, served: Served) -> None:
         self.reports.append(served)
