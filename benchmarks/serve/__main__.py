@@ -143,7 +143,7 @@ def _conditions(pace: Pace, load_before: tuple[float, float, float]) -> dict[str
         "cores": f"server on core {processes.SERVER_CORE}, wrk (1 thread, 32 connections) on core {processes.CLIENT_CORE}, loopback",
         "working sets": f"{sets}; Zipf α {ALPHA}; ranges start at any byte",
         "sessions": f"{TOKENS} tokens (ES256) verified once per worker, a different CMCD query on every request",
-        "ours": "one worker, tokens, accounting (reported each second) and metrics on; it writes no access log yet, the peers do",
+        "ours": "one worker and its logger (part of the cost, shown apart); tokens, access log, accounting (reported each second) and metrics on",
         "in memory": "asserted before each round by mincore; no origin request or cold window during one, less than 256 KiB read from the device",
         "bodies": "all compared while warming, a sample after the rounds, their volume in every round",
         "CPU": "user + system of the server's process tree from /proc; the receiver's TCP work on loopback is charged to the sender",

@@ -1,7 +1,7 @@
-"""Our side of the comparison: one worker process as the supervisor starts it, over a store that its writer filled.
+"""Our side of the comparison: one worker process and the logger as the supervisor starts them, over a store that its writer filled.
 
-Tokens are verified, counters are written, and what was served is reported every second to the keeper's end of the link, which this
-process holds. The supervisor and the keeper do nothing for a hit; they are left out.
+Tokens are verified, counters and the access log are written, and what was served is reported every second to the keeper's end of the
+link, which this process holds. The supervisor and the keeper do nothing for a hit; they are left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
 from oca.config import Appliance, ControlPlane, Disk, Listen, Pacing, Serving, Store
 from oca.link.counters import Count, Counters
-from oca.link.handover import Handover, write_handover
+from oca.link.handover import Handover, LoggerHandover, write_handover
 from oca.link.messages import Failed, FetchFailure, Served, Unreadable, Want
 from oca.link.server import Link, LinkServer
 from oca.link.settings import store_settings
@@ -33,6 +33,7 @@ from oca.store.disks import expected_marks
 from oca.store.extents import ExtentSpec, key_hash
 from oca.store.syscalls import RealSyscalls
 from oca.store.writer import StoreWriter
+from oca.supervisor.logpipes import LogPipes
 from oca.supervisor.sockets import open_group
 
 KID = "bench-1"
@@ -99,7 +100,8 @@ class OurAppliance:
         settings = store_settings(self.settings)
         marks = expected_marks(self.settings.store.disks[0].quota_bytes, EXTENT_BYTES)
         self.board = Board.create(BoardShape(workers=1, disks=1, marks_per_disk=max(marks, 1 << 16)))
-        self.counters = Counters.create(1)
+        self.counters = Counters.create(2)
+        self._log_pipes = LogPipes(1)
         self.store = StoreWriter.open(settings, self.board, time.time, _Unsynced())
         self._key = ECKey.generate_key("P-256")
         jwk = {name: str(value) for name, value in self._key.as_dict(private=False).items() if isinstance(value, str)}
@@ -112,6 +114,7 @@ class OurAppliance:
         self._link = LinkServer(self.state, self.link_end, lambda _worker, _why: None)
         self._control: socket.socket | None = None
         self.process: subprocess.Popen[bytes] | None = None
+        self._logger: subprocess.Popen[bytes] | None = None
 
     def fill(self, group: FileClass, contents: Contents) -> None:
         """Put the files of a class into the store."""
@@ -131,13 +134,16 @@ class OurAppliance:
         ]
 
     async def start(self) -> None:
-        """Exec the worker and wait until it is ready and linked. Raises RuntimeError with its log when it is not."""
+        """Exec both and wait until the worker is ready and linked. Raises RuntimeError with its log when it is not."""
         await self._link.start()
+        self._start_logger()
         ours, theirs = socket.socketpair()
         fds = (self.board.fd, self.counters.fd, theirs.fileno(), self.media.fileno(), self.peers.fileno())
-        fd = write_handover(Handover(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],)))
+        log_fd = self._log_pipes.writing(0)
+        handover = Handover(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],), log_fd=log_fd)
+        fd = write_handover(handover)
         command = [sys.executable, "-m", "oca.worker", "--handover-fd", str(fd)]
-        self.process = processes.start(command, self.log, pass_fds=(fd, *fds))
+        self.process = processes.start(command, self.log, pass_fds=(fd, *fds, log_fd))
         os.close(fd)
         theirs.close()
         ours.settimeout(20)
@@ -148,6 +154,9 @@ class OurAppliance:
     async def stop(self) -> None:
         if self.process is not None:
             processes.stop(self.process)
+        if self._logger is not None:
+            processes.stop(self._logger)
+        self._log_pipes.close()
         if self._control is not None:
             self._control.close()
         await self._link.close()
@@ -158,9 +167,20 @@ class OurAppliance:
     def pids(self) -> list[int]:
         return processes.tree(self.process.pid) if self.process is not None else []
 
+    def logger_pids(self) -> list[int]:
+        return processes.tree(self._logger.pid) if self._logger is not None else []
+
     def misses(self) -> int:
         """Wants and windows that were not in memory: a round of hits has none of either."""
         return self.counters.total(Count.WANTS) + self.counters.total(Count.COLD_WINDOWS)
+
+    def _start_logger(self) -> None:
+        reading = self._log_pipes.reading
+        handover = LoggerHandover(self.settings.log, str(self.folder / "logs"), reading, self.counters.fd, 1)
+        fd = write_handover(handover)
+        command = [sys.executable, "-m", "oca.logger", "--handover-fd", str(fd)]
+        self._logger = processes.start(command, self.log, pass_fds=(fd, self.counters.fd, *reading))
+        os.close(fd)
 
     def _claims(self, session: int, prefix: str, now: float) -> MediaClaims:
         return MediaClaims(

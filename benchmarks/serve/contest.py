@@ -196,10 +196,10 @@ class Contest:
         misses = self.ours.misses()
         found = await _measured(
             "ours",
-            "tokens, accounting, metrics",
+            "tokens, access log, accounting, metrics",
             self.ours.port,
             self.ours.pids(),
-            [],
+            self.ours.logger_pids(),
             requests,
             length,
             seconds,
