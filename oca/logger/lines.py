@@ -15,7 +15,6 @@ from functools import lru_cache
 import msgspec
 
 from contracts.cmcd import Cmcd, CmcdItem, Scalar, read_headers, read_query
-from contracts.urls import parse_media_path
 from oca.link.records import HEADERS, Record
 
 CUT = "…"
@@ -132,11 +131,13 @@ def _cmcd(query: bytes) -> Cmcd:
     return read_headers((query[len(HEADERS) :],)) if query.startswith(HEADERS) else read_query(query)
 
 
-@lru_cache(maxsize=_REMEMBERED)
 def _place(path: bytes) -> tuple[str, str | None, str | None, str | None]:
+    """By its parts: whether they are names (`contracts.urls`) was judged by who answered."""
     text = path.decode("utf-8", "replace")
-    name = parse_media_path(text)
-    return (text, None, None, None) if name is None else (text, name.title, name.tier, name.file)
+    parts = text.split("/")
+    if len(parts) == 5 and parts[1] == "media" and not parts[0]:
+        return text, parts[2], parts[3], parts[4]
+    return text, None, None, None
 
 
 @lru_cache(maxsize=_REMEMBERED)
