@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.serve import connections, processes, report, running
 from benchmarks.serve.appliance import OurAppliance
 from benchmarks.serve.contest import PEERS, Contest, Pace
-from benchmarks.serve.rows import Measured, Results, Round, Row, compared, encode, plain, user_cpu
-from benchmarks.serve.workload import ALPHA, CLASSES, SIZES, TOKENS, Contents, FileClass, token_target
+from benchmarks.serve.rows import TLS_SIZES, Measured, Results, Round, Row, compared, encode, plain, user_cpu
+from benchmarks.serve.workload import ALPHA, CLASSES, SIZES, TOKENS, Contents, FileClass, smaller, token_target
 
 HERE = Path(__file__).parent
 _PACKAGES = {"nginx": "nginx-light", "varnish": "varnish", "trafficserver": "trafficserver"}
@@ -57,14 +57,17 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
         for name, package in _PACKAGES.items()
         if name not in versions
     }
-    left_out["serve/tls/SIZE/nginx-static, serve/idle-tls-kib"] = "our worker does not serve players over TLS yet"
     left_out["serve/cold-disk-p99-ms"] = "needs a disk that can be delayed; not part of this program yet"
     rows: list[Row] = []
-    for group in CLASSES:
+    for group in smaller(CLASSES, arguments.files):
         sizes = [size for size in group.sizes if size in arguments.sizes]
         if sizes:
             rows += await _contest(folder / group.name, group, sizes, pace, versions, left_out)
     rows += await _connections(folder / "connections", arguments.idle, arguments.stalled)
+    if arguments.files:
+        left_out["serve/…"] = (
+            f"only {arguments.files} files per working set: no figure here stands for the design's rows"
+        )
     return Results(
         machine=_machine(),
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -87,6 +90,9 @@ async def _contest(
         for size in sizes:
             alone, found = await contest.size(size, pace)
             made = _rows(size, alone, found, versions)
+            if size in TLS_SIZES:
+                _alone, found = await contest.size(size, pace, tls=True)
+                made += _rows(size, [], found, versions, "tls")
             rows += made
             for row in made:
                 _say(f"  {row.name}: {row.ours:.1f} / {row.peer_value or 0:.1f} {row.unit}")
@@ -98,32 +104,38 @@ async def _contest(
 
 
 def _rows(
-    size: str, alone: list[Measured], found: dict[tuple[str, str], list[Round]], versions: dict[str, str]
+    size: str,
+    alone: list[Measured],
+    found: dict[tuple[str, str], list[Round]],
+    versions: dict[str, str],
+    how: str = "plain",
 ) -> list[Row]:
     rows = []
     for peer in PEERS:
         rounds = {words: some for (name, words), some in found.items() if name == peer}
         if rounds:
             version = versions[peer.partition("-")[0]]
-            rows.append(compared(f"serve/plain/{size}/{peer}", rounds, version))
-    if size == "64k":
+            rows.append(compared(f"serve/{how}/{size}/{peer}", rounds, version))
+    if size == "64k" and alone:
         rows.append(user_cpu(alone))
     return rows
 
 
 async def _connections(folder: Path, idle: int, stalled: int) -> list[Row]:
-    """The two rows about memory, each with a worker of its own."""
+    """The rows about memory, each with a worker of its own."""
     rows = []
-    for name in ("idle", "stalled"):
+    for name in ("idle", "idle-tls", "stalled"):
         (folder / name).mkdir(parents=True)
         ours = OurAppliance(folder / name)
         ours.fill(_STALLED, Contents())
         target = token_target(_STALLED, ours.tokens(_STALLED))
         await ours.start()
         try:
-            if name == "idle":
-                found = await connections.idle(ours, target, idle)
-                rows.append(plain("serve/idle-kib", "KiB of worker memory per idle connection", [found]))
+            if name != "stalled":
+                tls = name == "idle-tls"
+                found = await connections.idle(ours, target, idle, tls=tls)
+                words = "KiB of worker memory per idle connection" + (" over TLS" if tls else "")
+                rows.append(plain(f"serve/{name}-kib", words, [found]))
             else:
                 found = await connections.stalled(ours, _STALLED.files, _STALLED.range_bytes, target, stalled)
                 words = f"MiB of worker and its sockets, {stalled} stalled readers"
@@ -167,6 +179,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds per size")
     parser.add_argument("--seconds", type=int, help="seconds per server in a round")
     parser.add_argument("--sizes", type=lambda text: text.split(","), default=list(SIZES), help="such as 1k,64k")
+    parser.add_argument("--files", type=int, help="so many per working set, a multiple of 100: to try this program out")
     parser.add_argument("--idle", type=int, help="idle connections")
     parser.add_argument("--stalled", type=int, default=2_000, help="readers that stop reading")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and RESULTS.md")

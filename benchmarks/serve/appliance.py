@@ -16,18 +16,19 @@ from pathlib import Path
 import msgspec
 from joserfc.jwk import ECKey
 
-from benchmarks.serve import processes
+from benchmarks.serve import certificates, processes
 from benchmarks.serve.workload import TIER, TOKENS, Contents, FileClass, media_name, title_of_session
 from contracts.digests import BLOCK_BYTES, DigestBuilder
 from contracts.keys import KeySet, KeyUse, PublicKey
 from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
-from oca.config import Appliance, ControlPlane, Disk, Listen, Pacing, Serving, Store
+from oca.config import Appliance, ControlPlane, Disk, Listen, Listener, Pacing, PlayerTls, Serving, Store
 from oca.link.counters import Count, Counters
-from oca.link.handover import Handover, LoggerHandover, write_handover
+from oca.link.handover import FurtherFds, Handover, LoggerHandover, TlsHandover, write_handover
 from oca.link.messages import Failed, FetchFailure, Served, Unreadable, Want
 from oca.link.server import Link, LinkServer
 from oca.link.settings import store_settings
+from oca.link.tickets import TicketKeys
 from oca.store.board import Board, BoardShape
 from oca.store.disks import expected_marks
 from oca.store.extents import ExtentSpec, key_hash
@@ -35,6 +36,7 @@ from oca.store.syscalls import RealSyscalls
 from oca.store.writer import StoreWriter
 from oca.supervisor.logpipes import LogPipes
 from oca.supervisor.sockets import open_group
+from oca.supervisor.tls import why_no_door, why_no_kernel_tls
 
 KID = "bench-1"
 EXTENT_BYTES = 32 << 20
@@ -81,10 +83,11 @@ class LinkEnd:
 
 
 class OurAppliance:
-    """`fill` it, `await start()`, ask at `port`, `await stop()`."""
+    """`fill` it, `await start()`, ask at `port` (by TLS at `tls_port`), `await stop()`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.certificate = certificates.write(folder)
         self.state = folder / "state"
         (self.state / "run").mkdir(parents=True)
         self.disk = folder / "disk"
@@ -95,7 +98,12 @@ class OurAppliance:
             store=Store((Disk(str(self.disk), 6 << 30),), EXTENT_BYTES, 64 << 20, cache_share=1.0),
             control_plane=ControlPlane("https://127.0.0.1:1"),
             # Pacing does its work with every request; its floor is above what any connection takes, or it would hold back the load.
-            serving=Serving(workers=1, media=Listen(), peers=Listen(), pacing=Pacing(floor_bps=1_000_000_000_000)),
+            serving=Serving(
+                workers=1,
+                listeners=(Listener("127.0.0.1", tls=True),),
+                tls=PlayerTls((self.certificate,)),
+                pacing=Pacing(floor_bps=1_000_000_000_000),
+            ),
         )
         settings = store_settings(self.settings)
         marks = expected_marks(self.settings.store.disks[0].quota_bytes, EXTENT_BYTES)
@@ -110,6 +118,9 @@ class OurAppliance:
         self.media = open_group(Listen(), 1, large_answers=True)[0]
         self.peers = open_group(Listen(), 1, large_answers=True)[0]
         self.port = int(self.media.getsockname()[1])
+        self.tls = open_group(Listen(), 1, large_answers=True)[0]
+        self.tls_port = int(self.tls.getsockname()[1])
+        self._tickets = TicketKeys.create()
         self.link_end = LinkEnd()
         self._link = LinkServer(self.state, self.link_end, lambda _worker, _why: None)
         self._control: socket.socket | None = None
@@ -140,16 +151,28 @@ class OurAppliance:
         ours, theirs = socket.socketpair()
         fds = (self.board.fd, self.counters.fd, theirs.fileno(), self.media.fileno(), self.peers.fileno())
         log_fd = self._log_pipes.writing(0)
-        handover = Handover(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],), log_fd=log_fd)
+        no_door = await why_no_door((sys.executable, "-m", "oca.worker.openssl"))
+        handover = Handover(
+            *(self.settings, 0, fds[0], fds[1], fds[2], (fds[3],), (fds[4],)),
+            log_fd=log_fd,
+            further=(FurtherFds((self.tls.fileno(),), tls=True),),
+            tls=TlsHandover(self._tickets.fd, no_door, why_no_kernel_tls()),
+        )
         fd = write_handover(handover)
         command = [sys.executable, "-m", "oca.worker", "--handover-fd", str(fd)]
-        self.process = processes.start(command, self.log, pass_fds=(fd, *fds, log_fd))
+        self.process = processes.start(
+            command, self.log, pass_fds=(fd, *fds, log_fd, self.tls.fileno(), self._tickets.fd)
+        )
         os.close(fd)
         theirs.close()
         ours.settimeout(20)
         self._control = ours
-        if ours.recv(64) != b"ready\n":
-            raise RuntimeError(f"our worker is not ready:\n{self.log.read_text()}")
+        said = b""
+        while not said.endswith(b"ready\n"):  # what it says of TLS comes first
+            more = ours.recv(65536)
+            if not more:
+                raise RuntimeError(f"our worker is not ready:\n{self.log.read_text()}")
+            said += more
 
     async def stop(self) -> None:
         if self.process is not None:
@@ -161,8 +184,9 @@ class OurAppliance:
             self._control.close()
         await self._link.close()
         self.store.close()
-        for sock in (self.media, self.peers):
+        for sock in (self.media, self.peers, self.tls):
             sock.close()
+        self._tickets.close()
 
     def pids(self) -> list[int]:
         return processes.tree(self.process.pid) if self.process is not None else []

@@ -10,7 +10,7 @@ import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.serve import processes
+from benchmarks.serve import load, processes
 from benchmarks.serve.appliance import OurAppliance
 from benchmarks.serve.rows import Plain
 from benchmarks.serve.workload import Ask, Target, request_text
@@ -20,14 +20,15 @@ _SETTLE_S = 2.0
 _QUEUED = re.compile(r"skmem:\(r\d+,rb\d+,t\d+,tb\d+,f(\d+),w(\d+)")
 
 
-async def idle(ours: OurAppliance, target: Target, count: int) -> Plain:
+async def idle(ours: OurAppliance, target: Target, count: int, *, tls: bool = False) -> Plain:
     """KiB of resident memory per connection that was answered once and keeps quiet."""
-    request = _small_request(ours.port, target)
+    port = ours.tls_port if tls else ours.port
+    request = _small_request(port, target)
     with ExitStack() as opened:
         # Descriptors, tables and free lists that the first connections make are no cost of the later ones.
-        await _open(ours.port, request, max(100, count // 20), opened)
+        await _open(port, request, max(100, count // 20), opened, tls)
         before = processes.resident_kib(ours.pids())
-        await _open(ours.port, request, count, opened)
+        await _open(port, request, count, opened, tls)
         await asyncio.sleep(_SETTLE_S)
         after = processes.resident_kib(ours.pids())
     facts = {"connections": float(count), "before_kib": float(before), "after_kib": float(after)}
@@ -61,9 +62,12 @@ async def stalled(ours: OurAppliance, files: int, range_bytes: int, target: Targ
     return Plain(worker + queued, facts)
 
 
-async def _open(port: int, request: bytes, count: int, opened: ExitStack) -> None:
+async def _open(port: int, request: bytes, count: int, opened: ExitStack, tls: bool) -> None:
+    context = load.trusting() if tls else None
     for _ in range(count):
         sock = socket.create_connection(("127.0.0.1", port), 10)
+        if context is not None:
+            sock = context.wrap_socket(sock)
         opened.callback(sock.close)
         sock.sendall(request)
         if not sock.recv(65536).startswith(b"HTTP/1.1 206"):

@@ -69,9 +69,11 @@ class Contest:
         self.failed: dict[str, str] = {}
         """Peers that did not start, and what they said."""
         self.peers: list[Running] = []
+        self.tls_peers: list[Running] = []
         self._origin: Running | None = None
         self.ours = OurAppliance(folder / "ours")
         self.host = f"127.0.0.1:{self.ours.port}"
+        self.tls_host = f"127.0.0.1:{self.ours.tls_port}"
 
     async def open(self) -> None:
         """Write the working set, start every server, let each serve all of it once, every body compared."""
@@ -90,37 +92,47 @@ class Contest:
             for _ in range(peer.warm_ups):
                 await asyncio.to_thread(self._warm, peer.port, self._peer_target)
         stream = asks(group, group.range_bytes, STREAM, 7)
-        files = self._write_streams(stream)
         self._say("all bodies compared; warming up")
-        for port, path in ((self.ours.port, files[0]), *((peer.port, files[1]) for peer in self.peers)):
-            await load.measure(port, path, _WARM_UP_S, 0)
+        for tls in (False, True):
+            port, files = self._ours_at(tls), self._write_streams(stream, tls)
+            for at, path in ((port, files[0]), *((peer.port, files[1]) for peer in self._peers_of(tls))):
+                await load.measure(at, path, _WARM_UP_S, 0, tls=tls)
 
     async def close(self) -> None:
         self._stack.close()
         await self.ours.stop()
 
-    async def size(self, size: str, pace: Pace) -> tuple[list[Measured], dict[tuple[str, str], list[Round]]]:
-        """(our measurements, rounds by peer and configuration) for ranges of one size."""
+    async def size(
+        self, size: str, pace: Pace, *, tls: bool = False
+    ) -> tuple[list[Measured], dict[tuple[str, str], list[Round]]]:
+        """(our measurements, rounds by peer and configuration) for ranges of one size, plain or by TLS."""
         length = SIZES[size]
         stream = asks(self._group, length, STREAM, length)
-        our_file, peer_file = self._write_streams(stream)
+        our_file, peer_file = self._write_streams(stream, tls)
         alone: list[Measured] = []
         found: dict[tuple[str, str], list[Round]] = {}
+        peers = self._peers_of(tls)
         for number in range(pace.rounds):
             first = number * STREAM // pace.rounds
-            mine = await self._in_memory(partial(self._ours, our_file, length, pace.seconds, first))
+            mine = await self._in_memory(partial(self._ours, our_file, length, pace.seconds, first, tls))
             alone.append(mine)
-            for peer in list(self.peers):
+            for peer in list(peers):
                 try:
                     theirs = await self._in_memory(partial(self._peer, peer, peer_file, length, pace.seconds, first))
                 except NotInMemory as error:
                     self.failed[f"{peer.name} from {size} on"] = str(error)
-                    self.peers.remove(peer)
+                    peers.remove(peer)
                     found.pop((peer.name, peer.configuration), None)
                     continue
                 found.setdefault((peer.name, peer.configuration), []).append(Round(mine, theirs))
-        await asyncio.to_thread(self._check, stream)
+        await asyncio.to_thread(self._check, stream, tls)
         return alone, found
+
+    def _peers_of(self, tls: bool) -> list[Running]:
+        return self.tls_peers if tls else self.peers
+
+    def _ours_at(self, tls: bool) -> int:
+        return self.ours.tls_port if tls else self.ours.port
 
     async def _in_memory(self, run: Callable[[], Awaitable[Measured]]) -> Measured:
         """A run that fetched nothing. Somebody else on the machine may drop what was in memory: such a run is thrown away, twice at most.
@@ -143,7 +155,10 @@ class Contest:
         origin = self._origin = running.start_origin(self._folder / "origin", root)
         self._stack.callback(origin.stop)
         memory_mib = (self._group.working_set_bytes >> 20) * 3 // 2 + 512
-        self._add("nginx-static", partial(running.start_static, self._folder / "nginx-static", root, nginx))
+        self._add(
+            "nginx-static",
+            partial(running.start_static, self._folder / "nginx-static", root, nginx, self.ours.certificate),
+        )
         self._add("nginx-cache", partial(running.start_cache, self._folder / "nginx-cache", origin, nginx))
         for name, start in (("varnish", running.start_varnish), ("trafficserver", running.start_trafficserver)):
             if name in self._versions:
@@ -156,7 +171,8 @@ class Contest:
             self.failed[name] = str(error)
         else:
             self._stack.callback(started[0].stop)
-            self.peers += started
+            for one in started:
+                self._peers_of(one.tls).append(one)
 
     def _warm(self, port: int, target: Target) -> None:
         load.warm(port, self.host, self._group, self._contents, target)
@@ -170,16 +186,20 @@ class Contest:
         ]
         load.check_sample(self.ours.port, self.host, group, self._contents, self._our_target, sessions)
 
-    def _write_streams(self, stream: Sequence[Ask]) -> tuple[Path, Path]:
+    def _write_streams(self, stream: Sequence[Ask], tls: bool) -> tuple[Path, Path]:
         files = self._folder / "ours.requests", self._folder / "peers.requests"
         for path, target in zip(files, (self._our_target, self._peer_target), strict=True):
-            load.write_requests(path, self.host, stream, target)
+            load.write_requests(path, self._host(tls), stream, target)
         return files
 
-    def _check(self, stream: Sequence[Ask]) -> None:
+    def _host(self, tls: bool) -> str:
+        return self.tls_host if tls else self.host
+
+    def _check(self, stream: Sequence[Ask], tls: bool) -> None:
         sample = random.Random(len(stream)).sample(list(stream), SAMPLE)
-        for port, target in ((self.ours.port, self._our_target), *((p.port, self._peer_target) for p in self.peers)):
-            load.check_sample(port, self.host, self._group, self._contents, target, sample)
+        peers = ((peer.port, self._peer_target) for peer in self._peers_of(tls))
+        for port, target in ((self._ours_at(tls), self._our_target), *peers):
+            load.check_sample(port, self._host(tls), self._group, self._contents, target, sample, tls=tls)
 
     def _assert_in_memory(self) -> None:
         folders = {peer.cached for peer in self.peers if peer.cached is not None} | {self.ours.extents}
@@ -192,18 +212,19 @@ class Contest:
             else:
                 raise NotInMemory(f"{missing} bytes below {folder.name} do not stay in memory")
 
-    async def _ours(self, requests: Path, length: int, seconds: int, first: int) -> Measured:
+    async def _ours(self, requests: Path, length: int, seconds: int, first: int, tls: bool) -> Measured:
         misses = self.ours.misses()
         found = await _measured(
             "ours",
-            "tokens, access log, accounting, metrics",
-            self.ours.port,
+            "tokens, access log, accounting, metrics" + (", TLS 1.3, ECDSA P-256" if tls else ""),
+            self._ours_at(tls),
             self.ours.pids(),
             self.ours.logger_pids(),
             requests,
             length,
             seconds,
             first,
+            tls,
         )
         if self.ours.misses() != misses:
             raise NotInMemory(f"{self.ours.misses() - misses} windows of ours were not in memory during a round")
@@ -217,7 +238,7 @@ class Contest:
         asked = running.requests_of(self._origin)
         found = await _measured(
             *(peer.name, peer.configuration, peer.port, peer.pids(), peer.logger_pids()),
-            *(requests, length, seconds, first),
+            *(requests, length, seconds, first, peer.tls),
         )
         if peer.is_copy and running.requests_of(self._origin) != asked + 1:
             raise NotInMemory(f"{peer.name} asked its origin during a round of hits")
@@ -234,11 +255,12 @@ async def _measured(
     length: int,
     seconds: int,
     first: int,
+    tls: bool,
 ) -> Measured:
     everybody = pids + loggers
     from_disk = processes.read_from_disk_bytes(everybody)
     before, log_before = processes.cpu_of(pids), processes.cpu_of(loggers)
-    found = await load.measure(port, requests, seconds, first)
+    found = await load.measure(port, requests, seconds, first, tls=tls)
     await asyncio.sleep(_TAIL_S)
     log = processes.cpu_of(loggers) - log_before
     spent = processes.cpu_of(pids) - before + log

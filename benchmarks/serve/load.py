@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -51,8 +52,17 @@ def write_requests(path: Path, host: str, stream: Sequence[Ask], target: Target)
     path.write_bytes(b"".join(request_text(host, target(ask), ask.range_line) + b"\0" for ask in stream))
 
 
-async def measure(port: int, requests: Path, seconds: int, first: int) -> Wrk:
-    """One run of wrk. Raises RuntimeError with its output when it tells no result."""
+def trusting() -> ssl.SSLContext:
+    """A client that takes any certificate, by TLS 1.3, as wrk does."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+async def measure(port: int, requests: Path, seconds: int, first: int, *, tls: bool = False) -> Wrk:
+    """One run of wrk; connections are kept, so that handshakes are no part of what a request costs. Raises RuntimeError with its output when it tells no result."""
     command = [
         "taskset",
         "-c",
@@ -64,7 +74,7 @@ async def measure(port: int, requests: Path, seconds: int, first: int) -> Wrk:
         "--timeout",
         "10s",
     ]
-    command += ["-s", str(_LUA), f"http://127.0.0.1:{port}/", "--", str(requests), str(first)]
+    command += ["-s", str(_LUA), f"{'https' if tls else 'http'}://127.0.0.1:{port}/", "--", str(requests), str(first)]
     process = await asyncio.create_subprocess_exec(*command, stdout=-1, stderr=-2)
     try:
         output, _ = await asyncio.wait_for(process.communicate(), seconds + 30)
@@ -94,9 +104,12 @@ def check_volume(found: Wrk, length: int) -> None:
 class Checker:
     """A keep-alive connection that compares every body with what was published."""
 
-    def __init__(self, port: int, host: str, group: FileClass, contents: Contents, target: Target) -> None:
+    def __init__(
+        self, port: int, host: str, group: FileClass, contents: Contents, target: Target, tls: bool = False
+    ) -> None:
         self._host = host
-        self._sock = socket.create_connection(("127.0.0.1", port), 30)
+        sock = socket.create_connection(("127.0.0.1", port), 30)
+        self._sock = trusting().wrap_socket(sock) if tls else sock
         self._group = group
         self._contents = contents
         self._target = target
@@ -150,10 +163,17 @@ def warm(port: int, host: str, group: FileClass, contents: Contents, target: Tar
 
 
 def check_sample(
-    port: int, host: str, group: FileClass, contents: Contents, target: Target, sample: Sequence[Ask]
+    port: int,
+    host: str,
+    group: FileClass,
+    contents: Contents,
+    target: Target,
+    sample: Sequence[Ask],
+    *,
+    tls: bool = False,
 ) -> None:
     """Fetch the ranges of a sample and compare them. Raises WrongBytes."""
-    checker = Checker(port, host, group, contents, target)
+    checker = Checker(port, host, group, contents, target, tls)
     try:
         for ask in sample:
             checker.range(ask)

@@ -86,10 +86,17 @@ _BARS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "nginx-cache": ((1.4, 1.4, 1.4, 0.95, 0.75), (0.9,) * 5),
     "varnish": ((0.9, 0.9, 0.9, 0.75, 0.7), (0.6,) * 5),
 }
+TLS_SIZES = ("1k", "64k", "512k", "2560k")
+_TLS_BARS = (2.0, 1.0, 0.8, 0.8)
 BARS: dict[str, tuple[float, float]] = {
     "serve/user-cpu": (30, 20),
     "serve/idle-kib": (10, 6),
+    "serve/idle-tls-kib": (50, 30),
     "serve/slow-readers-mib": (512, 350),
+    **{
+        f"serve/tls/{size}/nginx-static": (bar, 0.6 if size in ("512k", "2560k") else bar)
+        for size, bar in zip(TLS_SIZES, _TLS_BARS, strict=True)
+    },
     **{
         f"serve/plain/{size}/{peer}": (bars[at], stretches[at])
         for peer, (bars, stretches) in _BARS.items()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.serve import peers, processes
 from benchmarks.serve.workload import Contents, FileClass, media_name
+from oca.config import Certificate
 
 START_S = 15.0
 
@@ -35,6 +36,7 @@ class Running:
     is_copy: bool = False
     warm_ups: int = 1
     """How often it is to serve everything before it holds it."""
+    tls: bool = False
     loggers: Sequence[subprocess.Popen[bytes]] = field(default_factory=tuple)
     """Processes that only write the access log: part of the server's cost, and shown apart."""
 
@@ -72,22 +74,26 @@ def write_files(root: Path, group: FileClass, contents: Contents) -> None:
 def start_origin(folder: Path, root: Path) -> Running:
     """nginx on the client's core, which fills the caches before the rounds."""
     folder.mkdir()
-    ports = _two_ports()
+    ports = _free_ports()
     process = _nginx(folder, peers.nginx_origin(str(folder), ports, str(root)), processes.CLIENT_CORE)
     return _listening(Running("origin", "", "", ports.off, [process]), folder)
 
 
-def start_static(folder: Path, root: Path, version: str) -> list[Running]:
+def start_static(folder: Path, root: Path, version: str, certificate: Certificate) -> list[Running]:
+    """The plain ones first, then the one by TLS: one process."""
     folder.mkdir()
-    ports = _two_ports()
-    process = _nginx(folder, peers.nginx_static(str(folder), ports, str(root)))
+    ports = _free_ports()
+    tls = peers.nginx_tls(certificate.cert, certificate.key)
+    process = _nginx(folder, peers.nginx_static(str(folder), ports, str(root), tls))
     words = "sendfile, open_file_cache, secure_link, buffered access log"
-    return _twice("nginx-static", version, words, ports, process, root, folder)
+    plain = _twice("nginx-static", version, words, ports, process, root, folder)
+    words = f"TLS 1.3, ECDSA P-256, records of 16 KiB, {words.removeprefix('sendfile, ')}"
+    return [*plain, _listening(Running("nginx-static", version, words, ports.tls, [process], root, tls=True), folder)]
 
 
 def start_cache(folder: Path, origin: Running, version: str) -> list[Running]:
     folder.mkdir()
-    ports, cache = _two_ports(), folder / "stored"
+    ports, cache = _free_ports(), folder / "stored"
     process = _nginx(folder, peers.nginx_cache(str(folder), ports, str(cache), origin.port))
     words = f"proxy_cache, slice {peers.SLICE}, sendfile, open_file_cache, secure_link, buffered access log"
     return _twice("nginx-cache", version, words, ports, process, cache, folder)
@@ -183,8 +189,8 @@ def _twice(
     ]
 
 
-def _two_ports() -> peers.Ports:
-    with socket.socket() as off, socket.socket() as on:
-        for sock in (off, on):
+def _free_ports() -> peers.Ports:
+    with socket.socket() as off, socket.socket() as on, socket.socket() as tls:
+        for sock in (off, on, tls):
             sock.bind(("127.0.0.1", 0))
-        return peers.Ports(int(off.getsockname()[1]), int(on.getsockname()[1]))
+        return peers.Ports(*(int(sock.getsockname()[1]) for sock in (off, on, tls)))

@@ -16,7 +16,7 @@ import itertools
 import random
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.urls import MediaName, with_token
 
@@ -62,6 +62,11 @@ CLASSES = (
     FileClass("middle", 3_000, 512 * 1024, ("512k",)),
     FileClass("large", 800, 2560 * 1024, ("2560k",)),
 )
+
+
+def smaller(classes: Sequence[FileClass], files: int | None) -> list[FileClass]:
+    """The same classes with at most so many files each; all of them for None."""
+    return [replace(group, files=min(group.files, files or group.files)) for group in classes]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,15 @@ def test_an_nginx_listens_with_tcp_nopush_off_and_on(name: str) -> None:
     assert found == [("8001", "off"), ("8002", "on")]
 
 
+def test_an_nginx_by_tls_shows_our_kind_of_certificate_at_a_port_of_its_own() -> None:
+    tls = peers.nginx_tls("/b/play.crt", "/b/play.key")
+    text = peers.nginx_static("/b", Ports(8001, 8002, 8003), "/b/files", tls)
+    assert "listen 127.0.0.1:8003 ssl backlog=4096;" in text
+    assert "ssl_protocols TLSv1.3;" in text
+    assert text.count("secure_link_md5") == 3
+    assert "ssl" not in peers.nginx_static("/b", PORTS, "/b/files")
+
+
 def test_the_cache_is_keyed_by_slice_and_not_by_query() -> None:
     text = configurations("/b")["cache"]
     assert "proxy_cache_key $uri$slice_range;" in text
