@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serve import peers
+from benchmarks.serve import certificates, peers
 from benchmarks.serve.peers import Ports
 from benchmarks.serve.running import free_port
 
@@ -74,6 +74,22 @@ def test_traffic_server_keeps_large_objects_in_memory_at_once() -> None:
 def test_nginx_takes_its_configuration(name: str, tmp_path: Path) -> None:
     conf = tmp_path / "nginx.conf"
     conf.write_text(configurations(str(tmp_path), Ports(free_port(), free_port()))[name])
+    said = subprocess.run(
+        ["nginx", "-t", "-c", str(conf), "-p", str(tmp_path), "-e", str(tmp_path / "error.log")],
+        capture_output=True,
+        check=False,
+    )
+    assert b"test is successful" in said.stderr, said.stderr.decode()
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_takes_its_tls_configuration(tmp_path: Path) -> None:
+    files = certificates.write(tmp_path)
+    ports = Ports(free_port(), free_port(), free_port())
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(
+        peers.nginx_static(str(tmp_path), ports, f"{tmp_path}/files", peers.nginx_tls(files.cert, files.key))
+    )
     said = subprocess.run(
         ["nginx", "-t", "-c", str(conf), "-p", str(tmp_path), "-e", str(tmp_path / "error.log")],
         capture_output=True,
