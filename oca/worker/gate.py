@@ -16,7 +16,7 @@ from oca.link.worker import LinkClient
 from oca.store.extents import key_hash
 from oca.worker.admission import Doors, Load, Refusal, judge
 from oca.worker.egress import Crowd, Egress
-from oca.worker.hints import Ahead, Hints, Object
+from oca.worker.hints import MAY_HINT, Ahead, Hints, Object
 from oca.worker.holdings import Holdings, Version
 from oca.worker.pacing import PaceRules, differs, pace
 
@@ -112,7 +112,7 @@ class Gate:
                 guest.pace = wanted
                 guest.set_pace(wanted)
                 self._line.add(Count.PACED)
-        if self._hints is not None and (b"nrr" in said or b"nor" in said):
+        if self._hints is not None and MAY_HINT.search(said) is not None:
             name = path if isinstance(path, str) else path.decode("ascii")
             self._follow(self._hints.look(name, claims, said, now))
 

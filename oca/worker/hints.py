@@ -27,6 +27,7 @@ EVERY_S = 1.0
 MAX_SESSIONS = 20_000
 MAX_BLOCKS = 32
 """8 MiB: two long segments of the best rendition."""
+MAY_HINT = re.compile(rb"n(?:or|rr)(?:=|%3)")
 _PATH = re.compile(r"[a-z0-9._-]+(?:/[a-z0-9._-]+)*")
 _SPAN = re.compile(r"([0-9]{1,15})-([0-9]{0,15})")
 
@@ -74,9 +75,7 @@ class Hints:
 
         None when there is no hint, or it is not this session's turn.
         """
-        if b"nor" not in said and b"nrr" not in said:
-            return None
-        if not self._is_turn(claims.session, now):
+        if MAY_HINT.search(said) is None or not self._is_turn(claims.session, now):
             return None
         cmcd = read_query(said) if b"CMCD=" in said else read_headers((said,))
         objects = next_objects(cmcd)

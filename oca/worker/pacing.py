@@ -10,7 +10,8 @@ Theory: a player that adapts by throughput takes a rendition below some 0.7 to 0
 enough for the best one, whatever it plays now. `rtp` alone is not enough: dash.js says 5 × bitrate × duration / buffer, which with a
 minute of buffer on the lowest rung is less than that rung.
 
-Figures: a query without `rtp` costs 0.2 µs, one with it about 1 µs, in place of 10 for reading all of CMCD.
+Figures: a query without `rtp` costs 0.15 µs, one with it 1.8 µs, in place of 10 for reading all of CMCD. Searching by a pattern that begins
+with a literal costs half of what `in` does.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _BYTES_PER_KBIT = 125
 _RTP = re.compile(rb"rtp(?:=|%3[Dd])(?:\(|%28)?([0-9]{1,9})")
 _BL = re.compile(rb"(?<!t)bl(?:=|%3[Dd])(?:\(|%28)?([0-9]{1,9})")
 _TB = re.compile(rb"tb(?:=|%3[Dd])(?:\(|%28)?([0-9]{1,9})")
-_URGENT = re.compile(rb"(?:^|[=, ]|%2[Cc0]|%3[Dd])(?:su|bs)(?:(?:=|%3[Dd])(?:\?|%3[Ff])1)?(?:$|[,& ]|%2[Cc0])")
+_TRUE = rb"(?:(?:=|%3[Dd])(?:\?|%3[Ff])1)?(?:$|[,& ]|%2[Cc0])"
+_SU = re.compile(rb"su" + _TRUE)
+_BS = re.compile(rb"bs" + _TRUE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def pace(said: bytes, rules: PaceRules) -> int:
     buffered = _BL.search(said)
     if buffered is None or int(buffered[1]) < rules.healthy_ms:
         return LIFTED
-    if (b"su" in said or b"bs" in said) and _URGENT.search(said) is not None:
+    if _SU.search(said) is not None or _BS.search(said) is not None:
         return LIFTED
     kbits = int(wanted[1])
     best = _TB.search(said)
