@@ -38,6 +38,7 @@ from oca.worker.gate import CMCD_HEADERS, Gate
 from oca.worker.holdings import Held, Version
 from oca.worker.misses import SENTENCES, HeadWait
 from oca.worker.ports import ByteTransport, Machinery, Waiting
+from oca.worker.recognition import Usual
 from oca.worker.remote import Remote
 from oca.worker.sending import Sender
 from oca.worker.tls import has_passed
@@ -243,20 +244,22 @@ class Exchange:
         held: Held,
         window: int,
         sending: asyncio.Future[None] | None,
-        path: bytes,
+        by_kernel: bool,
+        usual: Usual,
         session: str,
-        first: int,
     ) -> None:
         """Go on with an answer that began elsewhere: header and first window are handed over, `sending` is pending until they are gone.
 
-        `path`, `session` and `first` are for the access log.
+        `by_kernel` says that `sendfile` took the window. `usual` and `session` are what was asked and by whom.
         """
-        self._path, self._session, self._first = path, session, first
+        self._path, self._session, self._first = usual.path, session, -1 if usual.range is None else usual.first
         m = self._desk.machinery
         self._key, self._hashed, self._answer = version.key, version.hashed, answer
         self._deadline = m.loop.time() + m.first_byte_s
-        sender = self.sender = Sender(m, self._owner.transport, self, answer, version, True, self._deadline)
-        sender.take_over(held, window, sending)
+        sender = self.sender = Sender(
+            m, self._owner.transport, self, answer, version, self._owner.is_plain, self._deadline
+        )
+        sender.take_over(held, window, sending, by_kernel)
 
     def _check_player(self, address: Address) -> None:
         """Host, token and state. Raises RequestRefused, TokenRefused."""

@@ -60,7 +60,7 @@ class Residency:
     def __init__(self) -> None:
         self._pages = bytearray(len(_RESIDENT))
         self._pages_address = ctypes.addressof(ctypes.c_char.from_buffer(self._pages))
-        self._scratch = bytearray(WINDOW_BYTES)
+        self._view = memoryview(bytearray(WINDOW_BYTES))
         self._uid = os.geteuid()
 
     def check(self, file: OpenFile, offset: int, length: int) -> Window:
@@ -75,17 +75,15 @@ class Residency:
                 answer = self._mincore(asking, offset, length)
                 if answer is not None:
                     return Window.WARM if answer else Window.COLD
-        view = memoryview(self._scratch)[:length]
-        return Window.WARM if self._read_nowait(fd, view, offset) else Window.COLD
+        return Window.WARM if self._read_nowait(fd, self._view[:length], offset) else Window.COLD
 
-    def read_now(self, fd: int, offset: int, length: int) -> bytearray | None:
-        """The bytes when all of them are in memory, else None (cold, or a short file: the pool tells which)."""
-        data = bytearray(length)
-        return data if self._read_nowait(fd, memoryview(data), offset) else None
+    def read_now(self, fd: int, offset: int, length: int) -> memoryview | None:
+        """The bytes when all of them are in memory, else None (cold, or a short file: the pool tells which).
 
-    def read_into(self, fd: int, into: memoryview, offset: int) -> bool:
-        """Fill `into`; False when not all of it is in memory, or the file is shorter."""
-        return self._read_nowait(fd, into, offset)
+        `length` ≤ WINDOW_BYTES. They are there until the next question: fresh memory for each window would cost more than reading it.
+        """
+        view = self._view[:length]
+        return view if self._read_nowait(fd, view, offset) else None
 
     def _read_nowait(self, fd: int, into: memoryview, offset: int) -> bool:
         try:

@@ -129,10 +129,11 @@ class Sender:
         except OSError as error:
             self._fail(_outcome_of(error))
 
-    def take_over(self, held: Held, length: int, sending: asyncio.Future[None] | None) -> None:
+    def take_over(self, held: Held, length: int, sending: asyncio.Future[None] | None, by_kernel: bool) -> None:
         """Begin behind the header and the first window of the first part, which are handed over; `sending` as `sendfile` gave it."""
         self._pending.clear()
-        self.head_sent = self._file_sent = True
+        self.head_sent = True
+        self._file_sent = by_kernel
         self._next_part()
         self._held = held
         self._sent_or_sending(sending, length)
@@ -247,8 +248,8 @@ class Sender:
             raise error
         return True
 
-    def _write(self, data: bytearray) -> None:
-        pieces: list[bytes | bytearray] = [*self._pending, data]
+    def _write(self, data: bytearray | memoryview) -> None:
+        pieces: list[bytes | bytearray | memoryview] = [*self._pending, data]
         self._pending.clear()
         self.head_sent = True
         self._transport.writelines(pieces)

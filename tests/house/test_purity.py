@@ -84,6 +84,7 @@ DECIDING = (
     "oca.worker.egress",
     "oca.worker.hints",
     "oca.worker.pacing",
+    "oca.worker.recognition",
     "onebox.layout",
     "onebox.restarts",
     "onebox.topology",
