@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -38,11 +39,13 @@ class Place:
     port: int
     path: str
     file: Published
+    tls: ssl.SSLContext | None = None
+    socket_path: str = ""
+    """A Unix socket to connect to; then the host is only a name in the header."""
 
     def request(self, first: int, last: int) -> bytes:
-        return (
-            f"GET {self.path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nRange: bytes={first}-{last}\r\n\r\n".encode()
-        )
+        host = self.host if self.socket_path else f"{self.host}:{self.port}"
+        return f"GET {self.path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={first}-{last}\r\n\r\n".encode()
 
 
 class Line:
@@ -52,7 +55,7 @@ class Line:
         self._place = place
         self._reader = reader
         self._writer = writer
-        self.local_port = int(writer.get_extra_info("sockname")[1])
+        self.local_port = 0 if place.socket_path else int(writer.get_extra_info("sockname")[1])
         self.opened_at = began
         self.answers = 0
         self.is_last = False
@@ -63,7 +66,12 @@ class Line:
         """Raises Trouble."""
         began = time.monotonic()
         try:
-            reader, writer = await asyncio.open_connection(place.host, place.port, limit=buffer_bytes)
+            if place.socket_path:
+                reader, writer = await asyncio.open_unix_connection(place.socket_path, limit=buffer_bytes)
+            else:
+                reader, writer = await asyncio.open_connection(
+                    place.host, place.port, limit=buffer_bytes, ssl=place.tls
+                )
         except OSError as error:
             raise Trouble(Fault.REFUSED, str(error)) from error
         return cls(place, reader, writer, began)

@@ -8,14 +8,19 @@ import random
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
 from chassis.service import Service
+from oca.config import Listener, PlayerTls
+from oca.link.files import Listening
 from oca.supervisor.app import Supervisor, compose
 from oca.supervisor.children import Commands
 from tests.oca.supervisor.box import FILE, SCRIPT, Box, box, settings_of, stock, until
 from tests.oca.supervisor.players import Line, Place, Trouble
+from tests.oca.worker.tls_harness import Issuer
 from tests.oca.worker.worker_harness import publish
 
 LONG = publish("long.mp4", 24_000_000)
@@ -107,6 +112,39 @@ async def test_a_rolling_restart_under_load_loses_nothing(tmp_path: Path) -> Non
         assert '"worker-died"' not in log
         assert await found.metric('lowtide_oca_requests_total{outcome="client-left"}') == 0
         assert await found.metric("lowtide_oca_workers_ready") == 3
+
+
+async def test_players_over_tls_and_unix_sockets_lose_nothing_either(tmp_path: Path) -> None:
+    issuer = Issuer()
+    certificate = issuer.write(tmp_path / "certs", "play", "localhost", "127.0.0.1")
+    door = str(tmp_path / "media.sock")
+    listeners = (Listener("127.0.0.1", tls=True), Listener(path=door))
+    settings = settings_of(tmp_path, listeners=listeners, tls=PlayerTls((certificate,)), retire_s=30.0)
+    keys = stock(settings, [FILE])
+    with box(settings, tmp_path, keys) as found:
+        said = Path(found.settings.state_dir, "run", "listening.json").read_bytes()
+        (tls_url,) = (url for url in msgspec.json.decode(said, type=Listening).further if url.startswith("https:"))
+        plain = place_of(found)
+        port = int(tls_url.rpartition(":")[2])
+        encrypted = Audience(replace(plain, port=port, tls=issuer.trusting()))
+        unix = Audience(replace(plain, host="localhost", socket_path=door))
+        players = [
+            asyncio.create_task(audience.player(1, (0.0, 0.05))) for audience in (encrypted, unix) for _ in "1234"
+        ]
+        players += [
+            asyncio.create_task(audience.player(2, (0.5, 2.0))) for audience in (encrypted, unix) for _ in "1234"
+        ]
+        await until(lambda: min(encrypted.answers, unix.answers) > 50 or encrypted.troubles or unix.troubles, 30.0)
+        assert encrypted.troubles + unix.troubles == []
+        before = set(found.children("oca.worker"))
+        code, printed = await run_restart(tmp_path / "settings.json")
+        assert code == 0, printed
+        await until(lambda: not before & set(found.children("oca.worker")), 30.0)
+        for audience in (encrypted, unix):
+            audience.over.set()
+        await asyncio.gather(*players)
+        assert encrypted.troubles + unix.troubles == []
+        assert min(encrypted.told_to_leave, unix.told_to_leave) > 0
 
 
 async def replaced(found: Box, before: set[int]) -> set[int]:
