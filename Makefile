@@ -24,7 +24,7 @@ up: $(STAMP) ## run the whole system for as long as you like, with its state in 
 
 test: $(STAMP) ## run the tests that need nothing of the distribution; ARGS='…' go to pytest
 	@status=0; $(BIN)/pytest -m 'not system' $(ARGS) || status=$$?; \
-		echo "not run: system (needs Chromium; make test-system)"; exit $$status
+		echo "not run: system (needs Chromium, and root for sick disks; make test-system)"; exit $$status
 
 check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/ruff format --check .
@@ -36,7 +36,7 @@ check: $(STAMP) ## format, lint, types, house rules
 fuzz: $(STAMP) ## throw odd bytes at parsers and tokens; SECONDS=60 SEED=N TARGETS='request token …'
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
-test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts)
+test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts), and sick disks (as root)
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system $(ARGS)
 

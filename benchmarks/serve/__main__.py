@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.serve import connections, processes, report, running
+from benchmarks.serve import cold_disk, connections, processes, report, running
 from benchmarks.serve.appliance import OurAppliance
 from benchmarks.serve.contest import PEERS, Contest, Pace
 from benchmarks.serve.rows import TLS_SIZES, Measured, Results, Round, Row, compared, encode, plain, user_cpu
@@ -57,13 +57,13 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
         for name, package in _PACKAGES.items()
         if name not in versions
     }
-    left_out["serve/cold-disk-p99-ms"] = "needs a disk that can be delayed; not part of this program yet"
     rows: list[Row] = []
     for group in smaller(CLASSES, arguments.files):
         sizes = [size for size in group.sizes if size in arguments.sizes]
         if sizes:
             rows += await _contest(folder / group.name, group, sizes, pace, versions, left_out)
     rows += await _connections(folder / "connections", arguments.idle, arguments.stalled)
+    rows += await _cold_disk(folder / "cold-disk", left_out)
     if arguments.files:
         left_out["serve/…"] = (
             f"only {arguments.files} files per working set: no figure here stands for the design's rows"
@@ -144,6 +144,20 @@ async def _connections(folder: Path, idle: int, stalled: int) -> list[Row]:
         finally:
             await ours.stop()
     return rows
+
+
+async def _cold_disk(folder: Path, left_out: dict[str, str]) -> list[Row]:
+    name = "serve/cold-disk-p99-ms"
+    if why := cold_disk.why_not():
+        left_out[name] = why
+        return []
+    folder.mkdir(parents=True)
+    words = (
+        f"ms that the p99 of hits in memory grows by while another disk takes {cold_disk.DELAY_S * 1000:g} ms per read"
+    )
+    row = plain(name, words, await cold_disk.measure(folder))
+    _say(f"  {row.name}: {row.ours:.1f} {row.unit}")
+    return [row]
 
 
 def _conditions(pace: Pace, load_before: tuple[float, float, float]) -> dict[str, str]:

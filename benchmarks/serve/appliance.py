@@ -85,7 +85,8 @@ class LinkEnd:
 class OurAppliance:
     """`fill` it, `await start()`, ask at `port` (by TLS at `tls_port`), `await stop()`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *further: Path) -> None:
+        """`further` are folders of more disks; figures about the store (`disk`, `extents`) are of the first."""
         self.folder = folder
         self.certificate = certificates.write(folder)
         self.state = folder / "state"
@@ -93,9 +94,10 @@ class OurAppliance:
         self.disk = folder / "disk"
         self.extents = self.disk / "extents"
         self.log = folder / "worker.log"
+        disks = tuple(Disk(str(disk), 6 << 30) for disk in (self.disk, *further))
         self.settings = Appliance(
             state_dir=str(self.state),
-            store=Store((Disk(str(self.disk), 6 << 30),), EXTENT_BYTES, 64 << 20, cache_share=1.0),
+            store=Store(disks, EXTENT_BYTES, 64 << 20, cache_share=1.0),
             control_plane=ControlPlane("https://127.0.0.1:1"),
             # Pacing does its work with every request; its floor is above what any connection takes, or it would hold back the load.
             serving=Serving(
@@ -107,7 +109,7 @@ class OurAppliance:
         )
         settings = store_settings(self.settings)
         marks = expected_marks(self.settings.store.disks[0].quota_bytes, EXTENT_BYTES)
-        self.board = Board.create(BoardShape(workers=1, disks=1, marks_per_disk=max(marks, 1 << 16)))
+        self.board = Board.create(BoardShape(workers=1, disks=len(disks), marks_per_disk=max(marks, 1 << 16)))
         self.counters = Counters.create(2)
         self._log_pipes = LogPipes(1)
         self.store = StoreWriter.open(settings, self.board, time.time, _Unsynced())

@@ -93,6 +93,7 @@ BARS: dict[str, tuple[float, float]] = {
     "serve/idle-kib": (10, 6),
     "serve/idle-tls-kib": (50, 30),
     "serve/slow-readers-mib": (512, 350),
+    "serve/cold-disk-p99-ms": (5, 2),
     **{
         f"serve/tls/{size}/nginx-static": (bar, 0.6 if size in ("512k", "2560k") else bar)
         for size, bar in zip(TLS_SIZES, _TLS_BARS, strict=True)

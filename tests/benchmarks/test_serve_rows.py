@@ -86,7 +86,13 @@ def test_a_row_without_a_bar_gets_no_verdict() -> None:
 def test_every_row_of_the_design_has_its_bar() -> None:
     names = {f"serve/plain/{size}/{peer}" for size in ("1k", "16k", "64k", "512k", "2560k") for peer in _PEERS}
     names |= {f"serve/tls/{size}/nginx-static" for size in ("1k", "64k", "512k", "2560k")}
-    alone = {"serve/user-cpu", "serve/idle-kib", "serve/idle-tls-kib", "serve/slow-readers-mib"}
+    alone = {
+        "serve/user-cpu",
+        "serve/idle-kib",
+        "serve/idle-tls-kib",
+        "serve/slow-readers-mib",
+        "serve/cold-disk-p99-ms",
+    }
     assert set(BARS) == names | alone
     assert BARS["serve/tls/1k/nginx-static"] == (2.0, 2.0)
     assert BARS["serve/tls/512k/nginx-static"] == (0.8, 0.6)
