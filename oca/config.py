@@ -111,7 +111,9 @@ class Pacing:
 class Capacity:
     """Where new sessions are shed, and what one session or one client network may take. Counts are per worker unless said otherwise."""
 
-    sessions: Annotated[int, Ge(1), Doc("Sessions served at once by the whole appliance")] = 50_000
+    sessions: Annotated[
+        int, Ge(1), Doc("Sessions served at once by the whole appliance; one on two workers counts twice")
+    ] = 50_000
     session_connections: Annotated[int, Ge(1), Doc("Connections of one session; a player has about six")] = 64
     network_connections: Annotated[int, Ge(1), Doc("Connections from one client network (/24, /48)")] = 4_000
     shared_networks: Annotated[
