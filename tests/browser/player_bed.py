@@ -40,7 +40,7 @@ LOW_START: dict[str, dict[str, Any]] = {
 KEEP_LOW = {
     "shaka": "player.configure('abr.restrictions.maxHeight', 180)",
     "hls.js": "player.autoLevelCapping = 0",
-    "dash.js": "player.updateSettings({ streaming: { abr: { maxBitrate: { video: 400 } } } })",
+    "dash.js": "player.updateSettings({ streaming: { abr: { maxBitrate: { video: 500 } } } })",
 }
 """Stays on the lowest rung, as if the network had been bad, …"""
 LET_GO = {
@@ -103,9 +103,10 @@ class PlayerBed:
         await self.tab.until(f"bed.frames.at(-1)?.[1] >= {position_s}", within_s)
 
     async def until_height(self, height: int, within_s: float) -> float:
-        """Waits until pictures of this height are shown; the position of the first one."""
-        found = await self.tab.until(f"bed.frames.find(frame => frame[2] === {height})", within_s)
-        return Frame(*found).position_s
+        """Waits until all pictures of three seconds have this height; the position of the first picture that had it."""
+        latest = "bed.frames.filter(frame => frame[1] > bed.frames.at(-1)[1] - 3)"
+        await self.tab.until(f"{latest}.every(frame => frame[2] === {height})", within_s)
+        return next(frame.position_s for frame in await self.frames() if frame.height == height)
 
     async def answers(self) -> list[Answered]:
         return [Answered(*row) for row in await self.tab.value("bed.answers")]
