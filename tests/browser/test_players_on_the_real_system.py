@@ -123,7 +123,7 @@ async def test_the_viewer_page_renews_its_token_before_it_ends_and_a_renewal_tha
     await page.until_position(TOKEN_S + SKEW_S + 5.0, 60.0)
     await page.sees_a_moving_picture()
     answers = await page.answers()
-    assert {answer.status for answer in answers} == {206}
+    assert [answer for answer in answers if answer.status == 403] == []
     assert len({answer.token for answer in answers}) >= 4
     assert (await page.tab.value("document.querySelector('#facts').innerText.match(/Stalls\\s+(\\d+)/i)[1]")) == "0"
     assert unexpected(page.tab.errors, "/renew", "/beat") == []
@@ -177,7 +177,8 @@ async def test_cmcd_in_headers_costs_a_preflight_per_address_and_none_per_segmen
     caused = await preflights(town) - before
     record_property("play/preflights/cmcd-in-headers", f"{caused:.0f} for {len(answers)} ranges")
     assert not any(answer.cmcd for answer in answers)
-    assert 0 < caused <= len({(answer.host, answer.file) for answer in answers})
+    addresses = {(answer.host, answer.file) for answer in answers}
+    assert 0 < caused <= 2 * len(addresses), "two requests may ask at once; then the browser remembers"
 
 
 @pytest.mark.parametrize("player", PLAYERS)
@@ -189,6 +190,7 @@ async def test_a_player_that_was_paced_on_the_lowest_rung_gets_back_to_the_top_r
     await bed.until_position(LOW_FOR_S)
     assert {frame.height for frame in await bed.frames()} == {180}
     paced = await count(town, "lowtide_oca_pace_changes_total") - before
+    assert paced > 0
     await bed.tab.value(LET_GO[player])
     at_s = await bed.until_height(360, FILM_S - LOW_FOR_S)
     record_property(
