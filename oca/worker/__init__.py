@@ -13,7 +13,9 @@
     residency    is a window in memory? the threads that bring it there
     openfiles    the limit of open files, and the share of extents in it
     tokens, tls  who may have what
-    accounting   what was served of which file
+    accounting   what was served of which file and to which network
+    accesslog    rows for the logger
+    remote       the other side of a connection; acknowledged (what arrived there), suggesting (what is said of it), tcpinfo (what the kernel knows)
 
 Laws: nothing here waits for a disk or another process in the event loop; no mapped page of an extent is ever touched; a body is either
 complete or the connection is aborted. Imports neither chassis nor pydantic nor aiohttp.

@@ -71,6 +71,8 @@ class Desk:
     log: AccessLog = field(default_factory=Unlogged)
     says_delivery: bool = False
     """Answers carry CMSD-Dynamic."""
+    under_duress: bool = False
+    """New sessions are shed."""
     _around: Surroundings | None = None
     _representations: dict[tuple[int, bytes], Representation] = field(default_factory=dict)
 
@@ -88,6 +90,10 @@ class Desk:
         remote.stream.answered(key, sent, head_bytes + sent)
         if not self.accounting.add(key, False, sent, 0, False, remote.network):
             self.counters.add(Count.UNREPORTED, sent)
+
+    def delivery(self, remote: Remote, now: float, delay_ms: int) -> bytes:
+        """The header line of CMSD-Dynamic."""
+        return remote.delivery(self.own_id or SERVER, now, delay_ms, under_duress=self.under_duress)
 
     def ended(self, remote: Remote, is_peer: bool, buffered: int) -> None:
         """The other side broke a connection off: what never arrived was not served."""
@@ -354,7 +360,7 @@ class Exchange:
         owner = self._owner
         if self._desk.says_delivery and not owner.is_peer:
             now = self._desk.now()
-            said = owner.remote.delivery(self._desk.own_id or SERVER, now, round((now - self._began) * 1000))
+            said = self._desk.delivery(owner.remote, now, round((now - self._began) * 1000))
             answer = replace(answer, head=answer.head[:-2] + said + b"\r\n")
         self._answer = answer
         sender = self.sender = Sender(

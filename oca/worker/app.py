@@ -317,6 +317,7 @@ class Worker:
         self._polled_at = now
         if self._gate.sample(now, lag_s, len(self._connections), self._pools.longest_queue):
             why = self._gate.shedding
+            self.desk.under_duress = why is not None
             self._log.write("warning", "shedding", why=why.value if why is not None else "no-longer")
             self._report()
 

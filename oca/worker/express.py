@@ -21,7 +21,7 @@ from oca.http.response import Answer, range_head, whole_head
 from oca.link.counters import Count
 from oca.store.descriptors import Descriptor
 from oca.store.extents import ExtentRecord, index_key
-from oca.worker.answering import SERVER, Desk, Exchange, Owner
+from oca.worker.answering import Desk, Exchange, Owner
 from oca.worker.holdings import Version
 from oca.worker.recognition import Recognition, Usual
 from oca.worker.residency import WINDOW_BYTES, Window
@@ -146,7 +146,7 @@ class Express:
         else:
             head = range_head(desk.around(), record.header, age, origin, usual.first, last, record.file_size)
         if desk.says_delivery:
-            return head[:-2] + client.remote.delivery(desk.own_id or SERVER, now, 0) + b"\r\n"
+            return head[:-2] + desk.delivery(client.remote, now, 0) + b"\r\n"
         return head
 
 

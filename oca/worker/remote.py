@@ -26,14 +26,14 @@ class Remote:
         self.network = network
         self.stream = Stream()
 
-    def delivery(self, server: str, now: float, delay_ms: int) -> bytes:
+    def delivery(self, server: str, now: float, delay_ms: int, *, under_duress: bool) -> bytes:
         """The header line of CMSD-Dynamic, with its CRLF. Asks the kernel once in `EVERY_S` at most."""
         known = self._estimate
         if known is None or not 0 <= now - self._measured_at < EVERY_S:
             info = self._info()
             known = self._estimate = estimate(known or Estimate(), info) if info is not None else Estimate()
             self._measured_at = now
-        return DYNAMIC + b": " + render_dynamic(server, said(known, delay_ms)) + b"\r\n"
+        return DYNAMIC + b": " + render_dynamic(server, said(known, delay_ms, under_duress=under_duress)) + b"\r\n"
 
     def missing(self, buffered: int) -> list[Shortfall]:
         """What never arrived, at the connection's end. `buffered` bytes were still in the transport. Empty where the kernel does not know."""
