@@ -69,10 +69,11 @@ class Acceptor:
         self._watched: dict[int, Side] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sockets: dict[int, socket.socket] = {}
+        self._rests = False
 
     def watch(self, fd: int, side: Side) -> None:
-        """Begin to accept on an inherited listening socket. Doing it twice is doing it once."""
-        if fd in self._watched:
+        """Begin to accept on an inherited listening socket. Doing it twice is doing it once; after `rest` it is nothing."""
+        if fd in self._watched or self._rests:
             return
         listener = self._sockets.get(fd)
         if listener is None:
@@ -93,6 +94,7 @@ class Acceptor:
 
     def rest(self) -> None:
         """Stop accepting for good; handshakes that run go on."""
+        self._rests = True
         for fd in list(self._watched):
             self.unwatch(fd)
         for listener in self._sockets.values():

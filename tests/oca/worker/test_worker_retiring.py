@@ -34,6 +34,12 @@ async def ended_process(bench: Bench) -> int:
     return await asyncio.to_thread(bench.process.wait, 20)
 
 
+def cpu_ticks(bench: Bench) -> int:
+    assert bench.process is not None
+    fields = Path(f"/proc/{bench.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 async def opened(bench: Bench) -> Client:
     client = await bench.connect()
     reply = await client.ask(bench.path(FILE), Range="bytes=0-1")
@@ -58,10 +64,13 @@ async def test_a_retired_worker_takes_no_further_connection(bench: Bench) -> Non
     client = await opened(bench)
     await retire(bench)
     accepted = bench.count(Count.ACCEPTED)
+    bench.say("adopt 0")  # said to a worker that has begun to leave by itself
     waiting = await bench.connect()
+    before = cpu_ticks(bench)
     waiting.send(bench.path(FILE), Range="bytes=0-1")
     await asyncio.sleep(0.5)
     assert bench.count(Count.ACCEPTED) == accepted, "it waits in the queue for the next worker"
+    assert cpu_ticks(bench) - before < 20, "and nobody looks at that queue again and again"
     await waiting.close()
     await client.close()
     assert await ended_process(bench) == 0
