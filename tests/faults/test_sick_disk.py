@@ -187,3 +187,30 @@ async def test_a_worker_that_starts_while_the_disk_is_sick_serves_the_other(pair
     for _ in range(3):
         assert set(await pair.ask_all(pair.on_healthy)) == {"right"}
     assert await pair.appliance.metric('lowtide_oca_child_deaths_total{child="worker"}') == 1.0
+
+
+async def test_while_a_disk_is_slow_the_loop_serves_what_others_hold(pair: Pair) -> None:
+    assert set(await pair.ask_all(pair.files)) == {"right"}
+    pair.sick.forget()
+    pair.sick.becomes(delay_s=2.0)
+    slow = asyncio.create_task(pair.ask_all(pair.on_sick))
+    before = await pair.appliance.metric("lowtide_oca_cold_windows_total")
+    deadline = time.monotonic() + 10
+    while await pair.appliance.metric("lowtide_oca_cold_windows_total") < before + 3:
+        assert time.monotonic() < deadline, "nothing waits for the slow disk"
+        await asyncio.sleep(0.02)
+    reads = pair.sick.becomes(delay_s=2.0)["reads"]
+    for _ in range(3):
+        assert set(await pair.ask_all(pair.on_healthy)) == {"right"}
+    assert not slow.done(), "the hits did not wait behind it"
+    assert reads > 0
+    pair.sick.becomes()
+    assert set(await slow) == {"right"}, "late, and right"
+
+
+async def test_a_read_only_disk_is_served_from(pair: Pair) -> None:
+    forget_everything(pair)
+    pair.sick.becomes(read_only=True)
+    for _ in range(2):
+        assert set(await pair.ask_all(pair.files)) == {"right"}
+    assert (await pair.ready()).checks["disks"].detail == "2 disks take part"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -118,6 +119,33 @@ async def test_a_file_that_becomes_short_behind_the_header_never_makes_a_header_
     assert len(body) < 1_000_000
     assert big.data.startswith(body), "what came is a true prefix"
     assert received.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("end", [0, 1, 4095, 65_537, 300_000, 524_287, 524_288, 524_289, 786_432, 899_999])
+async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or_replaced(
+    bench: Bench, end: int
+) -> None:
+    client = await bench.connect()
+    assert (await client.ask(bench.path(FILE), Range="bytes=0-99999")).status == 206
+    (extent,) = extent_files(bench)
+    os.truncate(extent, end)
+    for wanted, last in (("", ""), ("bytes=5-899999", ""), ("bytes=0-70000", "close")):
+        client.send(bench.path(FILE), Range=wanted, Connection=last)
+    received = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := await asyncio.wait_for(client.reader.read(1 << 20), 20):
+            received += piece
+    await client.close()
+    head, _, body = received.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 200"):
+        assert len(body) <= end, "nothing behind the end"
+        assert FILE.data.startswith(body), "what came is a true prefix, and no header of a later answer is in it"
+    else:
+        statuses = [part[:12] for part in received.split(b"HTTP/1.1")[1:]]
+        assert end < 524_288, "the first window was there"
+        assert statuses[:2] == [b" 503 Service"] * 2
+        assert len(statuses) == 3, "no answer was begun that could not be ended"
+        assert statuses[2] == (b" 206 Partial" if end > 70_000 else b" 503 Service")
 
 
 async def test_what_is_not_in_memory_is_read_by_threads_and_right(bench: Bench) -> None:
