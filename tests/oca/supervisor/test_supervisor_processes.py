@@ -19,7 +19,7 @@ import pytest
 
 from chassis.clock import VirtualClock
 from chassis.service import Service
-from oca.config import Disk, Listen
+from oca.config import AccessLogging, Disk, Listen
 from oca.link.counters import Counters
 from oca.link.files import Listening
 from oca.store.board import Board, BoardShape
@@ -135,6 +135,17 @@ async def test_every_answer_is_in_the_access_log_whoever_was_killed_meanwhile(
     appliance.process.wait(25)
     assert sorted(int(str(line["first"])) for line in lines()) == list(range(7))
     assert {line["outcome"] for line in lines()} == {"hit"}
+
+
+async def test_a_box_whose_access_log_is_off_writes_none_and_starts_no_logger(
+    tmp_path: Path, client: httpx.AsyncClient
+) -> None:
+    settings = replace(settings_of(tmp_path), log=AccessLogging(access=False))
+    keys = stock(settings, [FILE])
+    with box(settings, tmp_path, keys) as appliance:
+        assert await appliance.get(client, 0, 9) == FILE.data[:10]
+        assert appliance.children("oca.logger") == []
+        assert not Path(settings.state_dir, "logs").exists()
 
 
 async def test_workers_outlive_their_supervisor_until_a_new_one_has_bound(tmp_path: Path) -> None:
