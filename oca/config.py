@@ -126,7 +126,7 @@ class Capacity:
     connection_share: Annotated[float, Gt(0), Le(1), Doc("Share of max_connections at which new sessions are shed")] = (
         0.95
     )
-    egress_share: Annotated[float, Gt(0), Le(1), Doc("Share of egress_bps at which new sessions are shed")] = 0.97
+    egress_share: Annotated[float, Gt(0), Le(1), Doc("Share of egress_bps at which new sessions are shed")] = 0.95
     disk_queue: Annotated[int, Ge(1), Doc("Reads waiting for one disk at which new sessions are shed")] = 256
 
     def __post_init__(self) -> None:

@@ -284,7 +284,7 @@ class Exchange:
         if owner.session != claims.session:
             desk.gate.enter(owner, claims.session)
         said = _said(self._request)
-        if said:
+        if said or owner.pace:
             desk.gate.heard(owner, said, address.path, claims, desk.now())
 
     def _check_host(self, host: bytes | None, hosts: frozenset[bytes]) -> None:

@@ -93,7 +93,7 @@ class Express:
             body = desk.machinery.residency.read_now(held.fd, inside, window)
             if body is None or (egress.is_capped and not egress.take(client.transport, window, whole=True)):
                 return False
-            if usual.query:
+            if usual.query or client.pace:
                 desk.gate.heard(client, usual.query, usual.path, claims, now)
             client.transport.writelines([head, body])
         else:
@@ -101,7 +101,7 @@ class Express:
                 return False
             if egress.is_capped and not egress.take(client.transport, window, whole=True):
                 return False
-            if usual.query:
+            if usual.query or client.pace:
                 desk.gate.heard(client, usual.query, usual.path, claims, now)
             client.transport.write(head)
             sending = client.transport.sendfile(held, inside, window)

@@ -104,7 +104,7 @@ class Gate:
         self.doors.go(network)
 
     def heard(self, guest: Guest, said: bytes, path: str | bytes, claims: MediaClaims, now: float) -> None:
-        """With a request for `path` (without token) the player said so: a raw query, or the values of its CMCD headers."""
+        """With a request for `path` (without token) the player said so: a raw query, or the values of its CMCD headers; empty for nothing."""
         rules = self._rules
         if rules is not None:
             wanted = pace(said, rules)

@@ -28,7 +28,7 @@ QUIET = Load()
 BUSY = {
     Pressure.LAG: Load(lag_s=0.3),
     Pressure.CONNECTIONS: Load(connections=950),
-    Pressure.EGRESS: Load(egress_used=0.97),
+    Pressure.EGRESS: Load(egress_used=0.95),
     Pressure.DISK: Load(disk_queue=256),
     Pressure.SESSIONS: Load(sessions=100),
 }

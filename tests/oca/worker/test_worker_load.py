@@ -55,6 +55,20 @@ async def test_a_player_with_a_healthy_buffer_is_paced_by_the_kernel_and_freed_w
         await client.close()
 
 
+async def test_a_request_that_says_nothing_frees_a_paced_connection(tmp_path: Path) -> None:
+    file = publish("v.mp4", 2 * BLOCK_BYTES)
+    with running(tmp_path, pacing=Pacing(floor_bps=80 * MB)) as bench:
+        bench.store_file(file)
+        bench.start()
+        client = await bench.connect()
+        for number, size in enumerate((1000, 200_000)):  # header and body at once, and behind each other
+            wanted = f"bytes=0-{size - 1}"
+            for said in (cmcd("bl=20000,rtp=100"), ""):
+                assert (await client.ask(bench.path(file) + said, Range=wanted)).status == 206
+            await bench.reaches(Count.PACED, 2 * number + 2)
+        await client.close()
+
+
 async def test_switched_off_nobody_is_paced(tmp_path: Path) -> None:
     file = publish("v.mp4", 2 * BLOCK_BYTES)
     with running(tmp_path, pacing=Pacing(enabled=False, floor_bps=1 * MB)) as bench:
