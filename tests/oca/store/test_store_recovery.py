@@ -14,6 +14,7 @@ from oca.store.errors import DiskFailed
 from oca.store.extents import ExtentSpec, extent_name, index_key, key_hash
 from oca.store.index import Changes, Table
 from oca.store.recent import KEPT_BATCHES
+from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 from tests.oca.store.harness import (
     EIO,
@@ -268,6 +269,28 @@ def test_scrub_drops_the_extent_when_there_is_no_room_to_move_its_good_blocks(tm
     assert writer.scrub_some(100)[0].bad_blocks == 1
     assert promised_bytes_are_right(lab, reader, FILM) == 8
     assert len(lab.extent_files()) == 2
+
+
+def test_an_extent_that_somebody_could_not_read_is_judged_at_once(tmp_path: Path) -> None:
+    calls = FailingSyscalls()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer, reader = lab.open_writer(), lab.open_reader()
+    lab.store(writer, FILM)
+    disk = writer.disks[0]
+    rotten, cut, sound = sorted(disk.holdings.extents)
+    assert examine_extent(disk, sound) == 0, "who could not read it was wrong"
+    assert examine_extent(disk, 12345) == 0, "it left meanwhile"
+    spoil(lab.disk_path() / extent_name(rotten), 100)
+    os.truncate(lab.disk_path() / extent_name(cut), 0)
+    assert examine_extent(disk, rotten) == 1
+    assert examine_extent(disk, cut) == 4, "nothing is left of it"
+    assert promised_bytes_are_right(lab, reader, FILM) == 7
+    lab.store(writer, FILM)
+    assert promised_bytes_are_right(lab, reader, FILM) == 12, "what is bad is a miss, and comes again"
+    calls.fail["read"] = EIO
+    with pytest.raises(DiskFailed, match="Input/output error"):
+        examine_extent(disk, sound)
+    assert lab.board.disk_state(0) is DiskState.FAILED
 
 
 def test_a_read_error_during_scrub_takes_the_disk_out(tmp_path: Path) -> None:
