@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.serve import load, processes
 from benchmarks.serve.appliance import OurAppliance
 from benchmarks.serve.rows import Plain
-from benchmarks.serve.workload import Ask, Target, request_text
+from benchmarks.serve.workload import TOKENS, Ask, Target, request_text
 
 READER_BUFFER_BYTES = 64 * 1024
 _SETTLE_S = 2.0
@@ -23,12 +23,11 @@ _QUEUED = re.compile(r"skmem:\(r\d+,rb\d+,t\d+,tb\d+,f(\d+),w(\d+)")
 async def idle(ours: OurAppliance, target: Target, count: int, *, tls: bool = False) -> Plain:
     """KiB of resident memory per connection that was answered once and keeps quiet."""
     port = ours.tls_port if tls else ours.port
-    request = _small_request(port, target)
     with ExitStack() as opened:
         # Descriptors, tables and free lists that the first connections make are no cost of the later ones.
-        await _open(port, request, max(100, count // 20), opened, tls)
+        await _open(port, target, max(100, count // 20), opened, tls)
         before = processes.resident_kib(ours.pids())
-        await _open(port, request, count, opened, tls)
+        await _open(port, target, count, opened, tls)
         await asyncio.sleep(_SETTLE_S)
         after = processes.resident_kib(ours.pids())
     facts = {"connections": float(count), "before_kib": float(before), "after_kib": float(after)}
@@ -45,7 +44,7 @@ async def stalled(ours: OurAppliance, files: int, range_bytes: int, target: Targ
             opened.callback(sock.close)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READER_BUFFER_BYTES)
             sock.connect(("127.0.0.1", ours.port))
-            ask = Ask(number % files, 0, range_bytes, 0, "CMCD=sf%3Dh")
+            ask = Ask(number % files, 0, range_bytes, number % TOKENS, "CMCD=sf%3Dh")
             sock.sendall(request_text(f"127.0.0.1:{ours.port}", target(ask), ask.range_line))
             await asyncio.sleep(0)
         await asyncio.sleep(_SETTLE_S)
@@ -62,21 +61,22 @@ async def stalled(ours: OurAppliance, files: int, range_bytes: int, target: Targ
     return Plain(worker + queued, facts)
 
 
-async def _open(port: int, request: bytes, count: int, opened: ExitStack, tls: bool) -> None:
+async def _open(port: int, target: Target, count: int, opened: ExitStack, tls: bool) -> None:
     context = load.trusting() if tls else None
-    for _ in range(count):
+    for number in range(count):
         sock = socket.create_connection(("127.0.0.1", port), 10)
         if context is not None:
             sock = context.wrap_socket(sock)
         opened.callback(sock.close)
-        sock.sendall(request)
+        sock.sendall(_small_request(port, target, number))
         if not sock.recv(65536).startswith(b"HTTP/1.1 206"):
             raise RuntimeError("a connection that is to be idle was not answered")
         await asyncio.sleep(0)
 
 
-def _small_request(port: int, target: Target) -> bytes:
-    ask = Ask(0, 0, 16, 0, "CMCD=sf%3Dh")
+def _small_request(port: int, target: Target, number: int) -> bytes:
+    """One of as many sessions as there are: a session's connections are limited."""
+    ask = Ask(0, 0, 16, number % TOKENS, "CMCD=sf%3Dh")
     return request_text(f"127.0.0.1:{port}", target(ask), ask.range_line)
 
 

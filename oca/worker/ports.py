@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from oca.http.reasons import Outcome
 from oca.link.counters import CounterLine
@@ -26,6 +26,8 @@ class ByteTransport(Protocol):
     def sendfile(self, file: object, offset: int, count: int | None) -> asyncio.Future[None] | None: ...
 
     def is_closing(self) -> bool: ...
+
+    def get_extra_info(self, name: str) -> Any: ...
 
 
 class Receiver(Protocol):
