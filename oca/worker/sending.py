@@ -18,6 +18,7 @@ import contextlib
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.digests import BLOCK_BYTES
@@ -433,6 +434,16 @@ class _Nobody:
 
 
 _NOBODY = _Nobody()
+
+
+def write_corked(transport: ByteTransport, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
+    """Write what becomes several TLS records; corked, the kernel makes full segments of them."""
+    sock = transport.get_extra_info("socket")
+    _cork(sock, 1)
+    try:
+        transport.writelines(pieces)
+    finally:
+        _cork(sock, 0)
 
 
 def _cork(sock: Any, on: int) -> None:
