@@ -187,6 +187,17 @@ async def test_a_worker_that_starts_while_the_disk_is_sick_serves_the_other(pair
     for _ in range(3):
         assert set(await pair.ask_all(pair.on_healthy)) == {"right"}
     assert await pair.appliance.metric('lowtide_oca_child_deaths_total{child="worker"}') == 1.0
+    # When the disk is sound again, the keeper opens it and a rolling restart gives it to the workers that began without it.
+    pair.sick.becomes()
+    (keeper,) = pair.appliance.children("oca.keeper")
+    os.kill(keeper, signal.SIGTERM)
+    await pair.comes_to_be('lowtide_oca_child_deaths_total{child="keeper"}', 1.0)
+    await pair.comes_to_be('lowtide_keeper_disk_healthy{disk="1"}', 1.0, 30.0)
+    pair.appliance.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 30
+    while set(await pair.ask_all(pair.files)) != {"right"}:
+        assert time.monotonic() < deadline, "it is not taken up"
+        await asyncio.sleep(0.2)
 
 
 async def test_while_a_disk_is_slow_the_loop_serves_what_others_hold(pair: Pair) -> None:
