@@ -21,6 +21,7 @@ CUT = "…"
 _TOKEN = re.compile(
     rb"((?:~|%7[Ee])|(?=eyJ))[A-Za-z0-9_-]{8,}+(?:(?:\.|%2[Ee])[A-Za-z0-9_-]+)*+"  # /~TOKEN/, or a bare JWT
 )
+_OPAQUE = re.compile(r"[A-Za-z0-9_=-]{24,}+(?:\.[A-Za-z0-9_=-]*+)*+|eyJ[A-Za-z0-9_.-]++")
 _MEDIA_STATUSES = (200, 206)
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 _REMEMBERED = 8192
@@ -132,12 +133,15 @@ def _cmcd(query: bytes) -> Cmcd:
 
 
 def _place(path: bytes) -> tuple[str, str | None, str | None, str | None]:
-    """By its parts: whether they are names (`contracts.urls`) was judged by who answered."""
+    """By its parts: whether they are names (`contracts.urls`) was judged by who answered.
+
+    What is no media path may hold a token in a place where none belongs: long opaque runs are cut out of it.
+    """
     text = path.decode("utf-8", "replace")
     parts = text.split("/")
-    if len(parts) == 5 and parts[1] == "media" and not parts[0]:
+    if len(parts) == 5 and parts[1] == "media" and not parts[0] and text == text.lower():
         return text, parts[2], parts[3], parts[4]
-    return text, None, None, None
+    return _OPAQUE.sub(CUT, text), None, None, None
 
 
 @lru_cache(maxsize=_REMEMBERED)

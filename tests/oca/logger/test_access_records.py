@@ -247,6 +247,9 @@ TOKEN = "eyJhbGciOiJFUzI1NiIsImtpZCI6InRlc3QtMSJ9.eyJzdWIiOiJzIn0.c2lnbmF0dXJl-_
     [
         msgspec.structs.replace(RECORD, path=f"/x/~{TOKEN}/media/t1/hd/v.mp4".encode()),
         msgspec.structs.replace(RECORD, path=f"/%7e{TOKEN}/media".encode()),
+        msgspec.structs.replace(RECORD, path=f"/{TOKEN}/media/t1/hd/v.mp4".encode()),
+        msgspec.structs.replace(RECORD, path=f"/media/{TOKEN}/hd/v.mp4".encode()),
+        msgspec.structs.replace(RECORD, path=f"/media/t1/hd/v.mp4/{TOKEN.replace('.', '')}".encode()),
         msgspec.structs.replace(RECORD, query=f"token={TOKEN}&CMCD=bl%3D100".encode()),
         msgspec.structs.replace(RECORD, query=f"CMCD=nor%3D%22..%252F..%252F~{TOKEN}%252Fa.mp4%22".encode()),
         msgspec.structs.replace(RECORD, query=f"CMCD=nor%3D%22%252F%257E{TOKEN}%252Fa.mp4%22".encode()),
