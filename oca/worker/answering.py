@@ -258,7 +258,7 @@ class Exchange:
 
         `by_kernel` says that `sendfile` took the window. `usual` and `session` are what was asked and by whom.
         """
-        self._path, self._session, self._first = usual.path, session, -1 if usual.range is None else usual.first
+        self._path, self._session, self._first = usual.path, session, usual.first if usual.is_range else -1
         m = self._desk.machinery
         self._key, self._hashed, self._answer = version.key, version.hashed, answer
         self._deadline = m.loop.time() + m.first_byte_s

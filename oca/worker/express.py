@@ -113,14 +113,14 @@ class Express:
         if sending is None and length == window and (is_copied or _reaches(held, inside + window)):
             desk.hit(client.remote, file.key, length, len(head))
             desk.log.add(
-                client.remote.network, now, desk.now(), b"GET", 200 if usual.range is None else 206, Outcome.HIT,
-                usual.path, usual.query, claims.session, -1 if usual.range is None else first, length, 0,
+                client.remote.network, now, desk.now(), b"GET", 206 if usual.is_range else 200, Outcome.HIT,
+                usual.path, usual.query, claims.session, first if usual.is_range else -1, length, 0,
             )  # fmt: skip
             return True
         desk.counters.add(Count.TOKENS_REMEMBERED)
         desk.counters.add(Count.SHORT_WAY)
         desk.counters.add(Count.WARM_WINDOWS)
-        answer = Answer(200 if usual.range is None else 206, head, ((first, last),), length, Outcome.HIT, True)
+        answer = Answer(206 if usual.is_range else 200, head, ((first, last),), length, Outcome.HIT, True)
         exchange = Exchange(desk, client, usual.request())
         client.begin(exchange)
         version = Version(file.key, file.hashed, record.version, size)
@@ -145,7 +145,7 @@ class Express:
     def _head(self, client: Client, usual: Usual, record: ExtentRecord, now: float, last: int) -> bytes:
         desk, origin = self._desk, usual.head.origin
         age = max(0, int(now - record.stored_at))
-        if usual.range is None:
+        if not usual.is_range:
             head = whole_head(desk.around(), record.header, age, origin, record.file_size)
         else:
             head = range_head(desk.around(), record.header, age, origin, usual.first, last, record.file_size)

@@ -10,7 +10,8 @@ Laws
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+import msgspec
 
 from contracts.urls import parse_media_path
 from oca.http.request import Request
@@ -56,10 +57,10 @@ class Head:
         self.origin = headers.get(b"origin")
 
 
-class Usual(NamedTuple):
+class Usual(msgspec.Struct, gc=False):
     """A GET on HTTP/1.1 of `first` … `end` (inclusive, maybe beyond the file's) with a token, on a connection that stays."""
 
-    target: bytes
+    data: bytes
     token: bytes
     path: bytes
     query: bytes
@@ -67,13 +68,15 @@ class Usual(NamedTuple):
     file: File
     first: int
     end: int
-    range: bytes | None
-    """The header's value; None when all of the file is asked for."""
+    is_range: bool
+    """False: all of the file is asked for."""
 
     def request(self) -> Request:
-        """The same as the strict parser gives it."""
-        headers = self.head.headers if self.range is None else {**self.head.headers, b"range": self.range}
-        return Request(b"GET", self.target, 1, headers)
+        """The same as the strict parser gives it, but for the spelling of the range."""
+        headers = dict(self.head.headers)
+        if self.is_range:
+            headers[b"range"] = b"bytes=%d-" % self.first + (b"%d" % self.end if self.end < BEYOND else b"")
+        return Request(b"GET", self.data.split(b" ", 2)[1], 1, headers)
 
 
 class Recognition:
@@ -121,8 +124,9 @@ class Recognition:
         at = data.find(_RANGES[0], start)
         if at < 0:
             at = data.find(_RANGES[1], start)
-        first, end, wanted = 0, BEYOND, None
         if at < 0:
+            asked = None
+            first, end = 0, BEYOND
             head = self._heads.get(data[start:])
         else:
             asked = _RANGE.match(data, at + 15)
@@ -130,11 +134,11 @@ class Recognition:
                 return None
             stop = asked.end() - 2
             head = self._heads.get(data[start:at] + data[stop:])
-            first, end, wanted = int(asked[1]), int(asked[2] or BEYOND), data[at + 9 : stop]
+            first, end = int(asked[1]), int(asked[2] or BEYOND)
             if end < first:
                 return None
         token, path, query = line.groups(b"")
         file = self._files.get(path)
         if head is None or file is None:
             return None
-        return Usual(data[4 : start - 9], token, path, query, head, file, first, end, wanted)
+        return Usual(data, token, path, query, head, file, first, end, asked is not None)
