@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -10,10 +11,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiofastnet
 import pytest
 
+from oca.config import PlayerTls
 from oca.http.reasons import Closing, Handshake
 from oca.link.counters import Count
+from oca.worker.player_tls import PlayerCertificates
 from tests.oca.worker.tls_harness import DAY_S, FILE, Issuer, Player, TlsBench, tls_bench
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -369,3 +373,21 @@ def test_a_reader_at_a_unix_socket_is_dropped_when_it_stops_and_not_while_it_rea
             time.sleep(0.05)
         for reader in readers:
             reader.close()
+
+
+async def test_a_connection_has_no_buffers_of_the_transport(tmp_path: Path, issuer: Issuer) -> None:
+    """The switch is one that the transport keeps for its own tests: a later version may drop it, and memory would tell too late."""
+    files = issuer.write(tmp_path, "play", "play.test")
+    certificates = PlayerCertificates(PlayerTls((files,)), None, "not shared in this test", "no kernel TLS")
+    certificates.poll(time.time())
+    context = certificates.context_for("play.test")
+    assert context is not None
+    loop = asyncio.get_running_loop()
+    ours, theirs = socket.socketpair()
+    client = asyncio.to_thread(issuer.trusting().wrap_socket, theirs, server_hostname="play.test")
+    shaking = asyncio.ensure_future(client)
+    transport, _protocol = await aiofastnet.connect_accepted_socket(loop, asyncio.Protocol, ours, ssl=context)
+    assert not transport.get_extra_info("ssl_outgoing_use_membio")
+    assert not transport.get_extra_info("ssl_incoming_use_membio")
+    transport.abort()
+    (await shaking).close()
