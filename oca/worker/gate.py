@@ -35,14 +35,21 @@ class Guest(Protocol):
 
 
 class HeldObjects:
-    """What hints may name: objects of which an extent is in the index."""
+    """What hints may name: objects of which an extent is in the index, or announced."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
 
     def known(self, key: str, near: int) -> Object | None:
-        record = self._holdings.find(key, key_hash(key), near)
-        return Object(record.version, record.file_size) if record is not None else None
+        holdings = self._holdings
+        record = holdings.find(key, key_hash(key), near)
+        if record is not None:
+            return Object(record.version, record.file_size)
+        for number in (near // holdings.extent_bytes, 0):
+            said = holdings.announcements.last_said(key, number)
+            if said is not None:
+                return Object(*said)
+        return None
 
     def holds(self, key: str, found: Object, first: int, last: int) -> bool:
         return self._holdings.holds(Version(key, key_hash(key), found.version, found.size), first, last)

@@ -123,6 +123,11 @@ class Announcements:
         found = self._known.get((key, extent_number))
         return found if found is not None and found.version == version else None
 
+    def last_said(self, key: str, extent_number: int) -> tuple[bytes, int] | None:
+        """Version and size of the object as an extent of it was announced last."""
+        found = self._known.get((key, extent_number))
+        return (found.version, found.size) if found is not None else None
+
     def forget(self, key: str, extent_number: int) -> None:
         self._known.pop((key, extent_number), None)
 

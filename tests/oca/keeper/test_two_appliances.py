@@ -179,3 +179,39 @@ async def test_players_are_served_on_while_the_keeper_is_killed_and_misses_go_on
     finally:
         await lab.close_world()
         lab.board.close()
+
+
+async def test_a_hint_of_a_player_is_fetched_ahead_and_its_next_request_is_a_hit(tmp_path: Path) -> None:
+    plane = FakeControlPlane(tmp_path)
+    await plane.start()
+    lab = KeeperLab(tmp_path, plane, serving=Serving(first_byte_s=20.0))
+    file = lab.publish("t/hd/a.mp4", 6 * MIB)
+    origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
+
+    async def ended(player: httpx.AsyncClient, box: dict[str, str], outcome: str) -> float:
+        text = (await player.get(f"{box['status']}/metrics")).text
+        return float(text.split(f'lowtide_oca_requests_total{{outcome="{outcome}"}} ')[1].split("\n")[0])
+
+    try:
+        async with httpx.AsyncClient(timeout=30.0) as player, appliance(lab) as box:
+            await until(lambda: status_of(lab).ready and status_of(lab).keys_number == 1)
+            url = box["media"] + media_path(plane, "/media/t/hd/a.mp4")
+
+            async def ask(first: int, query: str = "") -> None:
+                wanted = {"Range": f"bytes={first}-{first + MIB - 1}"}
+                answer = await player.get(url + query, headers=wanted)
+                assert (answer.status_code, answer.content) == (206, file.data[first : first + MIB])
+
+            await ask(0)
+            hint = f"?CMCD=bl%3D9000%2Cnrr%3D%22{4 * MIB}-{5 * MIB - 1}%22"
+            await ask(0, hint)
+            await until(lambda: origin.sent_bytes == 2 * MIB)
+            await asyncio.sleep(1.5)  # what was fetched ahead was announced to nobody: the index tells, within a second
+            before = await ended(player, box, "hit"), await ended(player, box, "miss")
+            await ask(4 * MIB)
+            after = await ended(player, box, "hit"), await ended(player, box, "miss")
+            assert after == (before[0] + 1, before[1])
+            assert origin.sent_bytes == 2 * MIB, "nothing was fetched twice"
+    finally:
+        await lab.close_world()
+        lab.board.close()
