@@ -126,7 +126,7 @@ async def test_the_viewer_page_renews_its_token_before_it_ends_and_a_renewal_tha
     assert [answer for answer in answers if answer.status == 403] == []
     assert len({answer.token for answer in answers}) >= 4
     assert (await page.tab.value("document.querySelector('#facts').innerText.match(/Stalls\\s+(\\d+)/i)[1]")) == "0"
-    assert unexpected(page.tab.errors, "/renew", "/beat") == []
+    assert unexpected(page.tab.errors, town.box.url("playback")) == []
 
 
 async def test_the_viewer_page_renews_and_goes_on_when_an_appliance_says_that_its_token_has_ended(
