@@ -151,6 +151,10 @@ class RequestParser:
         self._request: Request | None = None
         self.partial = False
 
+    def end(self) -> None:
+        """It is fed no more. Without this it lives until the collector of cycles comes by: httptools holds what it calls."""
+        del self._parser
+
     @property
     def begun(self) -> Request | None:
         """What is known of a request that has not ended, for the answer to its refusal; None before its request line."""

@@ -4,7 +4,7 @@ Laws
 - It gives the bytes that the long way (`oca.worker.answering`) gives, or declines before it has had any effect. A test asks both.
 - Nothing is parsed anew (`oca.worker.recognition`) and the index is not asked again (`StoreReader.recall`); who is refused learns why on the long way.
 
-Figures (one worker, 64 KiB, everything on): the long way costs about 50 µs of user CPU more. See docs/decisions/0006.
+Figures (one worker, 64 KiB, everything on): the long way costs about 50 µs of user CPU more. See docs/decisions/0008.
 """
 
 from __future__ import annotations

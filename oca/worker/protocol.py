@@ -16,6 +16,7 @@ import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Protocol, cast
 
 from oca.http.reasons import Closing, Outcome
@@ -245,8 +246,12 @@ class Connection(asyncio.Protocol):
             # One answer per turn of the loop: a connection that pipelines does not starve the others.
             self.phase = Phase.ANSWERING
             self._house.desk.machinery.loop.call_soon(self._next_turn)
-        elif parser is not None and parser.partial:
-            self.phase = Phase.READING
+        elif parser is not None:
+            if parser.partial:
+                self.phase = Phase.READING
+            else:  # two kilobytes that an idle connection need not hold
+                self._parser = None
+                parser.end()
 
     def set_pace(self, rate: int) -> None:
         sock = self._wire.get_extra_info("socket")
@@ -456,6 +461,7 @@ _BROKEN_OFF = (Closing.CLIENT, Closing.SEND_TIMEOUT, Closing.ABORTED)
 _LOST = {Closing.SEND_TIMEOUT: Outcome.SEND_TIMEOUT, Closing.DRAINED: Outcome.CUT_BY_STOP}
 
 
+@lru_cache(maxsize=256)
 def _hosts_of(sockname: object, is_tls: bool) -> frozenset[bytes]:
     """The names of the address that a connection came to, as a Host header spells them; `localhost` for a Unix socket."""
     if isinstance(sockname, str | bytes):
