@@ -20,6 +20,8 @@ from oca.store.board import FLUSH, Board, WorkerLine
 from oca.store.extents import ExtentRecord, extent_name
 from oca.store.trailer import file_length
 
+_CLOSED_AT_ONCE = 512
+"""About 2 ms."""
 _LOOKED_AT = 8
 """Open files offered a second chance before one is closed whatever was recalled."""
 
@@ -246,6 +248,12 @@ class DescriptorCache:
         del self._open[name]
         self._forget(held)
         held.close()
+
+    def resize(self, limit: int) -> None:
+        """Another bound from now on; of what is too much, as many idle files are closed as a moment allows (the rest next time)."""
+        self._limit = limit
+        for _ in range(min(len(self._open) - limit, _CLOSED_AT_ONCE)):
+            self._close_oldest_idle()
 
     def poll(self) -> int:
         """Close what the keeper published as dead, report what is still in use; how many ids were taken from the ring.

@@ -93,7 +93,7 @@ class Worker:
         self._counters = box.line(handover.line)
         self._counters.reset_gauges()
         self._open_files = raise_open_files(settings.serving.max_connections)
-        extents = extents_to_keep_open(self._open_files, settings.serving.max_connections)
+        extents = extents_to_keep_open(self._open_files, 0)
         store = dataclasses.replace(store_settings(settings), descriptors=extents)
         self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.line)
         self._pools = DiskPools(loop, len(store.disks))
@@ -312,6 +312,7 @@ class Worker:
     def _poll(self) -> None:
         self._loop.call_later(POLL_S, self._poll)  # first, so that an error does not stop the clock
         self._reader.poll()
+        self._reader.descriptors.resize(extents_to_keep_open(self._open_files, len(self._connections)))
         now = self._loop.time()
         lag_s = max(0.0, now - self._polled_at - POLL_S)
         self._polled_at = now

@@ -83,3 +83,16 @@ def test_who_was_recalled_stays_open_longer_than_who_was_not(lab: StoreLab, limi
     recalled = reader.recall(index_key(key_hash(files[0].key), 0))
     assert recalled is (kept if limit > 1 else None)
     assert reader.statistics().open_files == limit
+
+
+def test_a_smaller_bound_closes_idle_files_and_none_in_use(lab: StoreLab) -> None:
+    writer, reader = lab.open_writer(), lab.open_reader(0)
+    files = [make_file(f"vod|/media/many/hd/{n}.mp4", 1000) for n in range(5)]
+    for file in files:
+        lab.store(writer, file)
+    held = [remembered(reader, file) for file in files]
+    held[0].users += 1
+    reader.descriptors.resize(2)
+    assert reader.statistics().open_files == 2
+    assert reader.recall(index_key(key_hash(files[0].key), 0)) is held[0]
+    reader.descriptors.release(held[0])
