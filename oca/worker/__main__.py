@@ -45,6 +45,9 @@ async def _serve(handover: Handover) -> int:
     loop.add_signal_handler(signal.SIGTERM, worker.stop, Stopping.TOLD)
     gc.collect()
     gc.freeze()  # what exists now lives as long as the process: later collections need not look at it
+    gc.set_threshold(
+        20_000, 20, 20
+    )  # what a request makes is freed by counting references: looking for cycles can wait
     return await worker.run()
 
 
