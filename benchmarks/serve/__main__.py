@@ -199,10 +199,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and RESULTS.md")
     parser.add_argument("--folder", type=Path, help="where working sets are written (10 GiB); not tmpfs")
     arguments = parser.parse_args()
+    given = bool(arguments.rounds or arguments.seconds)
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
     arguments.seconds = arguments.seconds or (1 if arguments.quick else 3)
     arguments.idle = arguments.idle or (2_000 if arguments.quick else 8_000)
-    arguments.command = ("QUICK=1 " if arguments.quick else "") + "make bench-serve"
+    further = f" ARGS='--rounds {arguments.rounds} --seconds {arguments.seconds}'" if given else ""
+    arguments.command = ("QUICK=1 " if arguments.quick else "") + "make bench-serve" + further
     return arguments
 
 

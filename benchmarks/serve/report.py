@@ -36,7 +36,7 @@ def render(results: Results) -> str:
     missed = [row for row in results.rows if standing(row)[1] is Verdict.MISSED]
     if missed:
         lines = [f"- `{row.name}`: {standing(row)[0]:.2f}, the bar is {BARS[row.name][0]:g}" for row in missed]
-        parts += ["## Bars missed", "\n".join(lines)]
+        parts += ["## Bars missed", "\n".join(lines), "Why, with profiles, and what was tried: [WHY.md](WHY.md)."]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

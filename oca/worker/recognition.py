@@ -18,7 +18,8 @@ from oca.http.request import Request
 from oca.store.extents import index_key, key_hash
 
 MAX_REQUEST_BYTES = 4096
-MAX_FILES = 16_384
+MAX_FILES = 32_768
+"""About 12 MiB."""
 MAX_HEADERS = 512
 BEYOND = 1 << 62
 """The last byte of a range without an end."""
@@ -93,11 +94,6 @@ class Recognition:
         line = _TARGET.match(data)
         if line is None or not _EFFECTLESS.issuperset(request.headers):
             return
-        name = parse_media_path(line[2].decode())
-        if name is not None and line[2] not in self._files:
-            if len(self._files) >= MAX_FILES:
-                del self._files[next(iter(self._files))]
-            self._files[line[2]] = File(name.key, f"/media/{name.title}/", name.tier)
         self._learn_head(data, line.end() - 2, request)
 
     def _learn_head(self, data: bytes, start: int, request: Request) -> None:
@@ -114,6 +110,16 @@ class Recognition:
             if len(self._heads) >= MAX_HEADERS:
                 del self._heads[next(iter(self._heads))]
             self._heads[lines] = Head(headers)
+
+    def _file(self, path: bytes) -> File | None:
+        """A path's one spelling is its name (`contracts.urls`): what it means needs no strict parser."""
+        name = parse_media_path(path.decode("ascii"))
+        if name is None:
+            return None
+        if len(self._files) >= MAX_FILES:
+            del self._files[next(iter(self._files))]
+        file = self._files[path] = File(name.key, f"/media/{name.title}/", name.tier)
+        return file
 
     def read(self, data: bytes) -> Usual | None:
         """What `data`, one whole request, says; None when anything about it was not seen before."""
@@ -138,7 +144,9 @@ class Recognition:
             if end < first:
                 return None
         token, path, query = line.groups(b"")
-        file = self._files.get(path)
-        if head is None or file is None:
+        if head is None:
+            return None
+        file = self._files.get(path) or self._file(path)
+        if file is None:
             return None
         return Usual(data, token, path, query, head, file, first, end, asked is not None)
