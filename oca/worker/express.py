@@ -15,7 +15,7 @@ from typing import Protocol
 
 from contracts.digests import BLOCK_BYTES
 from contracts.tokens.claims import CLOCK_SKEW_S, MediaClaims
-from oca.http.reasons import Outcome
+from oca.http.reasons import Closing, Outcome
 from oca.http.request import Request
 from oca.http.response import Answer, range_head, whole_head
 from oca.link.counters import Count
@@ -25,7 +25,7 @@ from oca.worker.answering import Desk, Exchange, Owner
 from oca.worker.holdings import Version
 from oca.worker.recognition import Recognition, Usual
 from oca.worker.residency import WINDOW_BYTES, Window
-from oca.worker.sending import RECORD_BYTES, write_corked
+from oca.worker.sending import RECORD_BYTES, outcome_of, write_corked
 
 COPIED_BYTES = 64 * 1024
 """Up to here a plain body is copied and written with its header at once; beyond, `sendfile` behind the header costs less."""
@@ -108,7 +108,12 @@ class Express:
             if usual.query or client.pace:
                 desk.gate.heard(client, usual.query, usual.path, claims, now)
             client.transport.write(head)
-            sending = client.transport.sendfile(held, inside, window)
+            try:
+                sending = client.transport.sendfile(held, inside, window)
+            except (OSError, RuntimeError) as error:
+                desk.counters.ended(outcome_of(error))
+                client.give_up(Closing.CLIENT)
+                return True
         holdings.touch(record)
         if sending is None and length == window and (is_copied or _reaches(held, inside + window)):
             desk.hit(client.remote, file.key, length, len(head))

@@ -134,7 +134,7 @@ class Sender:
         try:
             self._window(held, min(held.length, WINDOW_BYTES))
         except OSError as error:
-            self._fail(_outcome_of(error))
+            self._fail(outcome_of(error))
 
     def take_over(self, held: Held, length: int, sending: asyncio.Future[None] | None, by_kernel: bool) -> None:
         """Begin behind the header and the first window of the first part, which are handed over; `sending` as `sendfile` gave it."""
@@ -311,7 +311,7 @@ class Sender:
         try:
             future = transport.sendfile(held.descriptor, held.start, length)
         except (OSError, RuntimeError) as error:
-            self._fail(_outcome_of(error))
+            self._fail(outcome_of(error))
             return
         self._sent_or_sending(future, length)
 
@@ -328,7 +328,7 @@ class Sender:
             return
         self._future = None
         if done.cancelled() or error is not None:
-            self._fail(Outcome.CLIENT_LEFT if error is None else _outcome_of(error))
+            self._fail(Outcome.CLIENT_LEFT if error is None else outcome_of(error))
         else:
             self._window_sent(length)
 
@@ -453,7 +453,7 @@ def _cork(sock: Any, on: int) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
 
-def _outcome_of(error: BaseException) -> Outcome:
+def outcome_of(error: BaseException) -> Outcome:
     """A broken connection and a broken disk both come as OSError."""
     broken_disk = isinstance(error, OSError) and error.errno in (errno.EIO, errno.EUCLEAN, errno.ENODEV, errno.ESTALE)
     return Outcome.DISK_ERROR if broken_disk else Outcome.CLIENT_LEFT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -224,3 +225,23 @@ async def test_a_file_that_was_shortened_from_outside_gives_no_foreign_byte(benc
             assert len(body) < last - first + 1, "and the connection ended"
         else:
             assert b" 503 " in head
+
+
+async def test_a_client_that_was_gone_before_its_answer_is_no_error_of_ours(bench: Lab) -> None:
+    file = publish("v1.mp4", FILE_BYTES)
+    bench.store_file(file)
+    bench.start()
+    assert bench.process is not None
+    _, path = await prepared(bench, file)
+    for _ in range(3):
+        client = await bench.connect()
+        assert (await client.ask(path, Range="bytes=0-0")).status == 206
+        bench.process.send_signal(signal.SIGSTOP)  # request and reset are both there when the worker looks
+        client.send(path, Range="bytes=0-700000")
+        await asyncio.sleep(0.05)
+        client.reset()
+        bench.process.send_signal(signal.SIGCONT)
+    client = await bench.connect()
+    assert (await client.ask(path, Range="bytes=5-9")).body == file.data[5:10]
+    assert bench.count(Count.ERRORS) == 0
+    assert "Traceback" not in bench.log.read_text()
