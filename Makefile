@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help install demo up test check test-system soak-serve bench bench-serve bench-peers docs format clean distclean
+.PHONY: help install demo up test check test-system test-players soak-serve bench bench-serve bench-peers docs format clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,8 +23,8 @@ up: $(STAMP) ## run the whole system for as long as you like, with its state in 
 	@$(BIN)/lowtide up
 
 test: $(STAMP) ## run the tests that need nothing of the distribution; ARGS='…' go to pytest
-	@status=0; $(BIN)/pytest -m 'not system' $(ARGS) || status=$$?; \
-		echo "not run: system (needs Chromium, and root for sick disks; make test-system)"; exit $$status
+	@status=0; $(BIN)/pytest -m 'not system and not long' $(ARGS) || status=$$?; \
+		echo "not run: system (needs Chromium, and root for sick disks; make test-system), players at length (make test-players)"; exit $$status
 
 check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/ruff format --check .
@@ -38,7 +38,11 @@ fuzz: $(STAMP) ## throw odd bytes at parsers and tokens; SECONDS=60 SEED=N TARGE
 
 test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts), and sick disks (as root)
 	@scripts/system-parts --check
-	@$(BIN)/pytest -m system $(ARGS)
+	@$(BIN)/pytest -m 'system and not long' $(ARGS)
+
+test-players: $(STAMP) ## shaka, hls.js and dash.js in headless Chromium: expiry, renewal, preflights, pacing (about seven minutes)
+	@scripts/system-parts --check
+	@$(BIN)/pytest -m system tests/browser/test_players_on_the_real_system.py $(ARGS)
 
 soak-serve: $(STAMP) ## 100,000 verified requests while a worker is killed every second; ARGS='--seconds 600 --requests 1000000'
 	@$(BIN)/python -m tests.oca.supervisor.soak $(ARGS)

@@ -28,6 +28,9 @@ from tests.browser.player_bed import (
 from tests.browser.viewer_page import PASSWORD, ViewerPage
 from tests.system.small_system import Film, SmallSystem, open_small_system
 
+ONE_HERE = [PLAYERS[0], *(pytest.param(player, marks=pytest.mark.long) for player in PLAYERS[1:])]
+"""What takes a minute for each player: one of them in `make test-system`, all in `make test-players`."""
+
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="session")]
 TOKEN_S = 5
 SKEW_S = 30
@@ -92,7 +95,7 @@ async def preflights(system: SmallSystem) -> float:
     return await count(system, "lowtide_oca_requests_total", 'outcome="preflight"')
 
 
-@pytest.mark.parametrize("player", PLAYERS)
+@pytest.mark.parametrize("player", ONE_HERE)
 async def test_a_player_whose_token_ended_resumes_from_a_fresh_manifest(
     town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -129,6 +132,7 @@ async def test_the_viewer_page_renews_its_token_before_it_ends_and_a_renewal_tha
     assert unexpected(page.tab.errors, town.box.url("playback")) == []
 
 
+@pytest.mark.long
 async def test_the_viewer_page_renews_and_goes_on_when_an_appliance_says_that_its_token_has_ended(
     town: SmallSystem, page: ViewerPage, record_property: Callable[[str, object], None]
 ) -> None:
@@ -181,7 +185,7 @@ async def test_cmcd_in_headers_costs_a_preflight_per_address_and_none_per_segmen
     assert 0 < caused <= 2 * len(addresses), "two requests may ask at once; then the browser remembers"
 
 
-@pytest.mark.parametrize("player", PLAYERS)
+@pytest.mark.parametrize("player", ONE_HERE)
 async def test_a_player_that_was_paced_on_the_lowest_rung_gets_back_to_the_top_rung(
     town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
 ) -> None:
