@@ -25,7 +25,7 @@ from oca.worker.answering import Desk, Exchange, Owner
 from oca.worker.holdings import Version
 from oca.worker.recognition import Recognition, Usual
 from oca.worker.residency import WINDOW_BYTES, Window
-from oca.worker.sending import RECORD_BYTES, outcome_of, write_corked
+from oca.worker.sending import outcome_of, write_encrypted
 
 COPIED_BYTES = 64 * 1024
 """Up to here a plain body is copied and written with its header at once; beyond, `sendfile` behind the header costs less."""
@@ -96,10 +96,10 @@ class Express:
                 return False
             if usual.query or client.pace:
                 desk.gate.heard(client, usual.query, usual.path, claims, now)
-            if client.is_plain or window <= RECORD_BYTES:
-                client.transport.writelines([head, body])
+            if client.is_plain:
+                client.transport.writelines((head, body))
             else:
-                write_corked(client.transport, (head, body))
+                write_encrypted(client.transport, head, body)
         else:
             if desk.machinery.residency.check(held, inside, window) is not Window.WARM or client.transport.is_closing():
                 return False

@@ -18,7 +18,6 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Sequence
 from typing import Any
 
 from contracts.digests import BLOCK_BYTES
@@ -436,12 +435,19 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-def write_corked(transport: ByteTransport, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
-    """Write what becomes several TLS records; corked, the kernel makes full segments of them."""
+def write_encrypted(transport: ByteTransport, head: bytes, body: memoryview) -> None:
+    """Write an answer over TLS. The header shares its record with the beginning of the body; further records are corked, so that the
+    kernel makes full segments of them.
+    """
+    first = RECORD_BYTES - len(head)
+    opening = b"".join((head, body[:first]))
+    if len(body) <= first:
+        transport.write(opening)
+        return
     sock = transport.get_extra_info("socket")
     _cork(sock, 1)
     try:
-        transport.writelines(pieces)
+        transport.writelines((opening, body[first:]))
     finally:
         _cork(sock, 0)
 
