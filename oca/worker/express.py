@@ -2,6 +2,8 @@
 
 Laws
 - It gives the bytes that the long way (`oca.worker.answering`) gives, or declines before it has had any effect. A test asks both.
+  (Who is let in, and what the player said by CMCD, may be heard twice: it makes no difference.)
+- Between the moment a file is at hand and the last use of it nothing is opened: it is not counted as used.
 - Nothing is parsed anew (`oca.worker.recognition`) and the index is not asked again (`StoreReader.recall`); who is refused learns why on the long way.
 
 Figures (one worker, 64 KiB, everything on): the long way costs about 50 µs of user CPU more. See docs/decisions/0008.
@@ -65,6 +67,9 @@ class Express:
         # Being let in is what the long way would do first; it does not do it again.
         if client.session != claims.session and not desk.gate.lets_in(client, claims.session):
             return False
+        # Heard before a file is at hand: a hint may open others, and what nobody counts as used may be closed then.
+        if usual.query or client.pace:
+            desk.gate.heard(client, usual.query, usual.path, claims, now)
         # The bytes, as far as the first extent and one window go.
         holdings, file, first = desk.machinery.holdings, usual.file, usual.first
         number = first // holdings.extent_bytes
@@ -94,8 +99,6 @@ class Express:
             body = desk.machinery.residency.read_now(held.fd, inside, window)
             if body is None or (egress.is_capped and not egress.take(client.transport, window, whole=True)):
                 return False
-            if usual.query or client.pace:
-                desk.gate.heard(client, usual.query, usual.path, claims, now)
             if client.is_plain:
                 client.transport.writelines((head, body))
             else:
@@ -105,8 +108,6 @@ class Express:
                 return False
             if egress.is_capped and not egress.take(client.transport, window, whole=True):
                 return False
-            if usual.query or client.pace:
-                desk.gate.heard(client, usual.query, usual.path, claims, now)
             client.transport.write(head)
             try:
                 sending = client.transport.sendfile(held, inside, window)
