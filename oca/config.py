@@ -6,14 +6,26 @@ Plain frozen dataclasses: `chassis.config` checks them with all problems at once
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
 EXTENT_STEP_BYTES = 262_144
 """A block: extents hold whole ones."""
+_SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_HOST = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NEVER_PASSED = frozenset(
+    (
+        "cdn-loop", "connection", "content-length", "expect", "host", "if-range", "keep-alive", "range", "te", "trailer",
+        "transfer-encoding", "upgrade", "via",
+    )
+)  # fmt: skip
+"""Fields that belong to one connection, or that are made anew for each upstream."""
 LONGEST_SOCKET_PATH = 100
 """The kernel takes 107 bytes; the socket is made under a longer name and renamed."""
 
@@ -250,6 +262,66 @@ class Fetching:
 
 
 @dataclass(frozen=True, slots=True)
+class PullService:
+    """A delivery service whose objects come from an HTTP upstream under RFC 9111 (docs/pull-through.md)."""
+
+    name: Annotated[str, Doc("Name in keys, logs and metrics: lower case, digits, hyphens, at most 32; not vod")]
+    hosts: Annotated[tuple[str, ...], Doc("Host names (with port) that select this service, disjoint from all others")]
+    upstreams: Annotated[
+        tuple[str, ...],
+        Doc("Base URLs in the order they are asked; what they share is the resource, each has all of it"),
+    ]
+    query_parameters: Annotated[
+        tuple[str, ...],
+        Doc("Query parameters that are part of the key and go upstream; * for all. CMCD never does"),
+    ] = ("*",)
+    request_fields: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Request header fields that go upstream with what may be stored; one that changes answers has to be in Vary"
+        ),
+    ] = ("accept", "accept-encoding", "accept-language", "authorization")
+    max_object_bytes: Annotated[int, Ge(0), Doc("A longer answer is passed on and not stored")] = 64 << 30
+    max_unsized_bytes: Annotated[
+        int,
+        Ge(0),
+        Le(64 << 20),
+        Doc("An answer that does not say its length is held in memory up to here, then passed on and not stored"),
+    ] = 4 << 20
+    negative_ttl_s: Annotated[
+        float,
+        Ge(0),
+        Le(3600),
+        Doc("How long 404, 405, 410 and 414 are fresh where they do not say; 0 stores none such"),
+    ] = 5.0
+    heuristic_ceiling_s: Annotated[
+        float, Ge(0), Doc("Longest freshness guessed from Last-Modified (a tenth of its age); 0 guesses none")
+    ] = 86_400.0
+    stale_while_revalidate_s: Annotated[
+        float, Ge(0), Doc("As if each answer said it, where it does not: stale at once, fetched behind it")
+    ] = 0.0
+    stale_if_error_s: Annotated[
+        float, Ge(0), Doc("As if each answer said it, where it does not: stale while no upstream gives an answer")
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        """A name that keys can carry, hosts and base URLs that are some."""
+        if _SERVICE_NAME.fullmatch(self.name) is None or self.name == "vod":
+            raise ValueError(f"name: {self.name!r} is none; lower case letters, digits and hyphens, and not vod")
+        for host in self.hosts:
+            if _HOST.fullmatch(host) is None:
+                raise ValueError(f"hosts: {host!r} is no host name")
+        for field_name in self.request_fields:
+            if _FIELD_NAME.fullmatch(field_name) is None or field_name.lower() in _NEVER_PASSED:
+                raise ValueError(f"request_fields: {field_name!r} cannot be passed on")
+        if not self.hosts or not self.upstreams:
+            raise ValueError("hosts, upstreams: at least one of each is needed")
+        for url in self.upstreams:
+            if not _is_base_url(url):
+                raise ValueError(f"upstreams: {url!r} is no http or https URL without query and user")
+
+
+@dataclass(frozen=True, slots=True)
 class Appliance:
     """The whole configuration of `lowtide oca run`."""
 
@@ -262,6 +334,19 @@ class Appliance:
     log: Annotated[AccessLogging, Doc("The access log")] = field(default_factory=AccessLogging)
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("Lowest level that is written")] = "info"
     cache_only: Annotated[bool, Doc("Ignore plans: keep only what is pulled through (for comparisons)")] = False
+    services: Annotated[
+        tuple[PullService, ...], Doc("Pull-through delivery services beside the media of this box")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        """A host selects one service and no other."""
+        names = [service.name for service in self.services]
+        hosts = [host.lower() for host in self.serving.hosts]
+        hosts += [host.lower() for service in self.services for host in service.hosts]
+        for given, what in ((names, "name"), (hosts, "hosts")):
+            twice = sorted({word for word in given if given.count(word) > 1})
+            if twice:
+                raise ValueError(f"services: {what} given twice: {', '.join(twice)}")
 
 
 def _is_network(text: str) -> bool:
@@ -270,6 +355,16 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        found = urlsplit(text)
+        named = bool(found.hostname) and (found.port is None or found.port > 0)
+    except ValueError:
+        return False
+    extra = found.query or found.fragment or found.username or found.password
+    return found.scheme in ("http", "https") and named and not extra
 
 
 def _is_wildcard(host: str) -> bool:

@@ -1,5 +1,9 @@
 """From a request target to token, path and cache key (DESIGN §3.3, §3.4). The query never reaches a media key.
 
+Keys: `vod|/media/…` for media. A pulled object has a *service key*, `SERVICE|/path?query`, under which its variants and their freshness are
+recorded, and one *storage key* per version, `SERVICE|/path?query#VERSION`, under which bytes lie: no target has a `#`, so that both are told
+apart, and what is purged by key or prefix takes the storage keys with it.
+
 A target is origin-form or absolute-form (RFC 9112 §3.2). Percent-encoded unreserved characters are the characters
 themselves (RFC 3986 §6.2.2.2). Media names have exactly one spelling (`contracts.urls`), so that a path with anything else
 left (dot segments, empty segments, capitals) is no address of ours rather than something to be repaired.
@@ -47,6 +51,59 @@ def read_target(target: bytes) -> Address:
     token, path = split_token(raw.decode("latin-1"))
     name = parse_media_path(path)
     return Address(token, path, None if name is None else name.key, host)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a target names in a pull-through service: `path` (with its query) is what goes upstream, and the key says no less."""
+
+    service: str
+    path: str
+    host: bytes | None
+
+    @property
+    def key(self) -> str:
+        return f"{self.service}|{self.path}"
+
+
+def read_resource(service: str, target: bytes, kept: frozenset[str] | None) -> Resource:
+    """`kept` names the query parameters that stay, None keeps all; their order stays, and `CMCD` never does (CTA-5004 §2.2).
+
+    Raises RequestRefused (400): no address, or one with dot segments, which could leave the upstream's base path.
+    """
+    host: bytes | None = None
+    if not target.startswith(b"/"):
+        match = _ABSOLUTE.fullmatch(target)
+        if match is None:
+            raise RequestRefused(Outcome.BAD_REQUEST, "the request target is not an address")
+        host, target = match[1], match[2] or b"/"
+        target = target if target.startswith(b"/") else b"/" + target
+    if b"#" in target:
+        raise RequestRefused(Outcome.BAD_REQUEST, "a request target has no fragment")
+    raw, mark, query = target.partition(b"?")
+    if b"%" in raw:
+        raw = _ESCAPE.sub(_unescape, raw)
+    if any(segment in (b".", b"..") for segment in raw.split(b"/")):
+        raise RequestRefused(Outcome.BAD_REQUEST, "a path has no dot segments", fatal=False)
+    if query:
+        parameters = [part for part in query.split(b"&") if _stays(part, kept)]
+        query, mark = b"&".join(parameters), b"?" if parameters else b""
+    return Resource(service, (raw + mark + query).decode("latin-1"), host)
+
+
+def _stays(parameter: bytes, kept: frozenset[str] | None) -> bool:
+    name = parameter.partition(b"=")[0].decode("latin-1")
+    return name != "CMCD" and (kept is None or name in kept)
+
+
+def storage_key(service_key: str, version: bytes) -> str:
+    """Under which the bytes of one version of a pulled object lie."""
+    return f"{service_key}#{version.hex()}"
+
+
+def service_key(key: str) -> str:
+    """The service key of a storage key; any other key is its own."""
+    return key.partition("#")[0]
 
 
 def host_of(request: Request, address: Address) -> bytes | None:
