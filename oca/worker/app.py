@@ -1,7 +1,8 @@
 """What a worker is made of, and its clockwork: the one place where its parts are built and connected.
 
-Clockwork: every 250 ms the store's reader closes what died; every second the timeouts are swept, what was served goes to the keeper,
-changed files of the state folder (keys, certificate, desired state) are loaded, and the counters of the moment are written.
+Clockwork: every 250 ms the store's reader closes what died, and the keeper hears what could not be read; every second the timeouts are
+swept, what was served goes to the keeper, changed files of the state folder (keys, certificate, desired state) are loaded, and the
+counters of the moment are written.
 """
 
 from __future__ import annotations
@@ -312,6 +313,7 @@ class Worker:
     def _poll(self) -> None:
         self._loop.call_later(POLL_S, self._poll)  # first, so that an error does not stop the clock
         self._reader.poll()
+        self._tell_unreadable()
         self._reader.descriptors.resize(extents_to_keep_open(self._open_files, len(self._connections)))
         now = self._loop.time()
         lag_s = max(0.0, now - self._polled_at - POLL_S)
@@ -337,11 +339,10 @@ class Worker:
             self._gate.doors.remember()
         self._load_files()
         self._report()
-        self._tell_unreadable()
         self._write_gauges()
 
     def _tell_unreadable(self) -> None:
-        """What could not be read since the last second, one extent per disk: the keeper reads it itself and judges the disk."""
+        """What could not be read since the last poll, one extent per disk: the keeper reads it itself and judges the disk."""
         files, pools = self._reader.descriptors, self._pools
         not_opened = files.not_opened
         errors = pools.errors + not_opened[NotOpened.DISK_ERROR] + not_opened[NotOpened.WRONG_LENGTH]

@@ -112,7 +112,10 @@ class Express:
             try:
                 sending = client.transport.sendfile(held, inside, window)
             except (OSError, RuntimeError) as error:
-                desk.counters.ended(outcome_of(error))
+                outcome = outcome_of(error)
+                if outcome is Outcome.DISK_ERROR:
+                    desk.machinery.pools.failed(held)
+                desk.counters.ended(outcome)
                 client.give_up(Closing.CLIENT)
                 return True
         holdings.touch(record)

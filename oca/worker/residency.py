@@ -138,6 +138,11 @@ class DiskPools:
         warming = self._loop.run_in_executor(self._pools[file.disk], _read_and_forget, file.fd, offset, length)
         return self._counted(file, warming)
 
+    def failed(self, file: StoredFile) -> None:
+        """Somebody else met an error of the disk, or a short file, in this extent (`sendfile` reads for itself)."""
+        self.errors += 1
+        self.unreadable[file.disk] = file.extent_id
+
     def _counted(self, file: StoredFile, reading: Future[T]) -> Future[T]:
         self._waiting[file.disk] += 1
         reading.add_done_callback(partial(self._finished, file.disk, file.extent_id))

@@ -133,7 +133,7 @@ class Sender:
         try:
             self._window(held, min(held.length, WINDOW_BYTES))
         except OSError as error:
-            self._fail(outcome_of(error))
+            self._fail(self._blamed(outcome_of(error)))
 
     def take_over(self, held: Held, length: int, sending: asyncio.Future[None] | None, by_kernel: bool) -> None:
         """Begin behind the header and the first window of the first part, which are handed over; `sending` as `sendfile` gave it."""
@@ -213,7 +213,7 @@ class Sender:
                 self._future, self.waiting = warming, Waiting.DISK
                 warming.add_done_callback(self._was_warmed)
             case Window.SHORT:
-                self._fail(Outcome.SHORT_FILE)
+                self._fail(self._blamed(Outcome.SHORT_FILE))
 
     def _share_came(self) -> None:
         if self.waiting is Waiting.SHARE:
@@ -310,7 +310,7 @@ class Sender:
         try:
             future = transport.sendfile(held.descriptor, held.start, length)
         except (OSError, RuntimeError) as error:
-            self._fail(outcome_of(error))
+            self._fail(self._blamed(outcome_of(error)))
             return
         self._sent_or_sending(future, length)
 
@@ -327,7 +327,7 @@ class Sender:
             return
         self._future = None
         if done.cancelled() or error is not None:
-            self._fail(Outcome.CLIENT_LEFT if error is None else outcome_of(error))
+            self._fail(Outcome.CLIENT_LEFT if error is None else self._blamed(outcome_of(error)))
         else:
             self._window_sent(length)
 
@@ -350,7 +350,7 @@ class Sender:
             return True
         whole = not self._file_sent or os.fstat(held.fd).st_size >= held.start
         if not whole:
-            self._fail(Outcome.SHORT_FILE)
+            self._fail(self._blamed(Outcome.SHORT_FILE))
             return False
         self._m.holdings.release(held)
         self._held = None
@@ -386,6 +386,12 @@ class Sender:
         if self.asked and outcome is Outcome.HIT:
             outcome = Outcome.MISS
         self._receiver.sent(outcome)
+
+    def _blamed(self, outcome: Outcome) -> Outcome:
+        """What was met here and not in a disk's pool is told to the keeper too, or the disk would stay until a pool reads from it."""
+        if self._held is not None and outcome in (Outcome.DISK_ERROR, Outcome.SHORT_FILE):
+            self._m.pools.failed(self._held.descriptor)
+        return outcome
 
     def _fail(self, outcome: Outcome) -> None:
         receiver, head_sent = self._receiver, self.head_sent

@@ -285,3 +285,22 @@ async def test_an_extent_that_cannot_be_read_is_told_to_the_keeper(bench: Bench)
                 await asyncio.sleep(0.05)
             assert {extents[found.extent_id].name for found in keeper.unread} == {file.name}
     assert bench.count(Count.DISK_ERRORS) >= 1, "one that is gone may have been evicted: only the other is an error"
+
+
+async def test_an_open_extent_that_became_short_is_told_to_the_keeper(bench: Bench) -> None:
+    """What `sendfile` would meet is never met by the disk's pool: the sender itself has to tell."""
+    file = publish("v-shrinks.mp4", 400_000)
+    bench.store_file(file)
+    record = bench.store.find(key_hash(file.name.key), 0)
+    assert record is not None
+    async with with_keeper(bench) as keeper:
+        client = await bench.connect()
+        assert (await client.ask(bench.path(file))).status == 200
+        os.truncate(bench.folder / "disk" / extent_name(record.extent_id), 100_000)
+        assert (await client.ask(bench.path(file))).status >= 400
+        await client.close()
+        for _ in range(200):
+            if keeper.unread:
+                break
+            await asyncio.sleep(0.05)
+        assert {found.extent_id for found in keeper.unread} == {record.extent_id}
