@@ -5,9 +5,10 @@ writer (marks excepted, where lost updates are allowed), an aligned word is read
 
 | part | words | writer |
 |---|---|---|
-| header: magic, format, shape, purge epoch, ring head and tail, state of each disk | 64 | keeper |
+| header: magic, format, shape, purge epoch, ring head and tail, reach, state of each disk | 64 | keeper |
+| in the header: generation of the roster (which disks there are, `oca.link.roster`) | 1 | supervisor |
 | ring of dead extent ids: (disk, id), bytes, check | 3 × `RING_ENTRIES` | keeper |
-| a line per worker: pid, epoch, ring position, dead ids still held | 64 each | that worker; the supervisor clears it |
+| a line per worker: pid, epoch, ring position, generation of the roster, dead ids still held | 64 each | that worker; the supervisor clears it |
 | access marks per disk | `marks_per_disk` each | keeper assigns, workers touch |
 
 **Dead ids.** The keeper unlinks, then publishes the id under the next sequence number. A worker polls: it closes what it
@@ -47,10 +48,11 @@ _U64 = 0xFFFF_FFFF_FFFF_FFFF
 _GOLDEN = 0x9E3779B97F4A7C15
 
 _W_MAGIC, _W_FORMAT, _W_WORKERS, _W_DISKS, _W_MARKS, _W_RING, _W_EPOCH, _W_HEAD, _W_TAIL = range(9)
+_W_ROSTER, _W_REACH = 9, 10
 _W_STATES = 16
-PULSE_EPOCH, PULSE_HEAD, PULSE_STATES = _W_EPOCH, _W_HEAD, _W_STATES
-"""Where in `Board.pulse` the purge epoch, the number of the next dead id and the first disk's state stand."""
-_L_PID, _L_EPOCH, _L_POSITION = range(3)
+PULSE_EPOCH, PULSE_HEAD, PULSE_REACH, PULSE_STATES = _W_EPOCH, _W_HEAD, _W_REACH, _W_STATES
+"""Where in `Board.pulse` the purge epoch, the number of the next dead id, the reach and the first disk's state stand."""
+_L_PID, _L_EPOCH, _L_POSITION, _L_ROSTER = range(4)
 
 
 class BoardMismatch(StoreError):
@@ -102,6 +104,7 @@ class WorkerLine:
         for cell in range(_FIRST_CELL, _LINE_WORDS):
             self._words[cell] = 0
         self._words[_L_EPOCH] = 0
+        self._words[_L_ROSTER] = 0
         self._words[_L_POSITION] = position
         self._words[_L_PID] = pid
 
@@ -120,6 +123,15 @@ class WorkerLine:
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._words[_L_EPOCH] = epoch
+
+    @property
+    def roster(self) -> int:
+        """The generation of the roster by which this worker looks up; 0 before it has read one."""
+        return int(self._words[_L_ROSTER])
+
+    @roster.setter
+    def roster(self, generation: int) -> None:
+        self._words[_L_ROSTER] = generation
 
     @property
     def position(self) -> int:
@@ -237,6 +249,24 @@ class Board:
         self._words[_W_EPOCH] = epoch
 
     @property
+    def roster(self) -> int:
+        """The generation of the roster that the supervisor wrote last; 0 where there is none but the settings."""
+        return int(self._words[_W_ROSTER])
+
+    @roster.setter
+    def roster(self, generation: int) -> None:
+        self._words[_W_ROSTER] = generation
+
+    @property
+    def reach(self) -> int:
+        """How many ranks of a class hold extents: look-up asks so many disks of it. 0: nobody knows, ask all."""
+        return int(self._words[_W_REACH])
+
+    @reach.setter
+    def reach(self, ranks: int) -> None:
+        self._words[_W_REACH] = ranks
+
+    @property
     def head(self) -> int:
         """Sequence number of the next dead id."""
         return int(self._words[_W_HEAD])
@@ -291,11 +321,18 @@ class Board:
 
     def epoch_seen_by_all(self) -> int:
         """The purge epoch that every live worker has published (the current one when no worker lives)."""
-        seen = [self.purge_epoch]
+        return self._seen_by_all(self.purge_epoch, _L_EPOCH)
+
+    def roster_seen_by_all(self) -> int:
+        """The generation of the roster by which every live worker looks up (the current one when no worker lives)."""
+        return self._seen_by_all(self.roster, _L_ROSTER)
+
+    def _seen_by_all(self, current: int, word: int) -> int:
+        seen = [current]
         for slot in range(self.shape.workers):
             at = self._lines + slot * _LINE_WORDS
             if self._words[at + _L_PID]:
-                seen.append(int(self._words[at + _L_EPOCH]))
+                seen.append(int(self._words[at + word]))
         return min(seen)
 
 

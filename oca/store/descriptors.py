@@ -25,6 +25,9 @@ _CLOSED_AT_ONCE = 512
 _LOOKED_AT = 8
 """Open files offered a second chance before one is closed whatever was recalled."""
 
+_LEFT = -1
+"""In place of a dead id: the disk left, and nobody waits for the file's space."""
+
 _PROT_NONE = 0
 _MAP_SHARED = 1
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -136,7 +139,8 @@ class DescriptorCache:
     """Bounded by `limit` idle and busy files together; while more than that are busy, it is exceeded."""
 
     def __init__(self, disk_paths: list[str], board: Board, line: WorkerLine, limit: int) -> None:
-        self._paths = disk_paths
+        self.paths = disk_paths
+        """Folders of the disks, by number."""
         self._board = board
         self._line = line
         self._limit = limit
@@ -168,8 +172,11 @@ class DescriptorCache:
         return self._open_file(name, disk, extent_id, length)
 
     def _open_file(self, name: int, disk: int, extent_id: int, length: int) -> Descriptor | None:
+        if disk >= len(self.paths):  # a keeper may know of a disk before this worker does
+            self.not_opened[NotOpened.GONE] += 1
+            return None
         try:
-            fd = os.open(f"{self._paths[disk]}/{extent_name(extent_id)}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self.paths[disk]}/{extent_name(extent_id)}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             why = _why(error)
             self.not_opened[why] += 1
@@ -223,7 +230,8 @@ class DescriptorCache:
         if held._dead is not None:
             self._dying.discard(held)
             held.close()
-            self._let_go(held._dead)
+            if held._dead != _LEFT:
+                self._let_go(held._dead)
         elif len(self._open) > self._limit:
             self._close_oldest_idle()
 
@@ -296,6 +304,17 @@ class DescriptorCache:
         if not self._waiting[sequence]:
             del self._waiting[sequence]
             self._line.let_go(sequence)
+
+    def flush(self, disk: int) -> None:
+        """Forget every file of a disk that left: idle ones are closed, those in use when their users let go."""
+        for name in [name for name, held in self._open.items() if held.disk == disk]:
+            held = self._open.pop(name)
+            self._forget(held)
+            if held.users:
+                held._dead = _LEFT
+                self._dying.add(held)
+            else:
+                held.close()
 
     def close(self) -> None:
         """Close every idle file. Those in use belong to their users until they let go."""

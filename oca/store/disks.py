@@ -28,7 +28,7 @@ from typing_extensions import Doc
 from contracts.digests import BLOCK_BYTES
 from oca.store.errors import DiskBusy, FormatTooNew, NotADisk
 from oca.store.index import create_index
-from oca.store.placement import Place
+from oca.store.placement import DiskClass, Place
 
 FORMAT = 1
 DESCRIPTION = "lowtide-disk.json"
@@ -40,6 +40,9 @@ class DiskSettings:
     quota_bytes: Annotated[int, Ge(1 << 20), Doc("Space that extents may take on this disk, in bytes")]
     weight: Annotated[float, Gt(0), Doc("Share of extents relative to the other disks")] = 1.0
     draining: Annotated[bool, Doc("Take no new extents; serve those that are there")] = False
+    disk_class: Annotated[DiskClass, Doc("hot (flash) or cold (large)")] = DiskClass.COLD
+    removed: Annotated[bool, Doc("Not there any more: its number is not given again while the appliance runs")] = False
+    life: Annotated[int, Doc("Grows when a disk that was out comes back under its number: it is opened anew")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,6 @@ class StoreSettings:
             "Share of the quota kept free by evicting ahead, at least four extents where that is no more than an eighth"
         ),
     ] = 1 / 64
-    settled: Annotated[bool, Doc("False while disks are added or drained: look-up then tries the two best ranks")] = (
-        True
-    )
     batch_blocks: Annotated[int, Ge(1), Doc("Written blocks after which a batch is made durable")] = 64
     batch_age_s: Annotated[float, Gt(0), Doc("Age at which a batch is made durable, seconds")] = 1.0
     descriptors: Annotated[int, Ge(16), Doc("Extent files one worker keeps open at most while they are idle")] = 1024
@@ -105,7 +105,7 @@ def reserve_bytes(quota_bytes: int, settings: StoreSettings) -> int:
 
 
 def place_of(number: int, settings: DiskSettings, description: DiskDescription) -> Place:
-    return Place(number, description.salt, settings.weight, not settings.draining)
+    return Place(number, description.salt, settings.weight, not settings.draining, settings.disk_class)
 
 
 def read_description(path: str) -> DiskDescription:

@@ -1,8 +1,9 @@
 """What a worker does with the store: look up, open, mark, judge. Never writes a disk, never waits for one.
 
-A look-up costs one LMDB read transaction per disk asked (one disk when settled, the two best ranks while disks are added or
-drained) and never raises: what cannot be read is a miss. A disk is served from when its index was closed cleanly
-or a keeper has recovered it (`DiskState.READY`), and never while it is FAILED.
+A look-up costs one LMDB read transaction per disk asked and never raises: what cannot be read is a miss. The hot disks are asked
+before the cold ones, of each class as many of the best ranks as hold extents (the board's `reach`: one, two while disks are added or
+drained). A disk is served from when its index was closed cleanly or a keeper has recovered it (`DiskState.READY`), and never while it
+is FAILED. Disks come and go while it serves: `follow`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from enum import Enum
 
 import lmdb
 
-from oca.store.board import PULSE_EPOCH, PULSE_HEAD, PULSE_STATES, Board, DiskState
+from oca.store.board import PULSE_EPOCH, PULSE_HEAD, PULSE_REACH, PULSE_STATES, Board, DiskState
 from oca.store.descriptors import Descriptor, DescriptorCache, NotOpened
-from oca.store.disks import DiskDescription, StoreSettings, place_of, read_description
+from oca.store.disks import DiskDescription, DiskSettings, StoreSettings, place_of, read_description
 from oca.store.errors import NotADisk
 from oca.store.extents import ExtentRecord, index_key, unpack_record
 from oca.store.index import META_CLEAN, IndexReader, Table
 from oca.store.marks import Marks
-from oca.store.placement import Place, ranked
+from oca.store.placement import Place, by_class, ranked
 from oca.store.purge import PurgeMode, PurgeRules, unpack_rule
 
 _FAILED = int(DiskState.FAILED)
@@ -49,12 +50,13 @@ class ReaderStatistics:
 class _DiskReader:
     """One disk as a worker sees it."""
 
-    __slots__ = ("borrowed", "clean", "description", "index", "marks", "number")
+    __slots__ = ("borrowed", "clean", "description", "index", "life", "marks", "number")
 
     def __init__(
-        self, number: int, description: DiskDescription, index: IndexReader, marks: Marks, borrowed: bool
+        self, number: int, life: int, description: DiskDescription, index: IndexReader, marks: Marks, borrowed: bool
     ) -> None:
         self.number = number
+        self.life = life
         self.description = description
         self.index = index
         self.marks = marks
@@ -84,11 +86,9 @@ class StoreReader:
         self._extent_bytes = settings.extent_bytes
         self._line = board.line(slot)
         self._line.attach(os.getpid(), board.head)
-        self._places: list[Place] = [
-            place_of(number, settings.disks[number], disk.description) for number, disk in disks.items()
-        ]
-        self._only = next(iter(disks.values())) if len(settings.disks) == 1 else None
-        self._ranks = 1 if settings.settled else 2
+        self._groups: tuple[tuple[Place, ...], ...] = ()
+        self._only: _DiskReader | None = None
+        self._arrange(settings)
         self._rules = PurgeRules()
         self._failures: Counter[LookupFailure] = Counter()
         self.descriptors = DescriptorCache(
@@ -108,31 +108,75 @@ class StoreReader:
         disks: dict[int, _DiskReader] = {}
         failures: dict[int, NotADisk | lmdb.Error | OSError] = {}
         for number, disk in enumerate(settings.disks):
+            if disk.removed:
+                continue
             try:
-                description = read_description(disk.path)
-                borrowed = shared.get(number) if shared else None
-                folder = os.path.join(disk.path, "index")
-                index = borrowed or IndexReader.open(folder, description.map_bytes)
+                disks[number] = _open_disk(number, disk, board, shared)
             except (NotADisk, lmdb.Error, OSError) as error:
                 failures[number] = error
-                continue
-            disks[number] = _DiskReader(number, description, index, Marks(board.marks(number)), borrowed is not None)
         if not disks:
-            raise failures[0]
+            raise next(iter(failures.values()))
         return cls(settings, board, slot, disks, {number: str(error) for number, error in failures.items()})
+
+    def follow(self, settings: StoreSettings, generation: int, shared: Mapping[int, IndexReader] | None = None) -> None:
+        """Look up by these disks from now on, and say so on the board. Call it in one turn of the loop, between requests.
+
+        What was opened of a disk that left or comes back anew is closed as soon as nobody uses it. A disk that cannot be opened is
+        left out, as at the start. A keeper puts nothing on a disk before every worker has said that it looks there.
+        """
+        for number, disk in enumerate(settings.disks):
+            known = self._disks.get(number)
+            if known is not None and (disk.removed or known.life != disk.life):
+                if disk.removed:  # one that comes back has its files flushed by the keeper, which counts their space
+                    self.descriptors.flush(number)
+                del self._disks[number]
+                if not known.borrowed:
+                    known.index.close()
+                known = None
+            if known is None and not disk.removed:
+                try:
+                    self._disks[number] = _open_disk(number, disk, self._board, shared)
+                    self.unavailable.pop(number, None)
+                except (NotADisk, lmdb.Error, OSError) as error:
+                    self.unavailable[number] = str(error)
+        self.descriptors.paths = [disk.path for disk in settings.disks]
+        self._arrange(settings)
+        self._load_rules()
+        self._line.roster = generation
+
+    def _arrange(self, settings: StoreSettings) -> None:
+        places = [
+            place_of(number, settings.disks[number], disk.description) for number, disk in sorted(self._disks.items())
+        ]
+        self._groups = by_class(places)
+        several = sum(not disk.removed for disk in settings.disks) > 1
+        self._only = None if several or not places else self._disks[places[0].disk]
+
+    @property
+    def roster(self) -> int:
+        """The generation of the roster that the supervisor wrote last: `follow` it when it is another than `followed`."""
+        return self._board.roster
+
+    @property
+    def followed(self) -> int:
+        return self._line.roster
 
     def lookup(self, hashed: bytes, extent_number: int) -> ExtentRecord | None:
         """What the index says of an extent, or None (absent, disk not served from, disk unreadable)."""
         if self._only is not None:
             return self._ask(self._only, hashed, extent_number)
-        tries = self._ranks
-        for number in ranked(self._places, hashed, extent_number):
-            if self._states[number] == _FAILED:
-                continue
-            record = self._ask(self._disks[number], hashed, extent_number)
-            tries -= 1
-            if record is not None or not tries:
-                return record
+        reach = self._pulse[PULSE_REACH]
+        for places in self._groups:
+            tries = reach or len(places)
+            for number in ranked(places, hashed, extent_number):
+                if self._states[number] == _FAILED:
+                    continue
+                record = self._ask(self._disks[number], hashed, extent_number)
+                if record is not None:
+                    return record
+                tries -= 1
+                if not tries:
+                    break
         return None
 
     def recall(self, place: bytes) -> Descriptor | None:
@@ -182,7 +226,9 @@ class StoreReader:
 
     def touch(self, record: ExtentRecord, epoch: int) -> None:
         """Mark the extent as used in the coarse epoch (any counter of seconds or more; its low 16 bits are kept)."""
-        self._disks[record.disk].marks.touch(record.slot, record.extent_id, epoch)
+        disk = self._disks.get(record.disk)
+        if disk is not None:  # it may have left since the record was looked up
+            disk.marks.touch(record.slot, record.extent_id, epoch)
 
     def touch_extent(self, disk: int, slot: int, extent_id: int, epoch: int) -> None:
         """The same for an announced extent that has no record yet, maybe on a disk that the keeper could open and this worker not."""
@@ -229,3 +275,11 @@ class StoreReader:
         for disk in self._disks.values():
             if not disk.borrowed:
                 disk.index.close()
+
+
+def _open_disk(number: int, disk: DiskSettings, board: Board, shared: Mapping[int, IndexReader] | None) -> _DiskReader:
+    """Raises NotADisk, FormatTooNew, lmdb.Error, OSError."""
+    description = read_description(disk.path)
+    borrowed = shared.get(number) if shared else None
+    index = borrowed or IndexReader.open(os.path.join(disk.path, "index"), description.map_bytes)
+    return _DiskReader(number, disk.life, description, index, Marks(board.marks(number)), borrowed is not None)

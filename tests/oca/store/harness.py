@@ -92,7 +92,6 @@ class StoreLab:
     cache_share: float = 0.25
     policy: str = "lru"
     reserve_share: float = 0.0
-    settled: bool = True
     draining: frozenset[int] = frozenset()
     workers: int = 2
     marks_per_disk: int = 256
@@ -126,7 +125,6 @@ class StoreLab:
             self.cache_share,
             self.policy,
             self.reserve_share,
-            self.settled,
         )
 
     def open_writer(self, syscalls: Syscalls | None = None) -> StoreWriter:

@@ -64,8 +64,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.writer: StoreWriter
         self.reader: StoreReader
 
-    @initialize(policy=st.sampled_from(["lru", "sieve", "s3fifo"]), disks=st.integers(1, 2), settled=st.booleans())
-    def make(self, policy: str, disks: int, settled: bool) -> None:
+    @initialize(policy=st.sampled_from(["lru", "sieve", "s3fifo"]), disks=st.integers(1, 2))
+    def make(self, policy: str, disks: int) -> None:
         self.lab = StoreLab(
             self.folder,
             disks=disks,
@@ -73,7 +73,6 @@ class StoreMachine(RuleBasedStateMachine):
             extent_bytes=EXTENT_BYTES,
             index_map_bytes=MIB,
             policy=policy,
-            settled=settled,
             marks_per_disk=16,
             syscalls=self.calls,
         )

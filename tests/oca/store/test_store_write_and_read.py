@@ -270,7 +270,7 @@ def test_no_space_during_a_sync_takes_the_disk_out_too(tmp_path: Path) -> None:
 
 
 def test_one_failed_disk_of_three_takes_only_its_share(tmp_path: Path) -> None:
-    lab = StoreLab(tmp_path, disks=3, quota_bytes=32 * MIB, settled=False)
+    lab = StoreLab(tmp_path, disks=3, quota_bytes=32 * MIB)
     writer, reader = lab.open_writer(), lab.open_reader()
     files = [make_file(f"vod|/media/{i}", 2 * MIB) for i in range(8)]
     for file in files:
@@ -286,7 +286,7 @@ def test_one_failed_disk_of_three_takes_only_its_share(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_not_there_at_start_is_left_out(tmp_path: Path) -> None:
-    lab = StoreLab(tmp_path, disks=2, settled=False)
+    lab = StoreLab(tmp_path, disks=2)
     lab.open_writer().close()
     lab.disk_path(1).rename(tmp_path / "gone")
     (tmp_path / "disk1").write_text("a file where a folder should be")
@@ -298,7 +298,7 @@ def test_a_disk_that_is_not_there_at_start_is_left_out(tmp_path: Path) -> None:
 
 
 def test_a_draining_disk_serves_and_takes_no_new_extents(tmp_path: Path) -> None:
-    lab = StoreLab(tmp_path, disks=2, settled=False)
+    lab = StoreLab(tmp_path, disks=2)
     writer = lab.open_writer()
     files = [make_file(f"vod|/media/{i}", 1000) for i in range(20)]
     for file in files:
