@@ -36,6 +36,8 @@ MARKS_EVERY_S = 5.0
 READERS_EVERY_S = 10.0
 SCRUB_EVERY_S = 10.0
 SCRUB_BLOCKS = 16
+MIGRATED_ROWS = 2048
+"""Of an index in an older format, at once: about 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +232,7 @@ class Storing:
             for disk in self.store.disks.values():
                 self._commit_when_due(disk)
             await self._tolerant(self.store.reap)
+            await self._tolerant(functools.partial(self.store.migrate_some, MIGRATED_ROWS))
             now_s = self._clock.monotonic_s()
             for task, at_s in due.items():
                 if at_s <= now_s:

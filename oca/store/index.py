@@ -115,6 +115,28 @@ class IndexReader:
         with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
             return list(cursor)
 
+    def page(self, table: Table, after: bytes | None, at_most: int) -> list[tuple[bytes, bytes]]:
+        """Rows behind `after` (None: from the first on) in the order of their keys, in one short transaction."""
+        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+            if after is None:
+                found = cursor.first()
+            else:
+                found = cursor.set_range(after)
+                if found and cursor.key() == after:
+                    found = cursor.next()
+            rows: list[tuple[bytes, bytes]] = []
+            while found and len(rows) < at_most:
+                rows.append(cursor.item())
+                found = cursor.next()
+            return rows
+
+    def scan(self, table: Table, at_once: int = 4096) -> Iterator[list[tuple[bytes, bytes]]]:
+        """A big table in pages, each in its own transaction, so that no long reader makes the file grow."""
+        after: bytes | None = None
+        while rows := self.page(table, after, at_once):
+            after = rows[-1][0]
+            yield rows
+
     def statistics(self) -> IndexStatistics:
         info = self._env.info()
         used = 0
@@ -162,26 +184,6 @@ class IndexWriter(IndexReader):
                     txn.delete(key, db=self._tables[table])
                 else:
                     txn.put(key, value, db=self._tables[table])
-
-    def scan(self, table: Table, at_once: int = 4096) -> Iterator[list[tuple[bytes, bytes]]]:
-        """A big table in pages, each in its own transaction, so that no long reader makes the file grow."""
-        after: bytes | None = None
-        while True:
-            with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
-                if after is not None and cursor.set_range(after) and cursor.key() == after:
-                    found = cursor.next()
-                elif after is not None:
-                    found = bool(cursor.key())
-                else:
-                    found = cursor.first()
-                page: list[tuple[bytes, bytes]] = []
-                while found and len(page) < at_once:
-                    page.append(cursor.item())
-                    found = cursor.next()
-            if not page:
-                return
-            after = page[-1][0]
-            yield page
 
     def nearly_full(self) -> bool:
         statistics = self.statistics()

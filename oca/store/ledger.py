@@ -30,6 +30,7 @@ from oca.store.extents import ExtentRecord, extent_name, index_key, key_hash
 from oca.store.holdings import HeldExtent, Holdings
 from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.marks import Marks, id_low
+from oca.store.migration import Migration
 from oca.store.purge import PurgeRules
 from oca.store.slots import Slots
 from oca.store.space import Space
@@ -123,6 +124,7 @@ class DiskLedger:
         self._batch_number = 0
         self._next_id = 0
         self._reserved_id = 0
+        self._migration: Migration | None = None
 
     # -- ids and failures ------------------------------------------------------------------------------------------
 
@@ -328,6 +330,21 @@ class DiskLedger:
             fd, extent.fd = extent.fd, -1
             with contextlib.suppress(OSError):  # what counts was synced, and the descriptor is gone either way
                 self.syscalls.close(fd)
+
+    def begin_migration(self) -> None:
+        """Before anything is written: an older format is raised first. Raises NoSpace, DiskFailed."""
+        with self._writing():
+            self._migration = Migration(self.index)
+
+    @property
+    def is_migrating(self) -> bool:
+        """Rows of an older format wait to be rewritten."""
+        return self._migration is not None and self._migration.pending and self.failure is None
+
+    def migrate_some(self, max_rows: int) -> int:
+        """One short step of the migration; how many rows were passed. Raises NoSpace(INDEX_FULL), DiskFailed."""
+        with self._writing():
+            return self._migration.some(max_rows) if self._migration is not None else 0
 
     def commit_changes(self, changes: Changes) -> None:
         """Commit rows that belong to the whole store (purge rules). Raises NoSpace(INDEX_FULL), DiskFailed."""

@@ -149,6 +149,7 @@ class StoreWriter:
     def _recover_disk(self, disk: DiskWriter) -> Recovery:
         index = disk.index
         index.reader_check()
+        disk.begin_migration()
         clean = index.number(META_CLEAN) == 1
         first_id = index.number(META_NEXT_ID)
         disk.start_ids(first_id, index.number(META_BATCH))
@@ -230,6 +231,13 @@ class StoreWriter:
     def scrub_some(self, max_blocks: int) -> dict[int, Scrubbed]:
         """At idle: verify the next extents of every disk."""
         return {disk.number: self._scrubs[disk.number].some(max_blocks) for disk in self._live()}
+
+    def migrate_some(self, max_rows: int) -> bool:
+        """A bounded step on every disk whose index has rows of an older format; True while there is more to do."""
+        for disk in self._live():
+            if disk.is_migrating:
+                disk.migrate_some(max_rows)
+        return any(disk.is_migrating for disk in self._live())
 
     def reader_check(self) -> int:
         """At every worker's death and every 10 s: free the index slots of killed readers."""
