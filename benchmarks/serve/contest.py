@@ -260,8 +260,10 @@ async def _measured(
     everybody = pids + loggers
     from_disk = processes.read_from_disk_bytes(everybody)
     before, log_before = processes.cpu_of(pids), processes.cpu_of(loggers)
+    busy = processes.core_busy_s()
     found = await load.measure(port, requests, seconds, first, tls=tls)
     await asyncio.sleep(_TAIL_S)
+    busy = processes.core_busy_s() - busy
     log = processes.cpu_of(loggers) - log_before
     spent = processes.cpu_of(pids) - before + log
     load.check_volume(found, length)
@@ -283,4 +285,5 @@ async def _measured(
         log_user_us=round(log.user_s * each, 2),
         log_system_us=round(log.system_s * each, 2),
         load_1m=round(os.getloadavg()[0], 2),
+        core_us=round(busy * each, 2),
     )

@@ -1,7 +1,8 @@
 """Processes under measurement: started on one core, asked in /proc what they used, stopped at the end.
 
 CPU comes from `/proc/PID/stat`: the kernel scales user and system so that their sum is what the scheduler measured; the split is
-sampled by the timer tick. Children that ended in between are counted by their parent's `cutime` and `cstime`.
+sampled by the timer tick. Children that ended in between are counted by their parent's `cutime` and `cstime`. What interrupts did while the
+core idled is in no process's account: `core_busy_s` has it.
 """
 
 from __future__ import annotations
@@ -101,6 +102,16 @@ def cpu_of(pids: Sequence[int]) -> Cpu:
             user, system, ended_user, ended_system = (int(field) / _TICKS for field in fields[11:15])
             total += Cpu(user + ended_user, system + ended_system)
     return total
+
+
+def core_busy_s(core: int = SERVER_CORE) -> float:
+    """Seconds that a core has not idled since the machine started, interrupts included, whoever was charged for them."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, fields)
+            return (user + nice + system + irq + softirq) / _TICKS
+    raise LookupError(f"/proc/stat has no core {core}")
 
 
 def resident_kib(pids: Sequence[int]) -> int:

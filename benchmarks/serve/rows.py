@@ -30,6 +30,8 @@ class Measured(msgspec.Struct, frozen=True):
     log_system_us: float = 0.0
     """Part of the above that a separate process spent on writing the access log."""
     load_1m: float = 0.0
+    core_us: float = 0.0
+    """Time per request that the server's core did not idle: with what interrupts did for it (timers of paced connections, acknowledgements)."""
 
     @property
     def cpu_us(self) -> float:
