@@ -1,4 +1,4 @@
-"""Unix stream sockets in the state folder, whatever the length of its path: an address has room for 108 bytes."""
+"""Unix sockets in the state folder, whatever the length of its path: an address has room for 108 bytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _LONGEST_PATH = 100
 """Longer paths go through the folder's descriptor."""
 
 
-def listen(path: Path) -> socket.socket:
+def listen(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
     """A listening, non-blocking socket that only this user may connect to. Raises OSError.
 
     What lies at `path` is replaced: the caller knows that nobody lives there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
     try:
         folder_fd = _open_folder(path)
         try:
@@ -32,9 +32,9 @@ def listen(path: Path) -> socket.socket:
     return sock
 
 
-def connect(path: Path) -> socket.socket:
+def connect(path: Path, kind: int = socket.SOCK_STREAM) -> socket.socket:
     """A connected, blocking socket. Raises OSError when nobody listens."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = socket.socket(socket.AF_UNIX, kind)
     try:
         folder_fd = _open_folder(path)
         try:

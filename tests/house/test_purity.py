@@ -61,6 +61,7 @@ DECIDING = (
     "oca.keeper.reporting",
     "oca.keeper.sourcing",
     "oca.link.messages",
+    "oca.link.passing",
     "oca.link.records",
     "oca.logger.rotation",
     "oca.store.batching",
