@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from chassis.clock import Clock
 from chassis.logs import get_logger
 from contracts.digests import FileDigests
+from oca.http.keys import service_key
 from oca.keeper.errors import FetchFailed
 from oca.link.messages import FetchFailure
 from oca.store import blocks
@@ -23,6 +24,7 @@ from oca.store.disk_writer import Announcement, DiskWriter
 from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError
 from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
+from oca.store.pulled import PulledObject
 from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 
@@ -40,6 +42,32 @@ MIGRATED_ROWS = 2048
 """Of an index in an older format, at once: about 20 ms."""
 
 
+class Storable(Protocol):
+    """One version of one object, as far as storing it goes."""
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def hashed(self) -> bytes: ...
+
+    @property
+    def version(self) -> bytes: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def header(self) -> bytes:
+        """The header block that is stored with it."""
+
+    @property
+    def is_digested(self) -> bool:
+        """True where `digest` is what was published; False where it is made from the bytes that came."""
+
+    def digest(self, block: int, data: bytes) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """A file as the signed digest list describes it, with the header block that is stored and served with it."""
@@ -49,12 +77,24 @@ class Facts:
     hashed: bytes
 
     @property
+    def is_digested(self) -> bool:
+        return True
+
+    @property
     def key(self) -> str:
         return self.digests.key
 
     @property
     def version(self) -> bytes:
         return self.digests.version
+
+    @property
+    def size_bytes(self) -> int:
+        return self.digests.size_bytes
+
+    def digest(self, block: int, data: bytes) -> bytes:
+        """What the block has to hash to."""
+        return self.digests.block(block)
 
 
 def facts_of(digests: FileDigests) -> Facts:
@@ -97,7 +137,7 @@ class Storing:
 
     # -- looking ---------------------------------------------------------------------------------------------------
 
-    def held(self, facts: Facts, first: int, last: int) -> list[Held]:
+    def held(self, facts: Storable, first: int, last: int) -> list[Held]:
         """What is here of blocks first … last, in rising order."""
         found: list[Held] = []
         per = self.blocks_per_extent
@@ -113,7 +153,7 @@ class Storing:
             ]
         return found
 
-    def missing(self, facts: Facts, first: int, last: int) -> list[tuple[int, int]]:
+    def missing(self, facts: Storable, first: int, last: int) -> list[tuple[int, int]]:
         """The absent blocks of first … last as inclusive runs."""
         bits = blocks.mask(0, last - first)
         for held in self.held(facts, first, last):
@@ -121,7 +161,12 @@ class Storing:
         return [(first + a, first + b) for a, b in blocks.runs(bits)]
 
     def files(self) -> list[HeldFile]:
-        return list(self.store.holdings())
+        """Media files; versions of pulled objects are no business of the control plane's."""
+        return [file for file in self.store.holdings() if service_key(file.key) == file.key]
+
+    def pulled(self, hashed: bytes) -> PulledObject | None:
+        """The row of a pulled object by the hash of its service key."""
+        return self.store.pulled(hashed)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -131,7 +176,7 @@ class Storing:
         return max((disk.epoch for disk in self.store.disks.values()), default=0)
 
     async def write(
-        self, facts: Facts, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
+        self, facts: Storable, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
     ) -> Held:
         """Verify and write one block, announced and not yet durable. `epoch` is `purge_epoch` when the fetch began.
 
@@ -145,8 +190,8 @@ class Storing:
             disk = self.store.place(facts.hashed, number)
             if disk is None or disk.number in failed:
                 raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
-            size = facts.digests.size_bytes
-            spec = ExtentSpec(facts.key, facts.version, size, number, facts.header, plan, epoch)
+            size = facts.size_bytes
+            spec = ExtentSpec(facts.key, facts.version, size, number, facts.header, plan, epoch, facts.is_digested)
             try:
                 made = await self._in_disk(disk, functools.partial(_write, disk, spec, inside, data, facts, block))
             except NoSpace as error:
@@ -186,7 +231,7 @@ class Storing:
         except (NoSpace, DiskFailed) as error:
             self._log.debug("nothing-makes-way", disk=disk.path, detail=str(error))
 
-    async def expect_room(self, facts: Facts, first: int, last: int, *, must_pin: bool) -> None:
+    async def expect_room(self, facts: Storable, first: int, last: int, *, must_pin: bool) -> None:
         """Before anything is fetched: raises FetchFailed(NO_SPACE) when blocks first … last can surely not be kept.
 
         What must be pinned needs room for all its new extents together, because pins do not make way for each other; the rest
@@ -199,7 +244,7 @@ class Storing:
                 raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
             record = self.store.find(facts.hashed, number)
             if (record is None or record.version != facts.version) and (must_pin or not needed):
-                length = extent_length(facts.digests.size_bytes, number, self._extent_bytes)
+                length = extent_length(facts.size_bytes, number, self._extent_bytes)
                 needed[disk.number] = needed.get(disk.number, 0) + length
         for number, length in needed.items():
             disk = self.store.disks[number]
@@ -214,6 +259,14 @@ class Storing:
             if not room.ready and (never or (room.reason is NoSpaceReason.QUOTA and not disk.batch.blocks)):
                 assert room.reason is not None, "a room that is not ready has a reason"
                 raise FetchFailed(FetchFailure.NO_SPACE, str(NoSpace(room.reason, length)))
+
+    async def put_pulled(self, rows: Mapping[bytes, PulledObject]) -> None:
+        """Durable, and seen by workers, when it returns. Raises NoSpace, DiskFailed."""
+        await self._keep_house(functools.partial(self.store.put_pulled, rows))
+
+    async def drop(self, key: str) -> None:
+        """Remove what is here of a key. Raises DiskFailed."""
+        await self._keep_house(functools.partial(self.store.drop, key))
 
     async def pin(self, key: str) -> None:
         """Raises NoSpace(PINNED_QUOTA), DiskFailed."""
@@ -314,10 +367,10 @@ class Storing:
         return await asyncio.get_running_loop().run_in_executor(self._housekeeping, call)
 
 
-def _write(disk: DiskWriter, spec: ExtentSpec, inside: int, data: bytes, facts: Facts, block: int) -> Announcement:
+def _write(disk: DiskWriter, spec: ExtentSpec, inside: int, data: bytes, facts: Storable, block: int) -> Announcement:
     """In the disk's thread. The extent cannot be evicted between opening and the commit of what was written."""
     extent = disk.open_extent(spec)
     try:
-        return disk.write_block(extent, inside, data, facts.digests.block(block))
+        return disk.write_block(extent, inside, data, facts.digest(block, data), verified=not facts.is_digested)
     finally:
         disk.close_extent(extent)

@@ -4,7 +4,8 @@ Laws (each checked the hard way, REFERENCE §1): opened with locks, once per pro
 creation and is never resized; a read transaction spans one look-up; values are copied out; `reader_check` frees what killed readers
 left, or the file grows. Keys and values are the packed bytes of `extents`, `holdings` and `purge`; nothing is interpreted here.
 
-Tables: `meta`, `extents` (index key → record), `objects` (key hash → object), `recent` (batch number u64 BE → what that batch made durable), `purge` (rule number u64 BE → rule).
+Tables: `meta`, `extents` (index key → record), `objects` (key hash → object), `recent` (batch number u64 BE → what that batch made durable), `purge` (rule number u64 BE → rule),
+`pulled` (hash of a service key → `pulled.PulledObject`; disks made before it was thought of get it from the first keeper that opens them).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Table(Enum):
     OBJECTS = b"objects"
     RECENT = b"recent"
     PURGE = b"purge"
+    PULLED = b"pulled"
 
 
 META_FORMAT = b"format"
@@ -88,7 +90,10 @@ class IndexReader:
 
     def __init__(self, env: lmdb.Environment) -> None:
         self._env = env
-        self._tables: dict[Table, Any] = {table: env.open_db(table.value, create=False) for table in Table}
+        self._tables: dict[Table, Any] = {
+            table: env.open_db(table.value, create=False) for table in Table if table is not Table.PULLED
+        }
+        self.find_pulled()
         self._extents = self._tables[Table.EXTENTS]
         self._begin: Callable[..., Any] = env.begin
 
@@ -106,6 +111,17 @@ class IndexReader:
     def get(self, table: Table, key: bytes) -> bytes | None:
         with self._env.begin(self._tables[table]) as txn:
             return txn.get(key)
+
+    def find_pulled(self) -> bool:
+        """Whether there is a table of pulled objects; a worker may have opened the disk before it had one."""
+        if Table.PULLED not in self._tables:
+            with contextlib.suppress(lmdb.NotFoundError):
+                self._tables[Table.PULLED] = self._env.open_db(Table.PULLED.value, create=False)
+        return Table.PULLED in self._tables
+
+    def get_pulled(self, hashed: bytes) -> bytes | None:
+        """The row of a pulled object; a copy. Raises lmdb.Error."""
+        return self.get(Table.PULLED, hashed) if self.find_pulled() else None
 
     def number(self, name: bytes) -> int:
         return int.from_bytes(self.get(Table.META, name) or b"", "big")
@@ -174,7 +190,9 @@ class IndexWriter(IndexReader):
 
     @classmethod
     def open(cls, folder: str, map_bytes: int) -> IndexWriter:
-        return cls(_checked(_open(folder, map_bytes, readonly=False), folder))
+        env = _checked(_open(folder, map_bytes, readonly=False), folder)
+        env.open_db(Table.PULLED.value)
+        return cls(env)
 
     def commit(self, changes: Changes) -> None:
         """All or nothing, synced. Raises lmdb.MapFullError (nothing changed) or another lmdb.Error."""

@@ -49,7 +49,8 @@ class PurgeRule:
         if self.kind is PurgeKind.ALL:
             return True
         if self.kind is PurgeKind.OBJECT:
-            return key == self.text
+            # Bytes of a pulled object lie under `KEY#VERSION`; no other key has a `#`.
+            return key == self.text or key.partition("#")[0] == self.text
         return self.kind is PurgeKind.PREFIX and key.startswith(self.text)
 
 

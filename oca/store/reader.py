@@ -24,6 +24,7 @@ from oca.store.extents import ExtentRecord, index_key, unpack_record
 from oca.store.index import META_CLEAN, IndexReader, Table
 from oca.store.marks import Marks
 from oca.store.placement import Place, by_class, ranked
+from oca.store.pulled import PulledObject, PulledVariant, unpack_pulled
 from oca.store.purge import PurgeMode, PurgeRules, unpack_rule
 
 _FAILED = int(DiskState.FAILED)
@@ -178,6 +179,28 @@ class StoreReader:
                 if not tries:
                     break
         return None
+
+    def lookup_pulled(self, hashed: bytes) -> PulledObject | None:
+        """What the index says of a pulled object by the hash of its service key, or None (absent, or not to be read)."""
+        for places in self._groups:
+            for number in ranked(places, hashed, 0):
+                state = self._states[number]
+                disk = self._disks[number]
+                if state != _READY and (state == _FAILED or not disk.clean):
+                    continue
+                try:
+                    value = disk.index.get_pulled(hashed)
+                except lmdb.Error:
+                    self._failures[LookupFailure.INDEX_ERROR] += 1
+                    continue
+                if value is not None and (found := unpack_pulled(value)) is not None:
+                    return found
+        return None
+
+    def judge_pulled(self, key: str, variant: PulledVariant) -> PurgeMode | None:
+        """Whether a purge forbids serving this variant of a service key."""
+        verdict = self._rules.judge(key, variant.epoch)
+        return PurgeMode.SOFT if verdict is None and variant.stale else verdict
 
     def recall(self, place: bytes) -> Descriptor | None:
         """The open extent that was remembered for an index key: what the look-up would say now, at a tenth of its cost.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import lmdb
+import msgspec
 
 from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
@@ -31,6 +32,7 @@ from oca.store.index import (
     Table,
 )
 from oca.store.placement import best_writable
+from oca.store.pulled import PulledObject, PulledVariant, pack_pulled, unpack_pulled
 from oca.store.purge import PurgeKind, PurgeMode, PurgeRule, PurgeRules, pack_rule, unpack_rule
 from oca.store.recovery import Recovery, collect_strays, load, verify_recent
 from oca.store.scrub import Scrub, Scrubbed
@@ -189,6 +191,53 @@ class StoreWriter:
                     return record
         return None
 
+    # -- pulled objects --------------------------------------------------------------------------------------------
+
+    def pulled(self, hashed: bytes) -> PulledObject | None:
+        """What is recorded under the hash of a service key."""
+        for disk in self._live():
+            value = disk.index.get_pulled(hashed)
+            if value is not None and (found := unpack_pulled(value)) is not None:
+                return found
+        return None
+
+    def put_pulled(self, rows: Mapping[bytes, PulledObject]) -> None:
+        """Record objects by the hash of their key, durably; one without variants is forgotten. Raises NoSpace, DiskFailed.
+
+        A row lies where its first extent would, and nowhere else.
+        """
+        live = self._live()
+        changes = {disk.number: Changes() for disk in live}
+        places = [self._places[disk.number] for disk in live]
+        for hashed, found in rows.items():
+            best = best_writable(places, hashed, 0) if found.variants else None
+            for disk in live:
+                if disk.number == best:
+                    changes[disk.number].put(Table.PULLED, hashed, pack_pulled(found))
+                elif disk.index.get_pulled(hashed) is not None:
+                    changes[disk.number].delete(Table.PULLED, hashed)
+        for disk in live:
+            if changes[disk.number].items:
+                disk.commit_changes(changes[disk.number])
+
+    def scan_pulled(self) -> Iterator[list[PulledObject]]:
+        """All rows of all disks, in pages."""
+        for disk in self._live():
+            for page in disk.index.scan(Table.PULLED):
+                yield [found for _, value in page if (found := unpack_pulled(value)) is not None]
+
+    def _sweep_pulled(self, rule: PurgeRule) -> None:
+        """What the rule forbids goes, or is marked stale, so that it stays so when the rule is retired."""
+        for page in self.scan_pulled():
+            rows: dict[bytes, PulledObject] = {}
+            for found in page:
+                kept = tuple(_purged(found.key, variant, rule) for variant in found.variants)
+                variants = tuple(variant for variant in kept if variant is not None)
+                if variants != found.variants:
+                    rows[key_hash(found.key)] = PulledObject(found.key, variants)
+            if rows:
+                self.put_pulled(rows)
+
     def _live(self) -> list[DiskWriter]:
         return [disk for disk in self.disks.values() if disk.failure is None]
 
@@ -294,6 +343,7 @@ class StoreWriter:
     def sweep(self, rule: PurgeRule) -> int:
         """Delete what the rule forbids and retire it; how many extents. Call when it is acknowledged."""
         swept = 0
+        self._sweep_pulled(rule)
         for disk in self._live():
             extents = [e for e in list(disk.holdings.extents.values()) if rule.matches(e.object.key, e.stored_epoch)]
             for start in range(0, len(extents), 256):
@@ -341,6 +391,13 @@ class StoreWriter:
             with contextlib.suppress(DiskFailed, NoSpace):  # it stays marked unclean, which is the truth
                 disk.finish()
         _let_go(self.disks, self._locks)
+
+
+def _purged(key: str, variant: PulledVariant, rule: PurgeRule) -> PulledVariant | None:
+    """The variant as it is behind a rule; None when it goes."""
+    if not rule.matches(key, variant.epoch):
+        return variant
+    return None if rule.mode is PurgeMode.HARD else msgspec.structs.replace(variant, epoch=rule.epoch, stale=True)
 
 
 def _let_go(disks: dict[int, DiskWriter], locks: dict[int, int]) -> None:

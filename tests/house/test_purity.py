@@ -69,6 +69,7 @@ DECIDING = (
     "oca.store.holdings",
     "oca.store.marks",
     "oca.store.placement",
+    "oca.store.pulled",
     "oca.store.purge",
     "oca.store.recent",
     "oca.store.slots",
