@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from tests.oca.appliance.crowd import End, Got, Reader, ends
 from tests.oca.appliance.world import MIB, World, appliance_world
 from tests.oca.store.harness import MadeFile
 
-SESSIONS_EACH = 20
-"""Readers per session."""
+SESSION_READERS = 20
+KEPT_ROUNDS = 10
+"""Rounds after which nobody can still wait for a first byte of a film."""
+QUOTA_BYTES = 384 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,9 @@ class Killing:
     kills: int = 100
     readers: int = 1000
     seed: int = 1
-    files: int = 16
-    file_bytes: int = 8 * MIB
-    quota_bytes: int = 48 * MIB
-    """Less than all files take: what was read is cold again soon."""
+    films: int = 3
+    """New ones after each kill: what is asked for is never here yet."""
+    film_bytes: int = 10 * MIB
 
 
 @dataclass
@@ -76,14 +77,15 @@ def is_lawful(found: Got) -> bool:
 
 
 class _Readers:
-    def __init__(self, world: World, films: list[MadeFile], report: Killed) -> None:
+    def __init__(self, world: World, report: Killed) -> None:
         course = report.course
         self._world = world
-        self._films = films
+        self._films: list[MadeFile] = []
         self._report = report
         self._rng = random.Random(course.seed)
         self._readers = [world.reader() for _ in range(course.readers)]
-        self._tokens = [world.token(n) for n in range(course.readers // SESSIONS_EACH + 1)]
+        self._tokens = [world.token(n) for n in range(course.readers // SESSION_READERS + 1)]
+        self._kept: deque[list[MadeFile]] = deque()
         self._over = False
 
     async def read(self) -> None:
@@ -92,6 +94,15 @@ class _Readers:
 
     def stop(self) -> None:
         self._over = True
+
+    def turn_to_new_films(self, number: int) -> None:
+        """What nobody has asked for yet; what was read before may go from the origin too."""
+        course, world = self._report.course, self._world
+        names = [f"film-{number}-{one}.mp4" for one in range(course.films)]
+        self._films = [world.publish(name, course.film_bytes, course.seed) for name in names]
+        self._kept.append(self._films)
+        if len(self._kept) > KEPT_ROUNDS:
+            world.forget(self._kept.popleft())
 
     async def once(self) -> list[Got]:
         found = await asyncio.gather(*(self._ask(number) for number in range(len(self._readers))))
@@ -112,7 +123,7 @@ class _Readers:
         film = self._rng.choice(self._films)
         first = self._rng.randrange(len(film.data) - 3 * BLOCK_BYTES)
         length = self._rng.randrange(1, 3 * BLOCK_BYTES)
-        token = self._tokens[number // SESSIONS_EACH]
+        token = self._tokens[number // SESSION_READERS]
         reader: Reader = self._readers[number]
         found = await reader.ask(self._world.wanted(film, first, first + length - 1, token))
         if found.end is End.COMPLETE:
@@ -124,22 +135,23 @@ async def kill_keepers(course: Killing, folder: Path) -> Killed:
     """The whole course on an appliance of its own."""
     report = Killed(course)
     rng = random.Random(course.seed)
-    async with appliance_world(folder, quota_bytes=course.quota_bytes) as world:
-        films = [world.publish(f"film-{n}.mp4", course.file_bytes) for n in range(course.files)]
+    async with appliance_world(folder, quota_bytes=QUOTA_BYTES, extent_bytes=MIB) as world:
         world.origin.pause_s = 0.002
         await world.start()
-        readers = _Readers(world, films, report)
+        readers = _Readers(world, report)
+        readers.turn_to_new_films(0)
         began = time.monotonic()
         reading = asyncio.create_task(readers.read())
         try:
-            for _ in range(course.kills):
+            for number in range(1, course.kills + 1):
                 await world.until_keeper_serves(report.pids[-1] if report.pids else None, 60.0)
-                await asyncio.sleep(rng.uniform(0.1, 0.8))
-                sending = world.origin.sending
+                await world.until(lambda: world.origin.sending, 60.0)
+                await asyncio.sleep(rng.uniform(0.0, 0.3))
+                report.during_fetches += world.origin.sending > 0
                 pid = world.kill_keeper()
                 assert pid is not None, "it has just said that it serves"
                 report.pids.append(pid)
-                report.during_fetches += sending > 0
+                readers.turn_to_new_films(number)
             await world.until_keeper_serves(report.pids[-1], 60.0)
         finally:
             readers.stop()

@@ -87,6 +87,12 @@ class World:
         self.origin.files[media.path] = file.data
         return file
 
+    def forget(self, files: list[MadeFile]) -> None:
+        """The origin and the control plane know them no more."""
+        for file in files:
+            self.plane.lists.pop(file.key, None)
+            self.origin.files.pop(self.path_of(file), None)
+
     def path_of(self, file: MadeFile) -> str:
         return file.key.partition("|")[2]
 
