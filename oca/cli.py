@@ -1,4 +1,4 @@
-"""`lowtide oca …`: run an appliance, see how it is, replace its workers, check its disks."""
+"""`lowtide oca …`: run an appliance, see how it is, replace its workers, check its disks, try eviction policies."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from chassis.command import settings_or_exit
@@ -18,6 +19,8 @@ from oca.config import Appliance
 from oca.link import unix
 from oca.link.commands import RESTART, RestartProgress, socket_path
 from oca.link.files import KeeperStatus, Listening, TlsStatus
+from policies.admission import AdmissionName
+from policies.eviction import PolicyName
 
 if TYPE_CHECKING:
     from oca.store.writer import StoreWriter
@@ -131,6 +134,65 @@ def check_command(config: Config = None) -> None:
         store.close()
         board.close()
     raise typer.Exit(1 if bad else 0)
+
+
+@app.command("simulate")
+def simulate_command(
+    trace: Annotated[Path, typer.Argument(help="The trace: lines (CSV) or libCacheSim's oracleGeneral, also as .zst.")],
+    policy: Annotated[list[PolicyName] | None, typer.Option(help="Only these; all by default.")] = None,
+    size: Annotated[
+        list[str] | None, typer.Option(help="Cache sizes: 500GB, 4GiB, or a share of all objects (10%).")
+    ] = None,
+    form: Annotated[
+        Literal["auto", "csv", "oracle"], typer.Option("--format", help="By the name unless said.")
+    ] = "auto",
+    columns: Annotated[str, typer.Option(help="Columns of time, key and size in lines, from 1; 0 for none.")] = "1,2,3",
+    separator: Annotated[str, typer.Option(help="What separates the fields of a line.")] = ",",
+    block_bytes: Annotated[
+        int, typer.Option(help="Cut objects into pieces of this length, stored and evicted each by itself; 0: whole.")
+    ] = 0,
+    count_objects: Annotated[
+        bool, typer.Option("--count-objects", help="Take every object for one byte: sizes count objects.")
+    ] = False,
+    admission: Annotated[AdmissionName, typer.Option(help="Who gets a lasting place.")] = AdmissionName.ALL,
+    bound: Annotated[bool, typer.Option(help="Work out the offline optimum too.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Replay a trace through the store's eviction policies and say what each would have missed (docs/eviction.md).
+
+    Exit code 1 when the trace cannot be read, 2 when an option cannot be understood.
+    """
+    from oca.simulate import in_words, load
+    from policies.admission import AdmissionRule
+    from policies.comparison import Wanted, compare, parse_sizes
+    from policies.trace import with_unit_sizes
+    from policies.traceformats import Columns, TraceError
+
+    try:
+        time_at, key_at, size_at = (int(column) for column in columns.split(","))
+        where = Columns(time_at, key_at, size_at, "\t" if separator == "\\t" else separator)
+        sizes = parse_sizes(size or ("1%", "5%", "10%", "25%"))
+        rule = AdmissionRule(admission)
+        wanted = Wanted(sizes, tuple(policy or PolicyName), rule, max(0, block_bytes), with_bound=bound)
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from None
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("reading")
+
+        def tell(what: str, done: int, total: int) -> None:
+            bars.update(bar, description=what, completed=done, total=max(1, total))
+
+        try:
+            found = load(trace, form, where, lambda done, total: tell("reading", done, total))
+            figures = compare(with_unit_sizes(found) if count_objects else found, wanted, tell)
+        except (TraceError, OSError) as error:
+            typer.echo(f"{trace}: {error}", err=True)
+            raise typer.Exit(1) from None
+        except ValueError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from None
+    typer.echo(msgspec.json.format(msgspec.json.encode(figures), indent=2).decode() if as_json else in_words(figures))
 
 
 @log_app.command("follow")

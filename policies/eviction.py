@@ -2,12 +2,13 @@
 
 Laws of a policy, held by one property test for all: it knows exactly the keys inserted and neither removed nor given out as victims;
 `victims(n)` gives keys in the order of eviction whose sizes sum to at least `n`, none superfluous, or all it has; given out means
-forgotten, the caller evicts them (or inserts one again that it cannot evict now). What a plan pinned is simply not in the policy.
+forgotten, the caller evicts them. What must not go now (somebody writes it) is spared where it stands: inserted again it would look new, or
+remembered. What a plan pinned is simply not in the policy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from enum import Enum
 from typing import Protocol, TypeVar
 
@@ -45,8 +46,8 @@ class Policy(Protocol[K]):
     def remove(self, key: K) -> None:
         """Gone for another reason than eviction (purge, pin). Unknown keys are ignored."""
 
-    def victims(self, need_bytes: int) -> list[K]:
-        """Who goes so that `need_bytes` are freed; given out means forgotten."""
+    def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
+        """Who goes so that `need_bytes` are freed; given out means forgotten. What `is_spared` stays, in its place."""
 
 
 def apply_marks(policy: Policy[K], accesses: Iterable[tuple[K, int, int]]) -> None:

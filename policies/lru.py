@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -36,12 +36,16 @@ class Lru(Generic[K]):
     def remove(self, key: K) -> None:
         self._used -= self._sizes.pop(key, 0)
 
-    def victims(self, need_bytes: int) -> list[K]:
+    def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
         chosen: list[K] = []
         freed = 0
-        while freed < need_bytes and self._sizes:
-            key, size = self._sizes.popitem(last=False)
-            self._used -= size
-            freed += size
-            chosen.append(key)
+        for key, size in self._sizes.items():
+            if freed >= need_bytes:
+                break
+            if is_spared is None or not is_spared(key):
+                freed += size
+                chosen.append(key)
+        for key in chosen:
+            del self._sizes[key]
+        self._used -= freed
         return chosen

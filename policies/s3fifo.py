@@ -8,7 +8,7 @@ remembered (as many bytes as nine tenths of the capacity). Main is a clock with 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -30,6 +30,10 @@ class _Queue(Generic[K]):
         self.entries[key] = (size, hits)
         self.used_bytes += size
 
+    def push_oldest(self, key: K, size: int, hits: int) -> None:
+        self.push(key, size, hits)
+        self.entries.move_to_end(key, last=False)
+
     def pop_oldest(self) -> tuple[K, int, int]:
         key, (size, hits) = self.entries.popitem(last=False)
         self.used_bytes -= size
@@ -48,6 +52,10 @@ class _Queue(Generic[K]):
             return False
         self.entries[key] = (entry[0], min(entry[1] + count, _MAX_HITS))
         return True
+
+
+def _nobody(key: object) -> bool:
+    return False
 
 
 class S3Fifo(Generic[K]):
@@ -83,29 +91,44 @@ class S3Fifo(Generic[K]):
         if not self._small.discard(key) and not self._main.discard(key):
             self._ghost.discard(key)
 
-    def victims(self, need_bytes: int) -> list[K]:
+    def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
         chosen: list[K] = []
         freed = 0
-        while freed < need_bytes and len(self):
-            key, size = self._evict_one()
-            freed += size
-            chosen.append(key)
+        aside: list[tuple[_Queue[K], K, int, int]] = []
+        while freed < need_bytes:
+            gone = self._evict_one(is_spared or _nobody, aside)
+            if gone is None:
+                break
+            chosen.append(gone[0])
+            freed += gone[1]
+        for queue, key, size, hits in reversed(aside):
+            queue.push_oldest(key, size, hits)
         return chosen
 
-    def _evict_one(self) -> tuple[K, int]:
+    def _evict_one(
+        self, is_spared: Callable[[K], bool], aside: list[tuple[_Queue[K], K, int, int]]
+    ) -> tuple[K, int] | None:
+        """(key, size), or None when nothing is left. What is spared is set aside, to be put back where it was."""
         self._has_evicted = True
-        if self._main.used_bytes <= self._main.capacity_bytes:
+        if self._main.used_bytes <= self._main.capacity_bytes or not self._main.entries:
             while self._small.entries:
                 key, size, hits = self._small.pop_oldest()
-                if hits < _PROMOTE_AT:
+                if is_spared(key):
+                    aside.append((self._small, key, size, hits))
+                elif hits < _PROMOTE_AT:
                     self._remember(key, size)
                     return key, size
-                self._main.push(key, size, 0)
-        while True:
+                else:
+                    self._main.push(key, size, 0)
+        while self._main.entries:
             key, size, hits = self._main.pop_oldest()
-            if not hits:
+            if is_spared(key):
+                aside.append((self._main, key, size, hits))
+            elif not hits:
                 return key, size
-            self._main.push(key, size, hits - 1)
+            else:
+                self._main.push(key, size, hits - 1)
+        return self._evict_one(is_spared, aside) if self._small.entries else None
 
     def _remember(self, key: K, size: int) -> None:
         if size > self._ghost.capacity_bytes:

@@ -6,7 +6,7 @@ stopped. A hit only sets a bit, so that nothing moves: quick demotion of what is
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -62,20 +62,28 @@ class Sieve(Generic[K]):
         if node is not None:
             self._unlink(node)
 
-    def victims(self, need_bytes: int) -> list[K]:
+    def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
         chosen: list[K] = []
         freed = 0
         while freed < need_bytes and self._nodes:
-            node = self._next_victim()
+            node = self._next_victim(is_spared)
+            if node is None:
+                break
             self._unlink(node)
             freed += node.size
             chosen.append(node.key)
         return chosen
 
-    def _next_victim(self) -> _Node[K]:
+    def _next_victim(self, is_spared: Callable[[K], bool] | None) -> _Node[K] | None:
+        """The hand passes over what is spared and leaves its bit; None after two rounds, when all that is left is spared."""
         node = self._hand or self._oldest
-        while node is not None and node.visited:
-            node.visited = False
+        steps = 2 * len(self._nodes)
+        while node is not None and (node.visited or (is_spared is not None and is_spared(node.key))):
+            if not steps:
+                return None
+            steps -= 1
+            if is_spared is None or not is_spared(node.key):
+                node.visited = False
             node = node.younger or self._oldest
         assert node is not None, "asked for a victim of an empty queue"
         self._hand = node

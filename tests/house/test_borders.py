@@ -20,7 +20,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "oca.logger": ("contracts", "oca.config", "oca.http", "oca.link", "oca.logger"),
     "oca.keeper": ("contracts", "chassis", "oca.config", "oca.http", "oca.store", "oca.link", "oca.keeper"),
     "oca.supervisor": ("contracts", "chassis", "oca.config", "oca.store", "oca.link", "oca.supervisor"),
-    "oca.cli": ("contracts", "chassis", "oca.config", "oca.store", "oca.link", "oca.logger", "oca.supervisor"),
+    "oca.simulate": ("policies",),
+    "oca.cli": (
+        *("contracts", "policies", "chassis", "oca.config", "oca.store", "oca.link", "oca.logger", "oca.supervisor"),
+        "oca.simulate",
+    ),
     "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli"),
     "fill_planner.simulator": ("contracts", "policies", "fill_planner", "-fill_planner.cli"),
     "fill_planner.cli": ("contracts", "chassis", "fill_planner"),
