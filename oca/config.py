@@ -99,12 +99,24 @@ class Store:
         float, Ge(0), Le(1), Doc("Share of the quota kept for what no plan pinned (pull-through cache)")
     ] = 0.15
     policy: Annotated[Literal["lru", "sieve", "s3fifo"], Doc("Eviction policy of the unpinned part")] = "lru"
+    high_mark: Annotated[
+        float,
+        Ge(0.5),
+        Le(1),
+        Doc(
+            "Used share of a disk's space from which extents are evicted ahead of need, so that fills find a reserve; at least "
+            "four extents stay free where that is no more than an eighth; 1 evicts only when needed"
+        ),
+    ] = 0.985
+    low_mark: Annotated[float, Ge(0.5), Le(1), Doc("Used share down to which evicting ahead goes")] = 0.98
 
     def __post_init__(self) -> None:
         if not self.disks:
             raise ValueError("disks: at least one is needed")
         if self.extent_bytes % EXTENT_STEP_BYTES:
             raise ValueError(f"extent_bytes: {self.extent_bytes} is not a multiple of {EXTENT_STEP_BYTES}")
+        if self.low_mark > self.high_mark:
+            raise ValueError(f"low_mark: {self.low_mark} lies above high_mark {self.high_mark}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,7 @@ class Keeper:
         await self.link.start()
         for name, run in (
             ("storing", self.storing.run),
+            ("tidying", self.storing.tidy),
             ("filler", self.filler.run),
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),

@@ -43,6 +43,9 @@ class KeeperMetrics:
         self._links = self._gauge("workers_linked", "Workers connected to the keeper")
         self._used = self._gauge("disk_used_bytes", "Space that extents take, held ones of the dead included", "disk")
         self._quota = self._gauge("disk_quota_bytes", "Space that extents may take", "disk")
+        self._limit = self._gauge(
+            "disk_limit_bytes", "Space that extents may take now: the quota, or what the filesystem can hold", "disk"
+        )
         self._pinned = self._gauge("disk_pinned_bytes", "Space of what a plan holds", "disk")
         self._dead = self._gauge("disk_dead_bytes", "Space of unlinked extents that some worker may still hold", "disk")
         self._extents = self._gauge("disk_extents", "Extents in the store", "disk")
@@ -69,6 +72,7 @@ class KeeperMetrics:
             name = str(disk.number)
             self._used.labels(name).set(disk.used_bytes)
             self._quota.labels(name).set(disk.quota_bytes)
+            self._limit.labels(name).set(disk.limit_bytes)
             self._pinned.labels(name).set(disk.pinned_bytes)
             self._dead.labels(name).set(disk.dead_bytes)
             self._extents.labels(name).set(disk.extents)

@@ -25,6 +25,7 @@ from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, Sto
 from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
 from oca.store.pulled import PulledObject
+from oca.store.recovery import Recovery
 from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 
@@ -38,6 +39,14 @@ MARKS_EVERY_S = 5.0
 READERS_EVERY_S = 10.0
 SCRUB_EVERY_S = 10.0
 SCRUB_BLOCKS = 16
+NOTHING_TO_EVICT = (NoSpaceReason.QUOTA, NoSpaceReason.DISK_FULL)
+"""A commit may help: extents with blocks that are not durable yet are no victims."""
+SPACE_EVERY_S = 2.0
+TIDY_PAUSE_S = 0.01
+TIDY_LOOK_S = 5.0
+"""A disk may have come, or may take writes again."""
+STRAYS = 64
+"""Orphans unlinked at once."""
 MIGRATED_ROWS = 2048
 """Of an index in an older format, at once: about 20 ms."""
 
@@ -127,6 +136,7 @@ class Storing:
         self._clock = clock
         self._threads = {disk.number: ThreadPoolExecutor(1, f"disk-{disk.number}") for disk in store.disks.values()}
         self._housekeeping = ThreadPoolExecutor(1, "housekeeping")
+        self._tidying = ThreadPoolExecutor(1, "tidying")
         self._committing: set[int] = set()
         self._commits: set[asyncio.Task[None]] = set()
         self._epoch = 0
@@ -197,8 +207,7 @@ class Storing:
             except NoSpace as error:
                 if error.reason is NoSpaceReason.PINNED_QUOTA and plan is not None and not must_pin:
                     plan = None
-                elif error.reason is NoSpaceReason.QUOTA and disk.batch.blocks and self._clock.monotonic_s() < until_s:
-                    # Extents with blocks that are not durable yet are no victims.
+                elif error.reason in NOTHING_TO_EVICT and disk.batch.blocks and self._clock.monotonic_s() < until_s:
                     await self._commit(disk)
                 elif error.reason is NoSpaceReason.DEAD_HELD and self._clock.monotonic_s() < until_s:
                     await self._wait_for_held(disk, until_s)
@@ -256,7 +265,7 @@ class Storing:
                 self._disk_failed(disk, error)
                 continue
             never = room.reason in (NoSpaceReason.PINNED_QUOTA, NoSpaceReason.NOT_ADMITTED, NoSpaceReason.READ_ONLY)
-            if not room.ready and (never or (room.reason is NoSpaceReason.QUOTA and not disk.batch.blocks)):
+            if not room.ready and (never or (room.reason in NOTHING_TO_EVICT and not disk.batch.blocks)):
                 assert room.reason is not None, "a room that is not ready has a reason"
                 raise FetchFailed(FetchFailure.NO_SPACE, str(NoSpace(room.reason, length)))
 
@@ -279,13 +288,17 @@ class Storing:
 
     async def run(self) -> None:
         """Commits what is due, frees what workers let go, reads the access marks, checks readers, scrubs. Ends by cancellation."""
-        due = {self.collect_marks: 0.0, self.check_readers: READERS_EVERY_S, self.scrub: SCRUB_EVERY_S}
-        every = {self.collect_marks: MARKS_EVERY_S, self.check_readers: READERS_EVERY_S, self.scrub: SCRUB_EVERY_S}
+        every = {
+            self.collect_marks: MARKS_EVERY_S,
+            self.check_readers: READERS_EVERY_S,
+            self.scrub: SCRUB_EVERY_S,
+            self.look_at_space: SPACE_EVERY_S,
+        }
+        due = {**every, self.collect_marks: 0.0, self.look_at_space: 0.0}
         while True:
             for disk in self.store.disks.values():
                 self._commit_when_due(disk)
             await self._tolerant(self.store.reap)
-            await self._tolerant(functools.partial(self.store.migrate_some, MIGRATED_ROWS))
             now_s = self._clock.monotonic_s()
             for task, at_s in due.items():
                 if at_s <= now_s:
@@ -296,6 +309,36 @@ class Storing:
     async def collect_marks(self) -> None:
         self._epoch += 1
         await self._tolerant(functools.partial(self.store.collect_marks, self._epoch))
+
+    async def look_at_space(self) -> None:
+        """A filesystem that has less than the quota promises is the limit."""
+        await self._tolerant(self.store.look_at_space)
+
+    async def tidy(self) -> None:
+        """Rows of an older format, files nobody knows: in small steps in a thread of its own, with pauses as long as they were. Ends by cancellation."""
+        said: dict[int, Recovery] = {}
+        while True:
+            began_s = self._clock.monotonic_s()
+            more = await self._tidy(functools.partial(self.store.migrate_some, MIGRATED_ROWS))
+            more |= await self._tidy(functools.partial(self.store.collect_strays, STRAYS))
+            for number, found in self.store.recovered.items():
+                if said.get(number) is not found and (found.orphans or found.missing or found.strangers):
+                    self._say_strays(number, found)
+                said[number] = found
+            took_s = self._clock.monotonic_s() - began_s
+            await self._clock.sleep(max(TIDY_PAUSE_S, took_s) if more else TIDY_LOOK_S)
+
+    def _say_strays(self, number: int, found: Recovery) -> None:
+        path = self.store.disks[number].path
+        self._log.warning("strays", disk=path, orphans=found.orphans, missing=found.missing, strangers=found.strangers)
+
+    async def _tidy(self, step: Callable[[], bool]) -> bool:
+        """True when there is more to do at once."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._tidying, step)
+        except StoreError as error:
+            self._log.warning("tidying-waits", detail=str(error))
+            return False
 
     async def check_readers(self) -> None:
         """Frees index reader slots of dead workers; also called when a worker leaves."""
@@ -328,6 +371,7 @@ class Storing:
         await asyncio.gather(*self._commits, return_exceptions=True)
         for thread in self._threads.values():
             await asyncio.to_thread(thread.shutdown)
+        await asyncio.to_thread(self._tidying.shutdown)
         await self._keep_house(self.store.close)
         self._housekeeping.shutdown()
 

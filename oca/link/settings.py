@@ -15,4 +15,6 @@ def store_settings(appliance: Appliance) -> StoreSettings:
         index_map_bytes=store.index_map_bytes,
         cache_share=store.cache_share,
         policy=store.policy,
+        high_mark=store.high_mark,
+        low_mark=store.low_mark,
     )

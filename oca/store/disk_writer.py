@@ -12,6 +12,7 @@ Calls are synchronous and thread-safe; run them in the disk's thread.
 from __future__ import annotations
 
 import contextlib
+import errno
 from dataclasses import dataclass
 
 import lmdb
@@ -104,7 +105,7 @@ class DiskWriter(DiskLedger):
         now = self._now()
         if owner is None or self.holdings.objects.get(owner.hashed) is not owner:
             owner = HeldObject(spec.key, spec.version, spec.file_size, spec.header, spec.plan, spec.digest_version, now)
-        extent_id, fd = self._allocate_file(owner, spec.extent_number, length)
+        extent_id, fd = self._allocate_or_make_way(owner, spec.extent_number, length, pinned)
         self.holdings.add_object(owner)
         slot = self.slots.take(extent_id)
         self.marks.assign(slot, extent_id)
@@ -115,6 +116,17 @@ class DiskWriter(DiskLedger):
         if not pinned:
             self.policy.on_insert(extent_id, extent.size)
         return extent
+
+    def _allocate_or_make_way(self, owner: HeldObject, number: int, length: int, pinned: bool) -> tuple[int, int]:
+        """Where the filesystem has less than the quota promises, the policy's victims make room for the extent once."""
+        try:
+            return self._allocate_file(owner, number, length)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        with self._making_way(length):
+            self._ensure_room(length, pinned)
+            return self._allocate_file(owner, number, length)
 
     def _allocate_file(self, owner: HeldObject, number: int, length: int) -> tuple[int, int]:
         """(id, descriptor) of a new file at its final length, with its trailer's head; on failure nothing of it stays."""

@@ -58,14 +58,16 @@ class StoreSettings:
         float, Ge(0), Le(1), Doc("Share of the quota that plans may not pin (pull-through cache)")
     ] = 0.15
     policy: Annotated[str, Doc("Eviction policy of the unpinned part: lru, sieve or s3fifo")] = "lru"
-    reserve_share: Annotated[
+    high_mark: Annotated[
         float,
-        Ge(0),
-        Le(0.125),
+        Ge(0.5),
+        Le(1),
         Doc(
-            "Share of the quota kept free by evicting ahead, at least four extents where that is no more than an eighth"
+            "Used share of a disk's space from which extents are evicted ahead of need; at least four extents stay free where "
+            "that is no more than an eighth; 1 evicts only when needed"
         ),
-    ] = 1 / 64
+    ] = 0.985
+    low_mark: Annotated[float, Ge(0.5), Le(1), Doc("Used share down to which evicting ahead goes")] = 0.98
     batch_blocks: Annotated[int, Ge(1), Doc("Written blocks after which a batch is made durable")] = 64
     batch_age_s: Annotated[float, Gt(0), Doc("Age at which a batch is made durable, seconds")] = 1.0
     descriptors: Annotated[int, Ge(16), Doc("Extent files one worker keeps open at most while they are idle")] = 1024
@@ -95,13 +97,16 @@ RESERVE_EXTENTS = 4
 """Evicted space is free only when workers let go of it, up to a second later: what a small disk takes in that time at least."""
 
 
-def reserve_bytes(quota_bytes: int, settings: StoreSettings) -> int:
-    """Space that eviction keeps free ahead of need; 0 switches it off."""
-    if not settings.reserve_share:
-        return 0
-    return min(
-        quota_bytes // 8, max(RESERVE_EXTENTS * settings.extent_bytes, int(quota_bytes * settings.reserve_share))
+def reserve_bytes(quota_bytes: int, settings: StoreSettings) -> tuple[int, int]:
+    """Space whose lack makes eviction go ahead of need (above the high mark), and what is free afterwards (the low mark); 0, 0 switches it off."""
+    if settings.high_mark >= 1.0:
+        return 0, 0
+    least = RESERVE_EXTENTS * settings.extent_bytes
+    high, low = (
+        min(quota_bytes // 8, max(least, round(quota_bytes * (1.0 - mark))))
+        for mark in (settings.high_mark, settings.low_mark)
     )
+    return high, max(high, low)
 
 
 def place_of(number: int, settings: DiskSettings, description: DiskDescription) -> Place:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -40,6 +41,8 @@ from policies.eviction import Policy, PolicyName, apply_marks, make_policy
 
 ID_RANGE = 4096
 """Ids reserved by one index commit."""
+FULL_S = 5.0
+"""How long a filesystem that refused space counts as full, whatever it says."""
 
 
 class Gone(Enum):
@@ -120,7 +123,8 @@ class DiskLedger:
         self._dirty: dict[int, HeldExtent] = {}
         self._new_folders: set[str] = set()
         self._index_full = False
-        self._reserve_bytes = reserve_bytes(parts.disk.quota_bytes, settings)
+        self._reserves = reserve_bytes(parts.disk.quota_bytes, settings)
+        self._full_until = -math.inf
         self._batch_number = 0
         self._next_id = 0
         self._reserved_id = 0
@@ -204,7 +208,7 @@ class DiskLedger:
             return Room(False, 0, 0, refusal)
         victims = self._victims(self.space.to_evict(size))
         if victims is None:
-            return Room(False, 0, 0, NoSpaceReason.QUOTA)
+            return Room(False, 0, 0, NoSpaceReason.DISK_FULL if self.space.is_squeezed else NoSpaceReason.QUOTA)
         freed = sum(victim.size for victim in victims)
         self._remove(victims, Gone.SPACE)
         self.reap()
@@ -252,9 +256,40 @@ class DiskLedger:
 
     def _evict_ahead(self) -> None:
         """Keep the reserve free, so that the next extent need not wait until workers let go of what it replaces."""
-        victims = self._victims(self.space.to_evict(self._reserve_bytes))
+        victims = self._victims(self.space.to_evict_ahead(*self._reserves))
         if victims:
             self._remove(victims, Gone.SPACE)
+
+    # -- a filesystem that has less than the quota -----------------------------------------------------------------
+
+    def look_at_space(self) -> None:
+        """Ask the filesystem what it has left, and evict ahead by that. Raises DiskFailed, NoSpace."""
+        with self._writing():
+            if self._now() < self._full_until:
+                return  # it said "full" whatever it says it has left (a quota of its own)
+            self.space.look(self.syscalls.free_bytes(self.path))
+            if self.space.is_squeezed:
+                self._evict_ahead()
+
+    @contextlib.contextmanager
+    def _making_way(self, length: int) -> Iterator[None]:
+        """The filesystem refused what the quota promises: what is here is the limit, so that one extent makes way for the next.
+
+        Raises NoSpace(DISK_FULL) when that was tried a moment ago: who else writes there takes what we free. When it does not help now, the limit
+        is forgotten again, because the filesystem may be full of something else than bytes.
+        """
+        now = self._now()
+        if now < self._full_until:
+            raise NoSpace(NoSpaceReason.DISK_FULL, length)
+        self._full_until = now + FULL_S
+        before = self.space.filesystem_bytes
+        self.space.look(0)
+        try:
+            yield
+        except (OSError, NoSpace) as error:
+            if not isinstance(error, NoSpace) or error.reason is not NoSpaceReason.DEAD_HELD:
+                self.space.filesystem_bytes = before
+            raise
 
     def reap(self) -> int:
         """Count as free what no worker holds any more; how many bytes."""
@@ -318,12 +353,24 @@ class DiskLedger:
             self.syscalls.unlink(self.path_of(extent_id))
         self._dead.bury(self.number, extent_id, held_bytes)
 
-    def collect_orphan(self, extent_id: int, size: int) -> None:
-        """Unlink a file that the index does not know. Raises DiskFailed, NoSpace(READ_ONLY)."""
+    def collect_orphan(self, extent_id: int, size: int) -> bool:
+        """Unlink a file that the index does not know; False when it left meanwhile. Raises DiskFailed, NoSpace(READ_ONLY)."""
         with self._writing():
+            try:
+                self.syscalls.unlink(self.path_of(extent_id))
+            except FileNotFoundError:
+                return False
             self.space.add(size, pinned=False)
             self.space.kill(size, pinned=False)
-            self.unlink(extent_id, size)
+            self._dead.bury(self.number, extent_id, size)
+            return True
+
+    def list_extents(self, folder: int) -> list[tuple[str, int]]:
+        """(name, size) of each file in one of the 256 folders. Raises DiskFailed. Nobody waits for it."""
+        try:
+            return self.syscalls.list_folder(f"{self.path}/extents/{folder:02x}")
+        except OSError as error:
+            raise self.take_out(f"{error.strerror or error}") from error
 
     def _close_idle(self, extent: HeldExtent) -> None:
         if extent.fd >= 0 and (extent.gone or not extent.busy):

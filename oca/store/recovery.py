@@ -1,8 +1,8 @@
 """What a keeper does with a disk before it writes: read the index, verify what an unclean stop leaves in doubt, collect strays.
 
 After a clean stop the disk is served from at once and read in meanwhile. After an unclean one (the clean mark is missing), the blocks of the
-last batches are read and compared with their check bytes first (`recent`); a bad one costs its extent a move. Files
-that the index does not know are unlinked, records without their file are deleted.
+last batches are read and compared with their check bytes first (`recent`); a bad one costs its extent a move. What index and folders do not
+agree about is collected afterwards, in service (`strays`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from oca.store.holdings import HeldExtent, unpack_object
 from oca.store.index import Changes, Table
 from oca.store.marks import NO_SLOT
 from oca.store.recent import unpack_recent
-from oca.store.space import allocated
-from oca.store.trailer import file_length, is_good
+from oca.store.trailer import is_good
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What was found, for the log: `strangers` are names below `extents/` that are none of ours and were left alone."""
+    """What was found, for the log. `orphans`, `missing` and `strangers` are those of `strays`, 0 until its sweep has ended."""
 
     clean: bool
     extents: int
@@ -121,37 +120,3 @@ def quarantine(writer: DiskWriter, extent: HeldExtent, bad: int) -> HeldExtent |
     except NoSpace:
         writer.remove([extent], Gone.QUARANTINED)
         return None
-
-
-def collect_strays(writer: DiskWriter, first_id: int) -> tuple[int, int, int]:
-    """(orphans unlinked, records without their file deleted, strangers left alone). Ids from `first_id` on are spared."""
-    found: dict[int, int] = {}
-    strangers = 0
-    for folder in range(256):
-        for name, size in writer.syscalls.list_folder(f"{writer.path}/extents/{folder:02x}"):
-            extent_id = _id_of(name, folder)
-            if extent_id is None:
-                strangers += 1
-            else:
-                found[extent_id] = size
-    missing = [
-        extent
-        for extent in writer.holdings.extents.values()
-        if found.get(extent.extent_id) != file_length(extent.length)
-    ]
-    missing = [extent for extent in missing if extent.extent_id < first_id]
-    writer.remove(missing, Gone.MISSING)
-    orphans = [i for i in found if i < first_id and i not in writer.holdings.extents]
-    lost = {extent.extent_id for extent in missing}
-    for extent_id in orphans:
-        if extent_id not in lost:
-            writer.collect_orphan(extent_id, allocated(found[extent_id]))
-    return len([i for i in orphans if i not in lost]), len(missing), strangers
-
-
-def _id_of(name: str, folder: int) -> int | None:
-    try:
-        extent_id = int(name, 16)
-    except ValueError:
-        return None
-    return extent_id if len(name) == 16 and name == f"{extent_id:016x}" and extent_id & 0xFF == folder else None

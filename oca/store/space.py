@@ -3,6 +3,8 @@
 Live bytes are allocated lengths of extents that exist (rounded up to 4 KiB); pinned bytes the part that a plan holds; dead
 bytes are unlinked but may still be held by a worker and therefore still count. Plans may pin at most
 `quota × (1 − cache_share)`; what no plan pinned may use everything that is left.
+
+A filesystem that has less than the quota promises (others write there too) is the bound that counts, as long as it is so: `limit_bytes`.
 """
 
 from __future__ import annotations
@@ -26,6 +28,18 @@ class Space:
     live_bytes: int = 0
     pinned_bytes: int = 0
     dead_bytes: int = 0
+    filesystem_bytes: int | None = None
+    """What the filesystem can hold of extents; None while nobody looked."""
+
+    @property
+    def limit_bytes(self) -> int:
+        """What extents may take now."""
+        return self.quota_bytes if self.filesystem_bytes is None else min(self.quota_bytes, self.filesystem_bytes)
+
+    @property
+    def is_squeezed(self) -> bool:
+        """The filesystem gives less than the quota."""
+        return self.limit_bytes < self.quota_bytes
 
     @property
     def used_bytes(self) -> int:
@@ -33,7 +47,7 @@ class Space:
 
     @property
     def free_bytes(self) -> int:
-        return max(0, self.quota_bytes - self.used_bytes)
+        return max(0, self.limit_bytes - self.used_bytes)
 
     @property
     def pinned_limit_bytes(self) -> int:
@@ -45,15 +59,25 @@ class Space:
             return NoSpaceReason.PINNED_QUOTA
         if self.pinned_bytes + size > self.quota_bytes:
             return NoSpaceReason.NOT_ADMITTED
+        if self.pinned_bytes + size > self.limit_bytes:
+            return NoSpaceReason.DISK_FULL
         return None
 
     def fits(self, size: int) -> bool:
         """True when `size` more bytes fit now, dead ones counted."""
-        return self.used_bytes + size <= self.quota_bytes
+        return self.used_bytes + size <= self.limit_bytes
 
     def to_evict(self, size: int) -> int:
         """Live bytes that must go so that `size` fits once all dead ones are released."""
-        return max(0, self.live_bytes + size - self.quota_bytes)
+        return max(0, self.live_bytes + size - self.limit_bytes)
+
+    def to_evict_ahead(self, high_bytes: int, low_bytes: int) -> int:
+        """Live bytes that must go because less than `high_bytes` would be free once all dead ones are released: so many that `low_bytes` are."""
+        return self.to_evict(max(high_bytes, low_bytes)) if self.to_evict(high_bytes) else 0
+
+    def look(self, free_bytes: int) -> None:
+        """The filesystem has so much left beside what is counted here."""
+        self.filesystem_bytes = self.used_bytes + free_bytes
 
     def add(self, size: int, pinned: bool) -> None:
         self.live_bytes += size

@@ -36,6 +36,9 @@ class Syscalls(Protocol):
     def list_folder(self, path: str) -> list[tuple[str, int]]:
         """(name, size) of each file in a folder."""
 
+    def free_bytes(self, path: str) -> int:
+        """What the filesystem of a folder has left for us."""
+
 
 class RealSyscalls:
     def create(self, path: str) -> int:
@@ -83,3 +86,7 @@ class RealSyscalls:
     def list_folder(self, path: str) -> list[tuple[str, int]]:
         with os.scandir(path) as entries:
             return [(entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries]
+
+    def free_bytes(self, path: str) -> int:
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize

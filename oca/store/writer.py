@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lmdb
 import msgspec
@@ -34,8 +34,9 @@ from oca.store.index import (
 from oca.store.placement import best_writable
 from oca.store.pulled import PulledObject, PulledVariant, pack_pulled, unpack_pulled
 from oca.store.purge import PurgeKind, PurgeMode, PurgeRule, PurgeRules, pack_rule, unpack_rule
-from oca.store.recovery import Recovery, collect_strays, load, verify_recent
+from oca.store.recovery import Recovery, load, verify_recent
 from oca.store.scrub import Scrub, Scrubbed
+from oca.store.strays import Strays
 from oca.store.syscalls import RealSyscalls, Syscalls
 
 
@@ -47,6 +48,8 @@ class DiskStatistics:
     path: str
     failure: str | None
     quota_bytes: int
+    limit_bytes: int
+    """The quota, or less where the filesystem cannot hold as much."""
     live_bytes: int
     pinned_bytes: int
     dead_bytes: int
@@ -90,6 +93,7 @@ class StoreWriter:
         self._places = {n: place_of(n, settings.disks[n], description) for n, description in descriptions.items()}
         self._scrubs = {number: Scrub(disk) for number, disk in disks.items()}
         self._rules: dict[int, PurgeRule] = {}
+        self._strays: dict[int, Strays] = {}
 
     @classmethod
     def open(
@@ -168,8 +172,8 @@ class StoreWriter:
         unreadable = load(disk, self.settings.extent_bytes)
         read, bad = (0, 0) if clean else verify_recent(disk)
         self._board.set_disk_state(disk.number, DiskState.READY)
-        orphans, missing, strangers = collect_strays(disk, first_id)
-        return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad, orphans, missing, strangers)
+        self._strays[disk.number] = Strays(disk, first_id)
+        return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad)
 
     # -- placement and looking -------------------------------------------------------------------------------------
 
@@ -281,6 +285,26 @@ class StoreWriter:
         """At idle: verify the next extents of every disk."""
         return {disk.number: self._scrubs[disk.number].some(max_blocks) for disk in self._live()}
 
+    def collect_strays(self, max_files: int) -> bool:
+        """A bounded step on every disk (one folder, or `max_files` unlinked); False when every sweep has ended."""
+        for disk in self._live():
+            strays = self._strays.get(disk.number)
+            if strays is not None:
+                strays.some(max_files)
+                if not strays.pending:
+                    self._swept(disk.number, self._strays.pop(disk.number))
+        return any(disk.number in self._strays for disk in self._live())
+
+    def _swept(self, number: int, strays: Strays) -> None:
+        self.recovered[number] = replace(
+            self.recovered[number], orphans=strays.orphans, missing=strays.missing, strangers=strays.strangers
+        )
+
+    def look_at_space(self) -> None:
+        """Every few seconds: what the filesystems really have; where that is less than the quota, extents make way ahead of need."""
+        for disk in self._live():
+            disk.look_at_space()
+
     def migrate_some(self, max_rows: int) -> bool:
         """A bounded step on every disk whose index has rows of an older format; True while there is more to do."""
         for disk in self._live():
@@ -372,6 +396,7 @@ class StoreWriter:
             disk.path,
             disk.failure,
             space.quota_bytes,
+            space.limit_bytes,
             space.live_bytes,
             space.pinned_bytes,
             space.dead_bytes,

@@ -91,7 +91,8 @@ class StoreLab:
     index_map_bytes: int = 4 * MIB
     cache_share: float = 0.25
     policy: str = "lru"
-    reserve_share: float = 0.0
+    high_mark: float = 1.0
+    low_mark: float = 1.0
     draining: frozenset[int] = frozenset()
     workers: int = 2
     marks_per_disk: int = 256
@@ -124,15 +125,18 @@ class StoreLab:
             self.index_map_bytes,
             self.cache_share,
             self.policy,
-            self.reserve_share,
+            self.high_mark,
+            self.low_mark,
         )
 
-    def open_writer(self, syscalls: Syscalls | None = None) -> StoreWriter:
-        """A writer over disks whose uuids, and so whose placement, are the same in every run."""
+    def open_writer(self, syscalls: Syscalls | None = None, sweep: bool = True) -> StoreWriter:
+        """A writer over disks whose uuids, and so whose placement, are the same in every run; strays are collected."""
         for number, disk in enumerate(self.settings.disks):
             if not Path(disk.path).exists():
                 prepare_disk(disk, self.settings, lambda number=number: UUID(int=number + 1))  # type: ignore[misc]
         self.writer = StoreWriter.open(self.settings, self.board, self.clock, syscalls or self.syscalls)
+        while sweep and self.writer.collect_strays(1000):
+            pass
         return self.writer
 
     def open_reader(self, slot: int = 0) -> StoreReader:

@@ -167,6 +167,35 @@ def test_orphans_are_collected_young_ids_spared_and_strangers_left_alone(lab: St
     assert writer.reap() == 8192
 
 
+def test_orphans_are_collected_a_few_at_a_time_while_the_disk_is_in_service(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    orphans = [lab.disk_path() / extent_name(0x0300 + n * 0x100) for n in range(10)]
+    for path in orphans:
+        path.write_bytes(b"x" * 5000)
+    lab.crash(writer)
+    writer, reader = lab.open_writer(sweep=False), lab.open_reader()
+    assert lab.board.disk_state(0) is DiskState.READY
+    assert promised_bytes_are_right(lab, reader, FILM) == 12, "served before a folder was looked at"
+    left, unlinked_at_once, steps = 10, [], 0
+    while writer.collect_strays(3):
+        steps += 1
+        now = sum(path.exists() for path in orphans)
+        unlinked_at_once.append(left - now)
+        left = now
+        if steps == 2:
+            lab.store(writer, make_file("vod|/media/meanwhile", 2 * MIB))
+            writer.drop(FILM.key)
+    assert max(unlinked_at_once) == 3
+    assert left == 0
+    assert writer.recovered[0].orphans == 10, "what left meanwhile is none"
+    assert promised_bytes_are_right(lab, reader, make_file("vod|/media/meanwhile", 2 * MIB)) == 8
+    reader.poll()
+    writer.reap()
+    assert writer.disks[0].space.dead_bytes == 0
+    assert writer.disks[0].space.live_bytes == 2 * FULL
+
+
 def test_a_name_that_is_taken_costs_an_id_and_not_the_disk(lab: StoreLab) -> None:
     writer = lab.open_writer()
     taken = lab.disk_path() / extent_name(writer.disks[0].next_id)

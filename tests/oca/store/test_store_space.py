@@ -9,9 +9,13 @@ import pytest
 from oca.store.disk_writer import Gone
 from oca.store.errors import NoSpaceReason
 from oca.store.extents import key_hash
+from oca.store.space import allocated
+from oca.store.syscalls import RealSyscalls
 from tests.oca.store.harness import (
+    ENOSPC,
     FULL,
     MIB,
+    FailingSyscalls,
     MadeFile,
     StoreLab,
     make_file,
@@ -187,7 +191,7 @@ def test_make_room_evicts_ahead_and_says_when_it_is_ready(lab: StoreLab) -> None
 
 
 def test_eviction_ahead_keeps_a_reserve_so_that_nobody_waits(tmp_path: Path) -> None:
-    lab = StoreLab(tmp_path, quota_bytes=16 * FULL, reserve_share=1 / 64)
+    lab = StoreLab(tmp_path, quota_bytes=16 * FULL, high_mark=0.985, low_mark=0.985)
     writer, reader = lab.open_writer(), lab.open_reader()
     disk = writer.disks[0]
     for n in range(40):
@@ -259,3 +263,141 @@ def test_an_index_full_of_pins_refuses_and_goes_on_serving(tmp_path: Path) -> No
     for n in range(200):
         writer.unpin(f"vod|/media/{'long' * 150}/{n:05}")
     lab.store(writer, make_file("vod|/media/again", 900))
+
+
+# -- a filesystem that has less than the quota promises ------------------------------------------------------------------
+
+
+class SmallFilesystem(RealSyscalls):
+    """A filesystem of `size` bytes, of which others take `taken`. Sparse files, so that only this arithmetic counts."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.taken = 0
+        self._lengths: dict[str, int] = {}
+        self._paths: dict[int, str] = {}
+
+    def create(self, path: str) -> int:
+        fd = super().create(path)
+        self._paths[fd] = path
+        return fd
+
+    def allocate(self, fd: int, length: int) -> None:
+        if allocated(length) > self.free_bytes(""):
+            raise OSError(ENOSPC, "No space left on device")
+        super().allocate(fd, length)
+        self._lengths[self._paths[fd]] = allocated(length)
+
+    def unlink(self, path: str) -> None:
+        super().unlink(path)
+        self._lengths.pop(path, None)
+
+    def free_bytes(self, path: str) -> int:
+        return self.size - self.taken - sum(self._lengths.values())
+
+
+def test_a_filesystem_fuller_than_the_quota_promised_makes_the_oldest_leave(tmp_path: Path) -> None:
+    calls = SmallFilesystem(5 * FULL)
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer, reader = lab.open_writer(), lab.open_reader()
+    disk = writer.disks[0]
+    for n in range(9):
+        lab.store(writer, _film(n))
+        reader.poll()
+        lab.clock.now += 10
+    assert [n for n in range(9) if promised_bytes_are_right(lab, reader, _film(n))] == [4, 5, 6, 7, 8]
+    assert disk.failure is None
+    assert disk.space.limit_bytes == disk.space.used_bytes == 5 * FULL
+    calls.size = 20 * FULL
+    lab.clock.now += 10
+    writer.look_at_space()
+    assert not disk.space.is_squeezed, "the rest of the filesystem came back"
+    for n in range(10, 13):
+        lab.store(writer, _film(n))
+    assert len(lab.extent_files()) == 8, "and the quota is the limit again"
+
+
+def test_what_others_write_is_noticed_before_anybody_meets_it(tmp_path: Path) -> None:
+    calls = SmallFilesystem(16 * FULL)
+    lab = StoreLab(tmp_path, quota_bytes=16 * FULL, syscalls=calls, high_mark=0.985, low_mark=0.985)
+    writer = lab.open_writer()
+    for n in range(12):
+        lab.store(writer, _film(n))
+    calls.taken = 3 * FULL
+    writer.look_at_space()
+    assert writer.statistics()[0].limit_bytes == 13 * FULL
+    assert len(lab.extent_files()) == 11, "the reserve is kept free of what there really is"
+    calls.taken = 0
+    writer.look_at_space()
+    assert writer.statistics()[0].limit_bytes == 16 * FULL
+
+
+def test_a_full_filesystem_costs_one_extent_and_not_the_cache_when_others_take_what_is_freed(tmp_path: Path) -> None:
+    calls = FailingSyscalls()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer = lab.open_writer()
+    for n in range(6):
+        lab.store(writer, _film(n))
+    calls.fail["allocate"] = ENOSPC
+    disk = writer.disks[0]
+    for n in range(10, 20):
+        assert no_space_reason(lambda n=n: disk.open_extent(_film(n).spec(0))) is NoSpaceReason.DISK_FULL  # type: ignore[misc]
+    assert len(lab.extent_files()) == 5
+    lab.clock.now += 6
+    assert no_space_reason(lambda: disk.open_extent(_film(30).spec(0))) is NoSpaceReason.DISK_FULL
+    assert len(lab.extent_files()) == 4, "tried again after a while"
+    calls.fail.clear()
+    lab.store(writer, _film(30))
+
+
+def test_a_full_filesystem_of_pins_is_said_and_goes_on_serving(tmp_path: Path) -> None:
+    calls = SmallFilesystem(4 * FULL)
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer, reader = lab.open_writer(), lab.open_reader()
+    for n in range(4):
+        lab.store(writer, _film(n), plan="tonight")
+    disk = writer.disks[0]
+    assert no_space_reason(lambda: disk.open_extent(_film(9).spec(0))) is NoSpaceReason.DISK_FULL
+    writer.look_at_space()
+    assert sum(promised_bytes_are_right(lab, reader, _film(n)) for n in range(4)) == 16
+    assert writer.unpin(_film(0).key)
+    lab.clock.now += 10
+    lab.store(writer, _film(9))
+    assert promised_bytes_are_right(lab, reader, _film(9)) == 4
+
+
+def test_space_that_workers_hold_is_waited_for_on_a_full_filesystem_too(tmp_path: Path) -> None:
+    calls = SmallFilesystem(4 * FULL)
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer, reader = lab.open_writer(), lab.open_reader()
+    for n in range(4):
+        lab.store(writer, _film(n))
+    record = reader.lookup(key_hash(_film(0).key), 0)
+    assert record is not None
+    sending = reader.descriptors.acquire(0, record.extent_id, record.length)
+    assert sending is not None
+    disk = writer.disks[0]
+    for _ in range(3):
+        assert no_space_reason(lambda: disk.open_extent(_film(9).spec(0))) is NoSpaceReason.DEAD_HELD
+        reader.poll()
+    assert len(lab.extent_files()) == 3, "nobody else leaves while one is waited for"
+    reader.descriptors.release(sending)
+    lab.store(writer, _film(9))
+
+
+def test_marks_say_when_eviction_ahead_begins_and_where_it_ends(tmp_path: Path) -> None:
+    lab = StoreLab(tmp_path, quota_bytes=100 * FULL, high_mark=0.9375, low_mark=0.9)
+    writer, reader = lab.open_writer(), lab.open_reader()
+    disk = writer.disks[0]
+    counts = []
+    for n in range(110):
+        extent = disk.open_extent(_film(n).spec(0))
+        disk.write_block(extent, 0, *_film(n).block(0, 0, MIB))
+        disk.close_extent(extent)
+        lab.commit(writer)
+        reader.poll()
+        writer.reap()
+        counts.append(len(disk.holdings.extents))
+    assert max(counts) == 93
+    assert min(counts[93:]) == 90
+    assert disk.space.used_bytes <= disk.space.quota_bytes
