@@ -45,7 +45,7 @@ A block that the keeper announced but the index does not show yet is served with
     store.collect_marks(epoch)                         # every few seconds: marks → policy
     store.pin(key, plan); store.unpin(key); store.drop(key, reason)
     store.holdings() -> Iterator[HeldFile]; store.find(key_hash, extent_number)      # committed and announced merged
-    store.purge(kind, text) -> rule; store.purge_acknowledged(rule); store.sweep(rule)
+    store.order(orders) -> rules; store.purge_acknowledged(rule); store.sweep(rule); store.renew(key, version, epoch)
     store.migrate_some(max_rows)                       # rows of an older format, a bounded step; True while there are more
     store.scrub_some(max_blocks); store.reader_check(); store.statistics(); store.close()   # close() leaves the clean mark
 
@@ -64,7 +64,7 @@ alone. Readers open with locks, copy values out, and keep a read transaction for
 
 Layers, each using only what stands above it: `errors`, `blocks`, `trailer`, `extents`, `placement`, `purge`, `recent`, `batching`, `space`,
 `slots`, `syscalls` (pure but the last) → `board`, `marks`, `pinning`, `index`, `migration`, `disks`, `holdings`, `dead` → `descriptors`, `reader` (workers) |
-`ledger`, `disk_writer`, `recovery`, `scrub`, `writer` (keeper).
+`ledger`, `disk_writer`, `recovery`, `scrub`, `purging`, `writer` (keeper).
 
 Money and memory, measured on two shared cores: a look-up 3.3 µs at 100,000 extents and 3.8 µs at a million, record built; `has_blocks` and
 `touch` 0.2 µs each. The index takes about 550 bytes per full extent of 32 MiB with a header block of 170 bytes, the board 8 bytes

@@ -20,7 +20,7 @@ import lmdb
 from contracts.digests import BLOCK_BYTES, block_digest
 from oca.store import trailer
 from oca.store.blocks import block_length, members
-from oca.store.errors import ExtentGone, NoSpace, NoSpaceReason, StoreError, WrongBlock
+from oca.store.errors import ExtentGone, NoSpace, NoSpaceReason, Purged, StoreError, WrongBlock
 from oca.store.extents import ExtentSpec, extent_length, index_key, key_hash, pack_record
 from oca.store.holdings import HeldExtent, HeldObject, pack_object
 from oca.store.index import META_BATCH, META_CLEAN, META_NEXT_ID, Changes, Table
@@ -43,6 +43,7 @@ class Announcement:
     length: int
     slot: int
     header: bytes
+    stored_epoch: int
 
 
 class DiskWriter(DiskLedger):
@@ -52,10 +53,12 @@ class DiskWriter(DiskLedger):
         """Continue the extent where it is held, else create it, evicting what the policy gives for it.
 
         The handle is not evicted until `close_extent`. Another version of the key, or one that a purge forbids, is removed first.
-        Raises NoSpace (retry DEAD_HELD within a second), DiskFailed, ValueError (extent outside the file).
+        Raises NoSpace (retry DEAD_HELD within a second), Purged (a purge came after `spec.epoch`), DiskFailed, ValueError (extent outside the file).
         """
         length = extent_length(spec.file_size, spec.extent_number, self._extent_bytes)
         with self._writing():
+            if spec.epoch is not None and self.refuses(spec.key, spec.epoch):
+                raise Purged(f"{spec.key} was purged after what is to be stored was asked for (epoch {spec.epoch})")
             owner = self._current_object(spec)
             if owner is not None and spec.plan is not None and owner.plan != spec.plan:
                 self._pin(owner, spec.plan)
@@ -196,6 +199,7 @@ class DiskWriter(DiskLedger):
             extent.length,
             extent.slot,
             owner.header,
+            extent.stored_epoch,
         )
 
     def read_block(self, extent: HeldExtent, block: int) -> bytes:

@@ -104,3 +104,10 @@ class ExtentGone(StoreError):
 
     retry = Retry.YES
     status = 503
+
+
+class Purged(StoreError):
+    """The bytes, or what they were verified against, were asked for before a purge that names them: ask anew. Nothing was written."""
+
+    retry = Retry.YES
+    status = 503

@@ -27,7 +27,7 @@ from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
 from oca.store.disks import DiskSettings, StoreSettings, reserve_bytes
 from oca.store.errors import DiskFailed, NoSpace, NoSpaceReason, StoreError
-from oca.store.extents import ExtentRecord, extent_name, index_key, key_hash
+from oca.store.extents import ExtentRecord, extent_name, index_key, key_hash, pack_record
 from oca.store.holdings import HeldExtent, Holdings
 from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.marks import Marks, id_low
@@ -112,6 +112,8 @@ class DiskLedger:
         """Why the disk was taken out, in words."""
         self.read_only = False
         self.rules = PurgeRules()
+        self.refuses: Callable[[str, int], bool] = lambda _key, _epoch: False
+        """Whether bytes of a key that were asked for in an epoch come too late to be stored (`oca.store.purging`)."""
         self.epoch = 0
         self.unclean_before = 0
         """Extents with lower ids were there when a keeper stopped uncleanly."""
@@ -392,6 +394,30 @@ class DiskLedger:
         """One short step of the migration; how many rows were passed. Raises NoSpace(INDEX_FULL), DiskFailed."""
         with self._writing():
             return self._migration.some(max_rows) if self._migration is not None else 0
+
+    def renew(self, key: str, version: bytes, epoch: int) -> int:
+        """What is here of this version was found to be current in `epoch`: no older purge forbids it any more. How many extents.
+
+        Raises NoSpace (nothing changed), DiskFailed.
+        """
+        with self._writing():
+            owner = self.holdings.objects.get(key_hash(key))
+            if owner is None or owner.version != version:
+                return 0
+            older = {extent: extent.stored_epoch for extent in owner.extents.values() if extent.stored_epoch < epoch}
+            changes = Changes()
+            for extent in older:
+                extent.stored_epoch = epoch
+                if not extent.fresh:
+                    record = extent.record(self.number, durable=True)
+                    changes.put(Table.EXTENTS, index_key(owner.hashed, extent.number), pack_record(record))
+            try:
+                self.index.commit(changes)
+            except lmdb.Error:
+                for extent, before in older.items():
+                    extent.stored_epoch = before
+                raise
+            return len(older)
 
     def commit_changes(self, changes: Changes) -> None:
         """Commit rows that belong to the whole store (purge rules). Raises NoSpace(INDEX_FULL), DiskFailed."""

@@ -8,7 +8,11 @@ Row: format u8, then msgpack. A reader that meets another format byte treats the
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
+
+from oca.store.purge import PurgeMode
 
 FORMAT = 1
 MAX_VARIANTS = 16
@@ -40,6 +44,27 @@ class PulledObject(msgspec.Struct, frozen=True, array_like=True):
 
     def without(self, version: bytes) -> PulledObject:
         return PulledObject(self.key, tuple(v for v in self.variants if v.version != version))
+
+
+Verdict = Callable[[str, PulledVariant], PurgeMode | None]
+
+
+def behind(found: PulledObject, verdict: Verdict, epoch: int) -> PulledObject:
+    """The object as a purge leaves it that was ordered in `epoch`: variants gone, or marked as stale so that they stay so when the rule is retired."""
+    judged = [(variant, verdict(found.key, variant)) for variant in found.variants]
+    return PulledObject(
+        found.key,
+        tuple(
+            variant if mode is None else msgspec.structs.replace(variant, epoch=epoch, stale=True)
+            for variant, mode in judged
+            if mode is not PurgeMode.HARD
+        ),
+    )
+
+
+def bytes_key(key: str, version: bytes) -> str:
+    """The key under which the bytes of a version lie (`oca.http.keys`)."""
+    return f"{key}#{version.hex()}"
 
 
 _encoder = msgspec.msgpack.Encoder()

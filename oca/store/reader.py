@@ -21,11 +21,11 @@ from oca.store.descriptors import Descriptor, DescriptorCache, NotOpened
 from oca.store.disks import DiskDescription, DiskSettings, StoreSettings, place_of, read_description
 from oca.store.errors import NotADisk
 from oca.store.extents import ExtentRecord, index_key, unpack_record
-from oca.store.index import META_CLEAN, IndexReader, Table
+from oca.store.index import META_CLEAN, META_EPOCH, IndexReader, Table
 from oca.store.marks import Marks
 from oca.store.placement import Place, by_class, ranked
 from oca.store.pulled import PulledObject, PulledVariant, unpack_pulled
-from oca.store.purge import PurgeMode, PurgeRules, unpack_rule
+from oca.store.purge import PurgeMode, PurgeRule, PurgeRules, unpack_rule
 
 _FAILED = int(DiskState.FAILED)
 _READY = int(DiskState.READY)
@@ -63,6 +63,7 @@ class _DiskReader:
         self.marks = marks
         self.borrowed = borrowed
         self.clean = index.number(META_CLEAN) == 1
+        """Closed cleanly, and it missed no purge: it is served from before a keeper has looked at it."""
 
 
 class StoreReader:
@@ -199,7 +200,7 @@ class StoreReader:
 
     def judge_pulled(self, key: str, variant: PulledVariant) -> PurgeMode | None:
         """Whether a purge forbids serving this variant of a service key."""
-        verdict = self._rules.judge(key, variant.epoch)
+        verdict = self._rules.judge(key, variant.epoch, variant.tags)
         return PurgeMode.SOFT if verdict is None and variant.stale else verdict
 
     def recall(self, place: bytes) -> Descriptor | None:
@@ -268,8 +269,12 @@ class StoreReader:
             held.clean_epoch = newest
         return verdict
 
+    def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None:
+        """The same for what has no record yet."""
+        return self._rules.judge(key, stored_epoch)
+
     def poll(self) -> None:
-        """Every 250 ms: close what died, load new purge rules, publish what was seen."""
+        """Every 250 ms, and when the keeper says that somebody purged: close what died, load new purge rules, publish what was seen."""
         self.descriptors.poll()
         if self._board.purge_epoch != self._line.epoch:
             self._load_rules()
@@ -278,14 +283,27 @@ class StoreReader:
         self._epoch_seen = self._line.epoch
 
     def _load_rules(self) -> None:
+        """Nothing is published while the rules of a disk that is served from cannot be read: the purge stays unacknowledged."""
         epoch = self._board.purge_epoch
-        rules = [
-            unpack_rule(int.from_bytes(number, "big"), value)
-            for disk in self._disks.values()
-            for number, value in disk.index.items(Table.PURGE)
-        ]
+        rules: list[PurgeRule] = []
+        reached: dict[int, int] = {}
+        unreadable = False
+        for disk in self._disks.values():
+            if self._states[disk.number] == _FAILED:
+                continue
+            try:
+                rules += [unpack_rule(int.from_bytes(n, "big"), value) for n, value in disk.index.items(Table.PURGE)]
+                reached[disk.number] = disk.index.number(META_EPOCH)
+            except lmdb.Error:
+                self._failures[LookupFailure.INDEX_ERROR] += 1
+                unreadable = True
+        newest = max((epoch, *reached.values()))
+        for number, known in reached.items():
+            # One that was away while somebody purged is the keeper's to bring level first.
+            self._disks[number].clean &= known >= newest
         self._rules = PurgeRules(rules)
-        self._line.epoch = epoch
+        if not unreadable:
+            self._line.epoch = epoch
 
     def statistics(self) -> ReaderStatistics:
         cache = self.descriptors

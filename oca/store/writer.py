@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import lmdb
-import msgspec
 
 from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
@@ -24,7 +23,6 @@ from oca.store.holdings import HeldFile, HeldObject, present_bytes
 from oca.store.index import (
     META_BATCH,
     META_CLEAN,
-    META_EPOCH,
     META_NEXT_ID,
     Changes,
     IndexStatistics,
@@ -32,8 +30,9 @@ from oca.store.index import (
     Table,
 )
 from oca.store.placement import best_writable
-from oca.store.pulled import PulledObject, PulledVariant, pack_pulled, unpack_pulled
-from oca.store.purge import PurgeKind, PurgeMode, PurgeRule, PurgeRules, pack_rule, unpack_rule
+from oca.store.pulled import PulledObject, pack_pulled, unpack_pulled
+from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder, PurgeRule
+from oca.store.purging import Purges
 from oca.store.recovery import Recovery, load, verify_recent
 from oca.store.scrub import Scrub, Scrubbed
 from oca.store.strays import Strays
@@ -92,7 +91,7 @@ class StoreWriter:
         self._now = now
         self._places = {n: place_of(n, settings.disks[n], description) for n, description in descriptions.items()}
         self._scrubs = {number: Scrub(disk) for number, disk in disks.items()}
-        self._rules: dict[int, PurgeRule] = {}
+        self.purges = Purges(board, now)
         self._strays: dict[int, Strays] = {}
 
     @classmethod
@@ -141,7 +140,7 @@ class StoreWriter:
         for number, size in self._dead.adopt().items():
             if number in self.disks:
                 self.disks[number].space.dead_bytes += size
-        self._load_rules()
+        self.purges.load(self._live())
         for disk in self.disks.values():
             with contextlib.suppress(DiskFailed, NoSpace):  # its state and statistics say so; the others go on
                 self.recovered[disk.number] = self._recover(disk)
@@ -160,7 +159,8 @@ class StoreWriter:
         first_id = index.number(META_NEXT_ID)
         disk.start_ids(first_id, index.number(META_BATCH))
         if clean:
-            self._board.set_disk_state(disk.number, DiskState.READY)
+            if not self.purges.is_behind(disk):
+                self._board.set_disk_state(disk.number, DiskState.READY)
             changes = Changes()
             changes.number(META_CLEAN, 0)
             index.commit(changes)
@@ -171,6 +171,7 @@ class StoreWriter:
             self._dead.flush(disk.number)
         unreadable = load(disk, self.settings.extent_bytes)
         read, bad = (0, 0) if clean else verify_recent(disk)
+        self.purges.level(disk)
         self._board.set_disk_state(disk.number, DiskState.READY)
         self._strays[disk.number] = Strays(disk, first_id)
         return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad)
@@ -208,12 +209,14 @@ class StoreWriter:
     def put_pulled(self, rows: Mapping[bytes, PulledObject]) -> None:
         """Record objects by the hash of their key, durably; one without variants is forgotten. Raises NoSpace, DiskFailed.
 
-        A row lies where its first extent would, and nowhere else.
+        A row lies where its first extent would, and nowhere else. What was asked for before a purge that names it is as the purge leaves it.
         """
         live = self._live()
         changes = {disk.number: Changes() for disk in live}
         places = [self._places[disk.number] for disk in live]
-        for hashed, found in rows.items():
+        for hashed, wanted in rows.items():
+            self.purges.bury(live, self.pulled(hashed))
+            found = self.purges.late(wanted)
             best = best_writable(places, hashed, 0) if found.variants else None
             for disk in live:
                 if disk.number == best:
@@ -229,18 +232,6 @@ class StoreWriter:
         for disk in self._live():
             for page in disk.index.scan(Table.PULLED):
                 yield [found for _, value in page if (found := unpack_pulled(value)) is not None]
-
-    def _sweep_pulled(self, rule: PurgeRule) -> None:
-        """What the rule forbids goes, or is marked stale, so that it stays so when the rule is retired."""
-        for page in self.scan_pulled():
-            rows: dict[bytes, PulledObject] = {}
-            for found in page:
-                kept = tuple(_purged(found.key, variant, rule) for variant in found.variants)
-                variants = tuple(variant for variant in kept if variant is not None)
-                if variants != found.variants:
-                    rows[key_hash(found.key)] = PulledObject(found.key, variants)
-            if rows:
-                self.put_pulled(rows)
 
     def _live(self) -> list[DiskWriter]:
         return [disk for disk in self.disks.values() if disk.failure is None]
@@ -318,66 +309,33 @@ class StoreWriter:
 
     # -- purge -----------------------------------------------------------------------------------------------------
 
-    def _load_rules(self) -> None:
-        epochs = [self._board.purge_epoch]
-        for disk in self._live():
-            epochs.append(disk.index.number(META_EPOCH))
-            for number, value in disk.index.items(Table.PURGE):
-                rule = unpack_rule(int.from_bytes(number, "big"), value)
-                self._rules[rule.number] = rule
-                epochs.append(rule.epoch)
-        self._spread_rules(max(epochs))
-
-    def _spread_rules(self, epoch: int) -> None:
-        rules = PurgeRules(self._rules.values())
-        for disk in self.disks.values():
-            disk.rules, disk.epoch = rules, epoch
-        self._board.purge_epoch = epoch
-
     @property
     def rules(self) -> tuple[PurgeRule, ...]:
         """Rules that were not swept yet."""
-        return tuple(self._rules.values())
+        return self.purges.live
 
     def purge(self, kind: PurgeKind, text: str = "", mode: PurgeMode = PurgeMode.HARD) -> PurgeRule:
-        """Forbid what is stored now and matches; one index transaction per disk, then the shared epoch is raised.
+        """One order; see `order`."""
+        return self.order((PurgeOrder(kind, text, mode),))[0]
 
-        Workers obey within one poll; `purge_acknowledged` says when all do, `sweep` then deletes. Raises ValueError for what
-        records cannot express yet (soft: there are no freshness records; tag: there are no tags), NoSpace, DiskFailed.
+    def order(self, orders: Sequence[PurgeOrder]) -> tuple[PurgeRule, ...]:
+        """Forbid what is stored now and matches; one index transaction per disk for all of them, then the shared epoch is raised.
+
+        Workers obey within one poll; `purge_acknowledged` says when all do, `sweep` then deletes. Raises DiskFailed when no disk is left.
         """
-        if mode is PurgeMode.SOFT or kind is PurgeKind.TAG:
-            raise ValueError(
-                f"a {mode.name.lower()} purge by {kind.name.lower()} is not possible: use hard, by object, prefix or all"
-            )
-        epoch = self._board.purge_epoch + 1
-        rule = PurgeRule(epoch, kind, mode, epoch, self._now(), text)
-        for disk in self._live():
-            changes = Changes()
-            changes.put(Table.PURGE, rule.number.to_bytes(8, "big"), pack_rule(rule))
-            changes.number(META_EPOCH, epoch)
-            disk.commit_changes(changes)
-        self._rules[rule.number] = rule
-        self._spread_rules(epoch)
-        return rule
+        return self.purges.order(self._live(), orders)
 
     def purge_acknowledged(self, rule: PurgeRule) -> bool:
         """True when every live worker judges by this rule."""
-        return self._board.epoch_seen_by_all() >= rule.epoch
+        return self.purges.is_obeyed(rule)
 
     def sweep(self, rule: PurgeRule) -> int:
-        """Delete what the rule forbids and retire it; how many extents. Call when it is acknowledged."""
-        swept = 0
-        self._sweep_pulled(rule)
-        for disk in self._live():
-            extents = [e for e in list(disk.holdings.extents.values()) if rule.matches(e.object.key, e.stored_epoch)]
-            for start in range(0, len(extents), 256):
-                swept += disk.remove(extents[start : start + 256], Gone.PURGED)
-            changes = Changes()
-            changes.delete(Table.PURGE, rule.number.to_bytes(8, "big"))
-            disk.commit_changes(changes)
-        self._rules.pop(rule.number, None)
-        self._spread_rules(self._board.purge_epoch)
-        return swept
+        """Delete what the rule still forbids and retire it; how many extents. Call when it is acknowledged. Raises NoSpace: it stays."""
+        return self.purges.sweep(self._live(), rule)
+
+    def renew(self, key: str, version: bytes, epoch: int) -> int:
+        """This version was found to be current in `epoch`, behind a soft purge: it may be served again. How many extents."""
+        return sum(disk.renew(key, version, epoch) for disk in self._live())
 
     # -- figures and the end ---------------------------------------------------------------------------------------
 
@@ -416,13 +374,6 @@ class StoreWriter:
             with contextlib.suppress(DiskFailed, NoSpace):  # it stays marked unclean, which is the truth
                 disk.finish()
         _let_go(self.disks, self._locks)
-
-
-def _purged(key: str, variant: PulledVariant, rule: PurgeRule) -> PulledVariant | None:
-    """The variant as it is behind a rule; None when it goes."""
-    if not rule.matches(key, variant.epoch):
-        return variant
-    return None if rule.mode is PurgeMode.HARD else msgspec.structs.replace(variant, epoch=rule.epoch, stale=True)
 
 
 def _let_go(disks: dict[int, DiskWriter], locks: dict[int, int]) -> None:

@@ -106,3 +106,51 @@ def test_a_disk_made_before_there_were_rows_gets_their_table(lab: StoreLab) -> N
     assert writer.pulled(HASHED) is None
     put(writer, ONE)
     assert writer.pulled(HASHED) is not None
+
+
+def test_a_tag_takes_a_row_with_its_bytes_and_a_soft_purge_marks_it(lab: StoreLab) -> None:
+    writer, reader = lab.open_writer(), lab.open_reader()
+    bytes_of_one = make_file(f"{KEY}#{ONE.version.hex()}", MIB)
+    bytes_of_two = make_file(f"{KEY}#{TWO.version.hex()}", MIB)
+    for made in (bytes_of_one, bytes_of_two):
+        lab.store(writer, made)
+    put(writer, ONE, TWO)
+    soft = writer.purge(PurgeKind.OBJECT, KEY, PurgeMode.SOFT)
+    reader.poll()
+    assert reader.judge_pulled(KEY, TWO) is PurgeMode.SOFT
+    assert reader.judge_epoch(bytes_of_two.key, 0) is None, "bytes stay: their object is asked for again"
+    writer.sweep(soft)
+    stale = reader.lookup_pulled(HASHED)
+    assert stale is not None
+    assert [variant.stale for variant in stale.variants] == [True, True]
+    hard = writer.purge(PurgeKind.TAG, "news")
+    reader.poll()
+    assert reader.judge_pulled(KEY, stale.variants[0]) is PurgeMode.HARD
+    assert writer.sweep(hard) == 1
+    assert writer.find(key_hash(bytes_of_one.key), 0) is None
+    assert writer.find(key_hash(bytes_of_two.key), 0) is not None
+    kept = reader.lookup_pulled(HASHED)
+    assert kept is not None
+    assert [variant.version for variant in kept.variants] == [TWO.version]
+
+
+def test_a_row_that_comes_late_is_as_the_purge_leaves_it(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    writer.sweep(writer.purge(PurgeKind.TAG, "news"))
+    writer.sweep(writer.purge(PurgeKind.OBJECT, KEY, PurgeMode.SOFT))
+    put(writer, ONE, TWO)
+    found = writer.pulled(HASHED)
+    assert found is not None
+    assert [(variant.version, variant.stale) for variant in found.variants] == [(TWO.version, True)]
+
+
+def test_bytes_that_only_a_tag_tells_to_be_purged_are_not_taken_for_new_ones(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    bytes_of_one = make_file(f"{KEY}#{ONE.version.hex()}", MIB)
+    lab.store(writer, bytes_of_one)
+    put(writer, ONE)
+    rule = writer.purge(PurgeKind.TAG, "news")
+    put(writer, PulledVariant(ONE.version, 10, rule.epoch, 9.0, b"answer one", ("news",)))
+    assert writer.find(key_hash(bytes_of_one.key), 0) is None
+    assert writer.sweep(rule) == 0
+    assert writer.pulled(HASHED) is not None
