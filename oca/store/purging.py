@@ -177,6 +177,18 @@ class Purges:
                 else extent.stored_epoch < self.epoch
             ),
         )
+        left += _sweep_rows(
+            disk,
+            (disk,),
+            lambda key, variant: (
+                rules.judge(key, variant.epoch, variant.tags)
+                if complete
+                else PurgeMode.HARD
+                if variant.epoch < self.epoch
+                else None
+            ),
+            self.epoch,
+        )
         changes = _rows(
             [rule for rule in missed if rule.number in self._live],
             [rule for rule in missed if rule.number in self._swept],

@@ -12,6 +12,7 @@ from oca.store.disk_writer import Gone
 from oca.store.errors import Purged
 from oca.store.extents import key_hash
 from oca.store.index import META_EPOCH, Changes, Table
+from oca.store.pulled import PulledObject, PulledVariant
 from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder, PurgeRule, pack_rule
 from oca.store.purging import KEPT_RULES
 from oca.store.writer import StoreWriter
@@ -19,6 +20,7 @@ from tests.oca.store.harness import MIB, MadeFile, StoreLab, make_file, promised
 
 ONE = make_file("vod|/media/one/hd/v.mp4", MIB)
 TWO = make_file("vod|/media/two/hd/v.mp4", MIB)
+VARIANT = PulledVariant(b"1" * 32, 1, 0, 5.0, b"")
 
 
 def _judged(lab: StoreLab, file: MadeFile, slot: int = 0) -> PurgeMode | None:
@@ -201,6 +203,7 @@ def _back(lab: StoreLab, number: int) -> None:
 def test_a_disk_that_was_away_during_a_purge_serves_nothing_of_it(pair: StoreLab, swept: bool, clean: bool) -> None:
     before = _spread(pair, pair.open_writer())
     assert pair.writer is not None
+    pair.writer.put_pulled({key_hash(key): PulledObject(key, (VARIANT,)) for key in before[1]})
     _away(pair, pair.writer, 1)
     writer = pair.open_writer()
     gone, other = min(before[1]), max(before[1])
@@ -223,6 +226,8 @@ def test_a_disk_that_was_away_during_a_purge_serves_nothing_of_it(pair: StoreLab
     assert writer.find(key_hash(gone), 0) is None
     assert reader.lookup(key_hash(gone), 0) is None
     assert reader.lookup(key_hash(other), 0) is not None, "what nobody purged stays"
+    assert reader.lookup_pulled(key_hash(gone)) is None
+    assert any(reader.lookup_pulled(key_hash(key)) is not None for key in before[1])
     assert writer.disks[1].index.number(META_EPOCH) == rule.epoch
     assert writer.purge(PurgeKind.ALL).epoch == rule.epoch + 1
 
