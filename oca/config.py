@@ -271,6 +271,11 @@ class Fetching:
     fill_fetches: Annotated[int, Ge(1), Doc("Fetches for fill orders at once per source")] = 4
     prefetches: Annotated[int, Ge(0), Doc("Prefetch hints followed at once; 0 follows none")] = 2
     fill_orders: Annotated[int, Ge(1), Doc("Fill orders worked on at once")] = 3
+    passing: Annotated[
+        int,
+        Ge(1),
+        Doc("Exchanges that pass through at once without being stored, each with up to 1 MiB in flight each way"),
+    ] = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ HIT = b"Cache-Status: lowtide;hit\r\n"
 PARTIAL = b"Cache-Status: lowtide;fwd=partial\r\n"
 MISS = b"Cache-Status: lowtide;fwd=uri-miss\r\n"
 
+_FORWARDED = re.compile(rb"(?m)^Cache-Status: lowtide;fwd=[a-z-]+")
 _MAX_AGE = re.compile(rb"(?i:\r\ncache-control:[^\r]*[ ,:\t]max-age=([0-9]{1,9}))(?![0-9])")
 
 
@@ -51,6 +52,11 @@ def details(line: bytes, key: str, block: bytes, age_s: int, waited_s: float, pl
     if place is not None:
         told += b';detail="disk %d extent %d"' % place
     return told + b"\r\nServer-Timing: cache;desc=%s;dur=%.3f\r\n" % (kind, waited_s * 1000)
+
+
+def not_stored(head: bytes) -> bytes:
+    """An answer's header whose body could not be stored: `stored=?0` (RFC 9211 §2.5) behind why it was asked for."""
+    return _FORWARDED.sub(rb"\g<0>;stored=?0", head, count=1)
 
 
 def refusal(outcome: Outcome) -> bytes:

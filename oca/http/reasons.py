@@ -18,6 +18,8 @@ class Outcome(Enum):
     """Every byte came from the store without asking the keeper."""
     MISS = ("miss", None)
     """At least one block, or the object's facts, had to be asked for."""
+    PASSED = ("passed", None)
+    """At least one byte came through the keeper without being stored."""
     NOT_MODIFIED = ("not-modified", None)
     PREFLIGHT = ("preflight", None)
     BAD_REQUEST = ("bad-request", ProblemCode.BAD_REQUEST)

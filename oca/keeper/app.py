@@ -28,12 +28,15 @@ from oca.keeper.following import Following, Pulse
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.misses import Misses
 from oca.keeper.orders import Filler
+from oca.keeper.passing import NoServices, Passing
 from oca.keeper.reporter import Reporter, View, load_ledger
 from oca.keeper.reporting import Condition, Score, holdings_table, orders_table, score_of
 from oca.keeper.state import StateFolder, write_atomically
 from oca.keeper.storing import Storing
+from oca.keeper.unstored import MemoryBlocks, Unstored
 from oca.keeper.upstream import HttpUpstream
 from oca.link.files import KeeperStatus, Listening
+from oca.link.handing import HandingServer
 from oca.link.messages import Reload, ReloadWhat
 from oca.link.server import LinkServer
 from oca.link.settings import store_settings
@@ -126,6 +129,21 @@ class Keeper:
         self.misses.on_unreadable = self._unreadable
         self.accounts.shedding_changed = self._changed
         self.link = LinkServer(state.folder, self.misses, self._link_ended)
+        self.unstored = Unstored(
+            Fetcher(
+                self.digests,
+                MemoryBlocks(lambda: self.storing.purge_epoch),
+                self.upstream,
+                lambda: self.following.parents,
+                settings.fetching,
+                self.metrics,
+                clock,
+            )
+        )
+        self.passing = Passing(
+            self.unstored, NoServices(), settings.fetching.passing, settings.serving.stall_s, self.metrics
+        )
+        self.handing = HandingServer(state.folder, self.passing.take)
         self.reporter = Reporter(
             self.connection,
             ledger,
@@ -146,6 +164,7 @@ class Keeper:
         """Listens for workers and starts everything else behind it. Raises OSError when the link cannot be opened."""
         if not self.settings.cache_only:
             await self.filler.load()
+        self.handing.start()
         await self.link.start()
         for name, run in (
             ("storing", self.storing.run),
@@ -158,13 +177,16 @@ class Keeper:
 
     async def stop(self) -> None:
         """Ends in order; the disks are left clean."""
+        self.handing.close()
         await self.link.close()
         await self.misses.close()
+        await self.passing.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.filler.close()
         await self.fetcher.close()
+        await self.unstored.close()
         await self.digests.close()
         await self.reporter.keep()
         await self.upstream.close()
@@ -329,6 +351,7 @@ class Keeper:
             self.metrics.observe(
                 waiting=self.misses.waiting,
                 under_way=self.fetcher.blocks_under_way,
+                passing=self.passing.under_way,
                 links=len(self.link.links),
                 connected=self.pulse.connected,
             )

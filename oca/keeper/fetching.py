@@ -27,7 +27,7 @@ from oca.keeper.digests import DigestLibrary
 from oca.keeper.errors import FetchFailed
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.sourcing import RUN_BLOCKS, SOURCE_OF_KIND, Outcome, SourceMemory, split_run, worst_failure
-from oca.keeper.storing import Facts, Held, Storing, facts_of
+from oca.keeper.storing import Facts, Held, facts_of
 from oca.keeper.upstream import RunAsked, SourceFailed, Upstream
 from oca.link.messages import FetchFailure
 from oca.store.errors import WrongBlock
@@ -50,6 +50,25 @@ class Throttle(Protocol):
 
     def give_back(self, count_bytes: int) -> None:
         """So much of what was taken did not come."""
+
+
+class BlockStore(Protocol):
+    """Where blocks are looked for and put: `oca.keeper.storing`, or memory for what there is no room for (`oca.keeper.unstored`)."""
+
+    @property
+    def purge_epoch(self) -> int:
+        """The epoch a fetch that begins now carries, so that a purge beats it."""
+
+    def held(self, facts: Facts, first: int, last: int) -> Sequence[Held]:
+        """What is here of blocks first … last, in rising order."""
+
+    async def expect_room(self, facts: Facts, first: int, last: int, *, must_pin: bool) -> None:
+        """Raises FetchFailed(NO_SPACE) when the blocks can surely not be kept."""
+
+    async def write(
+        self, facts: Facts, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
+    ) -> Held:
+        """Verify and keep one block. Raises WrongBlock, FetchFailed(NO_SPACE)."""
 
 
 class NoThrottle:
@@ -130,7 +149,7 @@ class Fetcher:
     def __init__(
         self,
         digests: DigestLibrary,
-        storing: Storing,
+        storing: BlockStore,
         upstream: Upstream,
         parents: Callable[[], Sequence[RankedSource]],
         limits: Fetching,

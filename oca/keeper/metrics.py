@@ -31,6 +31,14 @@ class KeeperMetrics:
         self.joined = self._counter("joined_blocks", "Blocks that an asker did not fetch because a fetch was under way")
         self.failures = self._counter("failed_fetches", "Fetches that gave up, by the reason clients hear", "reason")
         self.wants = self._counter("wants", "What workers asked for, by how it ended", "end")
+        self.passed = self._counter(
+            "passed_exchanges", "Exchanges that passed through without being stored, by how they ended", "end"
+        )
+        self.passed_bytes = self._counter(
+            "passed_bytes",
+            "Bytes that passed through: of published objects without room (span), of requests (request) and answers (answer) of services",
+            "what",
+        )
         self.orders = self._counter("orders", "Fill orders that ended", "state")
         self.reports = self._counter("reports", "Reports to the control plane, by how they ended", "end")
         self.task_deaths = self._counter("background_deaths", "Tasks that died unexpectedly", "task")
@@ -40,6 +48,7 @@ class KeeperMetrics:
         )
         self._waiting = self._gauge("waiting_wants", "Wants of workers that wait for blocks now")
         self._under_way = self._gauge("blocks_under_way", "Blocks that are being fetched now")
+        self._passing = self._gauge("passing", "Exchanges that pass through now")
         self._links = self._gauge("workers_linked", "Workers connected to the keeper")
         self._used = self._gauge("disk_used_bytes", "Space that extents take, held ones of the dead included", "disk")
         self._quota = self._gauge("disk_quota_bytes", "Space that extents may take", "disk")
@@ -59,9 +68,10 @@ class KeeperMetrics:
         self._started.set(time.time())
         self._seen_gone: Tally[tuple[int, str]] = Tally()
 
-    def observe(self, *, waiting: int, under_way: int, links: int, connected: bool) -> None:
+    def observe(self, *, waiting: int, under_way: int, passing: int, links: int, connected: bool) -> None:
         self._waiting.set(waiting)
         self._under_way.set(under_way)
+        self._passing.set(passing)
         self._links.set(links)
         self._connected.set(1.0 if connected else 0.0)
         spent = os.times()

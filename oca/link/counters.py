@@ -130,6 +130,12 @@ class Count(Enum):
         CounterKind.GAUGE,
         "Bodies that asked for a part of the egress cap during the last twentieth of a second",
     )
+    PASSED_BYTES = (
+        "lowtide_oca_passed_bytes_total",
+        CounterKind.COUNTER,
+        "Body bytes sent that passed through without being stored",
+    )
+    PASSING = ("lowtide_oca_passing", CounterKind.GAUGE, "Exchanges that pass through without being stored, now")
     ERRORS = ("lowtide_oca_worker_errors_total", CounterKind.COUNTER, "Errors nobody expected, logged with traceback")
 
     def __init__(self, metric: str, kind: CounterKind, text: str) -> None:

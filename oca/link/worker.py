@@ -224,7 +224,7 @@ class LinkClient:
                     ask.asker.done()
             case Failed(request, why):
                 if ask := self._asks.pop(request, None):
-                    ask.asker.failed(_failure(why))
+                    ask.asker.failed(failure_of(why))
 
     def _welcomed(self, welcome: Welcome) -> None:
         if welcome.protocol != PROTOCOL:
@@ -277,7 +277,8 @@ class _Wire(asyncio.Protocol):
         self._client.disconnected()
 
 
-def _failure(why: str) -> FetchFailure:
+def failure_of(why: str) -> FetchFailure:
+    """By its name; a keeper of another version may say one that is not known here."""
     try:
         return FetchFailure[why]
     except KeyError:

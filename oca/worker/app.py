@@ -53,6 +53,7 @@ from oca.worker.logs import Log
 from oca.worker.offline import OfflineRule
 from oca.worker.openfiles import extents_to_keep_open, raise_open_files
 from oca.worker.pacing import PaceRules
+from oca.worker.passing import Passing
 from oca.worker.player_tls import PlayerCertificates
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
@@ -109,6 +110,9 @@ class Worker:
         holdings = Holdings(self._reader, store.extent_bytes)
         serving = settings.serving
         egress = Egress(serving.egress_bps, partial(self._counters.add, Count.EGRESS_TAKEN))
+        self._passing = Passing(
+            loop, Path(settings.state_dir), handover.line, settings.fetching.passing, self._counters
+        )
         machinery = Machinery(
             loop,
             holdings,
@@ -119,6 +123,7 @@ class Worker:
             egress,
             serving.first_byte_s,
             serving.stall_s,
+            self._passing,
         )
         self._seen = box.seen()
         doors = Doors(
@@ -428,6 +433,7 @@ class Worker:
         self._report()
         self.desk.log.flush()
         await asyncio.sleep(0)
+        self._passing.close()
         await self._link.close()
         self._pools.close()
         self._write_gauges()

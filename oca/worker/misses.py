@@ -108,7 +108,10 @@ class HeadWait(Wait):
 
 
 class BlockWait(Wait):
-    """One missing run. Every `Ready` goes into the announcements, then `look_again()` is called; it may `cancel`."""
+    """One missing run. Every `Ready` goes into the announcements, then `look_again()` is called; it may `cancel`.
+
+    When the keeper has no room for what is still missing, `no_room()` is called instead of `failed`.
+    """
 
     def __init__(
         self,
@@ -120,9 +123,11 @@ class BlockWait(Wait):
         first_s: float,
         stall_s: float,
         look_again: Callable[[], None],
+        no_room: Callable[[], None],
         failed: Callable[[Outcome], None],
     ) -> None:
         super().__init__(loop, link, failed)
+        self._no_room = no_room
         self._announcements = announcements
         self._wanted = wanted
         self._run = run
@@ -154,3 +159,10 @@ class BlockWait(Wait):
     def done(self) -> None:
         super().done()
         self._look_again()
+
+    def failed(self, why: FetchFailure) -> None:
+        if why is FetchFailure.NO_SPACE:
+            super().done()
+            self._no_room()
+        else:
+            super().failed(why)

@@ -13,6 +13,7 @@ from oca.link.counters import CounterLine
 from oca.link.worker import LinkClient
 from oca.worker.egress import Egress
 from oca.worker.holdings import Holdings
+from oca.worker.passing import Passing
 from oca.worker.residency import DiskPools, Residency
 
 
@@ -57,6 +58,7 @@ class Machinery:
     egress: Egress
     first_byte_s: float
     stall_s: float
+    passing: Passing
 
 
 class Waiting(Enum):

@@ -8,6 +8,7 @@ Laws:
 - A file's size is checked before each window and after the last one of a piece: aiofastnet's `sendfile` takes a file that ends
   early for one that was sent. What cannot be completed aborts the connection.
 - The header goes out with the first window, so that until then every failure is still an answer with a status.
+- What there is no room to store passes through the keeper (`oca.worker.passing`), and is asked for again when the keeper goes.
 - A descriptor is let go only when neither kernel nor disk thread can still use it.
 """
 
@@ -21,12 +22,15 @@ import socket
 from typing import Any
 
 from contracts.digests import BLOCK_BYTES
+from oca.http.disclosure import not_stored
 from oca.http.reasons import Outcome
 from oca.http.response import Answer
 from oca.link.counters import Count
+from oca.link.passing import Span
 from oca.store.extents import ExtentRecord
 from oca.worker.holdings import Held, Missing, Version
 from oca.worker.misses import BlockWait
+from oca.worker.passing import PassedSpan
 from oca.worker.ports import ByteTransport, Machinery, Receiver, Waiting
 from oca.worker.residency import WINDOW_BYTES, ShortFile, Window
 
@@ -57,6 +61,7 @@ class Sender:
         "_missed_end",
         "_missed_start",
         "_part",
+        "_passed",
         "_pending",
         "_plain",
         "_receiver",
@@ -66,6 +71,7 @@ class Sender:
         "asked",
         "head_sent",
         "missed",
+        "passed",
         "sent",
         "waiting",
     )
@@ -101,6 +107,7 @@ class Sender:
         self._file_sent = False
         self._future: asyncio.Future[None] | asyncio.Future[bytearray] | None = None
         self._wait: BlockWait | None = None
+        self._passed: PassedSpan | None = None
         self._asks = 0
         self._granted = 0
         self._missed_start = 0
@@ -112,10 +119,15 @@ class Sender:
         """Body bytes handed to the kernel."""
         self.missed = 0
         """Those of them that had to be asked for."""
+        self.passed = 0
+        """Those of them that were not stored."""
 
     def step(self) -> None:
         """Hand over the next window, or begin to wait."""
         self.waiting = Waiting.NOTHING
+        if self._passed is not None:
+            self._pass_on(self._passed)
+            return
         if self._at > self._last and not self._next_part():
             self._finish()
             return
@@ -154,6 +166,7 @@ class Sender:
         if self._wait is not None:
             self._wait.cancel()
             self._wait = None
+        self._end_passing()
         if self.waiting is Waiting.SHARE:
             self._m.egress.forget(self._transport)
         held, self._held = self._held, None
@@ -383,7 +396,9 @@ class Sender:
             self._wait.cancel()
             self._wait = None
         outcome = self._answer.outcome
-        if self.asked and outcome is Outcome.HIT:
+        if self.passed:
+            outcome = Outcome.PASSED
+        elif self.asked and outcome is Outcome.HIT:
             outcome = Outcome.MISS
         self._receiver.sent(outcome)
 
@@ -415,7 +430,16 @@ class Sender:
         self._missed_start, self._missed_end = run.first * BLOCK_BYTES, (run.last + 1) * BLOCK_BYTES
         m.counters.add(Count.WANTS)
         self._wait = BlockWait(
-            m.loop, m.link, m.holdings.announcements, version, run, first_s, m.stall_s, self._look_again, self._gave_up
+            m.loop,
+            m.link,
+            m.holdings.announcements,
+            version,
+            run,
+            first_s,
+            m.stall_s,
+            self._look_again,
+            self._no_room,
+            self._gave_up,
         )
 
     def _look_again(self) -> None:
@@ -426,6 +450,71 @@ class Sender:
         self._wait = None
         if self.waiting is Waiting.BLOCKS:
             self._fail(outcome)
+
+    def _no_room(self) -> None:
+        """The keeper fetches what was asked for and does not store it: up to the end of the run that was asked for."""
+        self._wait = None
+        if self.waiting is not Waiting.BLOCKS:
+            return
+        m, version = self._m, self._version
+        assert version is not None, "a run of a version was asked for"
+        span = Span(version.key, version.version, self._at, min(self._last, self._missed_end - 1))
+        first_s = m.stall_s if self.head_sent else self._deadline - m.loop.time()
+        self._passed = m.passing.span(span, self._look_again, first_s, m.stall_s)
+        if self._passed is None:
+            self._fail(Outcome.UNAVAILABLE)
+
+    def _pass_on(self, passed: PassedSpan) -> None:
+        """Hand over what has come, and let more come when the client took it."""
+        m, length = self._m, len(passed.come)
+        if not length:
+            self._passed_all(passed)
+            return
+        if m.egress.is_capped:
+            length = m.egress.take(self._transport, length)
+            if not length:
+                passed.passage.pause()
+                self.waiting = Waiting.SHARE
+                m.egress.wait(self._transport, self._share_came)
+                return
+        if self._pending and not self.head_sent:
+            self._pending[0] = not_stored(self._pending[0])
+        self._transport.writelines([*self._pending, passed.take(length)])
+        self._pending.clear()
+        self.head_sent = True
+        self._at += length
+        self._asks = 0
+        self.sent += length
+        self.missed += length
+        self.passed += length
+        m.counters.add(Count.PASSED_BYTES, length)
+        if self._transport.is_closing():
+            self._fail(Outcome.CLIENT_LEFT)
+        elif self._receiver.is_congested:
+            passed.passage.pause()
+            self.waiting = Waiting.CLIENT
+        elif passed.come:
+            passed.passage.pause()
+            self.waiting = Waiting.TURN
+            m.loop.call_soon(self._next_turn)
+        else:
+            self._passed_all(passed)
+
+    def _passed_all(self, passed: PassedSpan) -> None:
+        """Nothing more is here now: wait, go on behind the span, or with what is left of it."""
+        if passed.failure is not None:
+            self._fail(passed.failure)
+        elif passed.is_whole or passed.is_cut:
+            self._end_passing()
+            self.step()
+        else:
+            self.waiting = Waiting.BLOCKS
+            passed.passage.resume()
+
+    def _end_passing(self) -> None:
+        passed, self._passed = self._passed, None
+        if passed is not None:
+            passed.passage.close()
 
 
 class _Nobody:

@@ -30,6 +30,7 @@ from oca.worker.gate import Gate, HeldObjects
 from oca.worker.hints import Hints
 from oca.worker.holdings import Holdings
 from oca.worker.pacing import PaceRules
+from oca.worker.passing import Passing
 from oca.worker.ports import ByteTransport, Machinery
 from oca.worker.remote import Remote
 from oca.worker.residency import DiskPools, Residency
@@ -107,7 +108,8 @@ def desk_of(bench: Bench, reader: StoreReader) -> Desk:
     holdings = Holdings(reader, bench.settings.store.extent_bytes)
     egress = Egress(0, partial(counters.add, Count.EGRESS_TAKEN))
     link = LinkClient(bench.state, 0, Unheard())
-    machinery = Machinery(loop, holdings, Residency(), DiskPools(loop, 1), link, counters, egress, 1, 1)
+    passing = Passing(loop, bench.state, 0, 1, counters)
+    machinery = Machinery(loop, holdings, Residency(), DiskPools(loop, 1), link, counters, egress, 1, 1, passing)
     serving = bench.settings.serving
     ceilings = Ceilings.of(serving.capacity, serving.max_connections)
     doors = Doors(ceilings, bench.counters.seen(), SharedNetworks(serving.capacity.shared_networks))
