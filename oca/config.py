@@ -267,6 +267,23 @@ class Fetching:
         float, Gt(0), Doc("Time a source has to begin its answer, connecting included; the last one has stall_s")
     ] = 2.0
     stall_s: Annotated[float, Gt(0), Doc("Silence between bytes after which a source is given up")] = 5.0
+    request_s: Annotated[
+        float,
+        Gt(0),
+        Doc("Time one request to a source may take in all, however steadily it sends; what is left is asked for again"),
+    ] = 30.0
+    hedge_s: Annotated[
+        float,
+        Ge(0),
+        Doc(
+            "Least time without a first byte after which a second source is asked beside the first, for clients; 0 asks none"
+        ),
+    ] = 0.25
+    retry_share: Annotated[
+        float,
+        Ge(0),
+        Doc("Further requests (after failures, and hedges) per request that sources get at most, besides 2 a second"),
+    ] = 0.2
     client_fetches: Annotated[int, Ge(1), Doc("Fetches for clients at once per source")] = 16
     fill_fetches: Annotated[int, Ge(1), Doc("Fetches for fill orders at once per source")] = 4
     prefetches: Annotated[int, Ge(0), Doc("Prefetch hints followed at once; 0 follows none")] = 2

@@ -20,6 +20,7 @@ from contracts.plans import AppliancePlan
 from contracts.reports import DiskFacts, Nudge, ReportAnswer
 from oca.config import Appliance
 from oca.keeper.accounts import Accounts
+from oca.keeper.asking import Sources
 from oca.keeper.connection import Connection
 from oca.keeper.digests import DigestLibrary
 from oca.keeper.errors import CannotStart
@@ -110,15 +111,8 @@ class Keeper:
         self.upstream = HttpUpstream(
             settings.fetching, lambda: self.connection.appliance_id, lambda: self.connection.tls
         )
-        self.fetcher = Fetcher(
-            self.digests,
-            self.storing,
-            self.upstream,
-            lambda: self.following.parents,
-            settings.fetching,
-            self.metrics,
-            clock,
-        )
+        self.sources = Sources(self.upstream, lambda: self.following.parents, settings.fetching, self.metrics, clock)
+        self.fetcher = Fetcher(self.digests, self.storing, self.sources, self.metrics)
         self.filler = Filler(
             self.fetcher, self.storing, state, settings.fetching.fill_orders, self.metrics, clock, self._changed
         )
@@ -133,11 +127,8 @@ class Keeper:
             Fetcher(
                 self.digests,
                 MemoryBlocks(lambda: self.storing.purge_epoch),
-                self.upstream,
-                lambda: self.following.parents,
-                settings.fetching,
+                self.sources,
                 self.metrics,
-                clock,
             )
         )
         self.passing = Passing(
@@ -352,6 +343,7 @@ class Keeper:
                 waiting=self.misses.waiting,
                 under_way=self.fetcher.blocks_under_way,
                 passing=self.passing.under_way,
+                open_circuits=len(self.sources.open_circuits),
                 links=len(self.link.links),
                 connected=self.pulse.connected,
             )

@@ -28,6 +28,12 @@ class KeeperMetrics:
         self.requests = self._counter("upstream_requests", "Requests to sources", "source", "purpose")
         self.fetched = self._counter("fetched_bytes", "Bytes that came from sources", "source", "purpose")
         self.outcomes = self._counter("upstream_outcomes", "How requests to sources ended", "source", "outcome")
+        self.hedges = self._counter(
+            "hedges", "Sources asked beside one whose first byte was late, by who began first", "end"
+        )
+        self.retries_refused = self._counter(
+            "retries_refused", "Further requests to sources that were not made because too many had failed lately"
+        )
         self.joined = self._counter("joined_blocks", "Blocks that an asker did not fetch because a fetch was under way")
         self.failures = self._counter("failed_fetches", "Fetches that gave up, by the reason clients hear", "reason")
         self.wants = self._counter("wants", "What workers asked for, by how it ended", "end")
@@ -49,6 +55,9 @@ class KeeperMetrics:
         self._waiting = self._gauge("waiting_wants", "Wants of workers that wait for blocks now")
         self._under_way = self._gauge("blocks_under_way", "Blocks that are being fetched now")
         self._passing = self._gauge("passing", "Exchanges that pass through now")
+        self._circuits = self._gauge(
+            "open_circuits", "Sources that are left in peace because they failed again and again"
+        )
         self._links = self._gauge("workers_linked", "Workers connected to the keeper")
         self._used = self._gauge("disk_used_bytes", "Space that extents take, held ones of the dead included", "disk")
         self._quota = self._gauge("disk_quota_bytes", "Space that extents may take", "disk")
@@ -68,10 +77,13 @@ class KeeperMetrics:
         self._started.set(time.time())
         self._seen_gone: Tally[tuple[int, str]] = Tally()
 
-    def observe(self, *, waiting: int, under_way: int, passing: int, links: int, connected: bool) -> None:
+    def observe(
+        self, *, waiting: int, under_way: int, open_circuits: int, passing: int, links: int, connected: bool
+    ) -> None:
         self._waiting.set(waiting)
         self._under_way.set(under_way)
         self._passing.set(passing)
+        self._circuits.set(open_circuits)
         self._links.set(links)
         self._connected.set(1.0 if connected else 0.0)
         spent = os.times()

@@ -13,8 +13,9 @@ from chassis.logs import get_logger
 from contracts.digests import block_count
 from contracts.reports import Purpose
 from oca.keeper.errors import FetchFailed
-from oca.keeper.fetching import Asker, Fetched, Fetcher
+from oca.keeper.fetching import Fetcher
 from oca.keeper.metrics import KeeperMetrics
+from oca.keeper.runs import Asker, Fetched
 from oca.keeper.storing import Facts
 from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Reload, ReloadWhat, Served, Unreadable, Want
 from oca.link.server import Link

@@ -11,9 +11,10 @@ from contracts.digests import block_count, block_length
 from contracts.plans import AppliancePlan, Order
 from contracts.reports import OrderProgress, Purpose
 from oca.keeper.errors import FetchFailed
-from oca.keeper.fetching import Asker, Fetched, Fetcher
+from oca.keeper.fetching import Fetcher
 from oca.keeper.filling import FillSchedule, TokenBucket, Why, askable, difference, window_words
 from oca.keeper.metrics import KeeperMetrics
+from oca.keeper.runs import Asker, Fetched
 from oca.keeper.state import FillUse, StateFolder
 from oca.keeper.storing import PINNED_BY_PLAN, Facts, Storing
 from oca.link.messages import FetchFailure

@@ -1,12 +1,14 @@
 """Whom to ask for blocks, and what an answer means. Pure.
 
 Laws: sources are asked in the order the control plane gave; one that sent wrong bytes for a file is asked for that file last
-for a while, one that cannot be reached is asked last for everything, with growing times. Nobody is ever left out: the
-worst source is better than none, because a wrong byte cannot pass the digests.
+for a while, one that cannot be reached is asked last for everything, with growing times. Nobody is left out here: the
+worst source is better than none, because a wrong byte cannot pass the digests. (Who fails again and again is left in peace for a
+moment: `oca.keeper.circuits`.)
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -36,18 +38,24 @@ class Outcome(Enum):
     UNREACHABLE = ("unreachable", FetchFailure.UPSTREAM_UNREACHABLE)
     FIRST_BYTE_LATE = ("first-byte-late", FetchFailure.UPSTREAM_TIMEOUT)
     STALLED = ("stalled", FetchFailure.UPSTREAM_TIMEOUT)
+    TOO_SLOW = ("too-slow", FetchFailure.UPSTREAM_TIMEOUT)
+    """It kept sending, but a request may take only so long."""
     TRUNCATED = ("truncated", FetchFailure.UPSTREAM_ERROR)
     RANGE_IGNORED = ("range-ignored", FetchFailure.UPSTREAM_ERROR)
     OTHER_SIZE = ("other-size", FetchFailure.VERSION_CHANGED)
     WRONG_BYTES = ("wrong-bytes", FetchFailure.WRONG_BYTES)
     LOOP = ("loop", FetchFailure.LOOP)
+    CIRCUIT_OPEN = ("circuit-open", FetchFailure.UPSTREAM_UNREACHABLE)
+    """It failed again and again, and was not asked."""
 
     def __init__(self, word: str, failure: FetchFailure | None) -> None:
         self.word = word
         self.failure = failure
 
 
-_RESTS = frozenset({Outcome.UNREACHABLE, Outcome.FIRST_BYTE_LATE, Outcome.STALLED, Outcome.BUSY})
+_RESTS = frozenset({Outcome.UNREACHABLE, Outcome.FIRST_BYTE_LATE, Outcome.STALLED, Outcome.BUSY, Outcome.TOO_SLOW})
+FAULTS = _RESTS | {Outcome.ERROR, Outcome.TRUNCATED}
+"""What speaks against a source itself, whatever was asked of it."""
 _BLAMED = frozenset({Outcome.WRONG_BYTES, Outcome.OTHER_SIZE, Outcome.RANGE_IGNORED})
 
 SOURCE_OF_KIND = {SourceKind.PEER: Source.PEER, SourceKind.TIER: Source.TIER, SourceKind.ORIGIN: Source.ORIGIN}
@@ -105,6 +113,19 @@ class SourceMemory:
     def ordered(self, sources: Sequence[RankedSource], key: str, now: float) -> list[RankedSource]:
         """The same sources: as ranked, then those that rest, then the blamed ones."""
         return sorted(sources, key=lambda source: (self.is_blamed(source, key, now), self.is_resting(source, now)))
+
+
+def spread(sources: Sequence[RankedSource], key: str) -> list[RankedSource]:
+    """The same sources: kinds in the order in which they first come, those of one kind by rendezvous of the object.
+
+    So a miss of one object goes to the same tier from every appliance, and all tiers get their share (Thaler and Ravishankar, 1998).
+    """
+    kinds = list(dict.fromkeys(source.kind for source in sources))
+    return sorted(sources, key=lambda source: (kinds.index(source.kind), _distance(source.url, key)))
+
+
+def _distance(url: str, key: str) -> bytes:
+    return hashlib.blake2b(f"{url} {key}".encode(), digest_size=8).digest()
 
 
 def split_run(first: int, last: int, longest: int = RUN_BLOCKS) -> list[tuple[int, int]]:

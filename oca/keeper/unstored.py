@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from contracts.digests import block_digest, block_length
 from contracts.reports import Purpose
-from oca.keeper.fetching import Asker, Fetcher, NoThrottle
+from oca.keeper.fetching import Fetcher
+from oca.keeper.runs import Asker, NoThrottle
 from oca.keeper.storing import Facts, Held
 from oca.store.errors import WrongBlock
 

@@ -40,6 +40,8 @@ class SourceFailed(KeeperError):
     def __init__(self, outcome: Outcome, sentence: str) -> None:
         super().__init__(sentence)
         self.outcome = outcome
+        self.asked: RankedSource | None = None
+        """Whose request it was, where several were under way."""
 
 
 @dataclass(frozen=True, slots=True)
