@@ -110,6 +110,16 @@ class Store:
     ] = 0.985
     low_mark: Annotated[float, Ge(0.5), Le(1), Doc("Used share down to which evicting ahead goes")] = 0.98
 
+    verify_reads: Annotated[
+        float,
+        Ge(0),
+        Le(1),
+        Doc(
+            "Share of windows read from a disk whose blocks are compared with their check bytes before they are sent; what is in "
+            "memory already is not read. Less saves 43 µs of processor per block, and reads of parts of blocks"
+        ),
+    ] = 1.0
+
     def __post_init__(self) -> None:
         if not self.disks:
             raise ValueError("disks: at least one is needed")

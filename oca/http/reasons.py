@@ -66,6 +66,8 @@ class Outcome(Enum):
     """A disk did not give what it holds."""
     SHORT_FILE = ("short-file", ProblemCode.UNAVAILABLE)
     """An extent file is shorter than promised: no byte of it is trusted."""
+    BAD_BLOCK = ("bad-block", ProblemCode.UNAVAILABLE)
+    """A block that was read from a disk is not what was stored: nothing of it was sent."""
     CLIENT_LEFT = ("client-left", None)
     """The connection ended before its answer did."""
     SEND_TIMEOUT = ("send-timeout", None)

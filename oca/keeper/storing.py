@@ -39,6 +39,8 @@ MARKS_EVERY_S = 5.0
 READERS_EVERY_S = 10.0
 SCRUB_EVERY_S = 10.0
 SCRUB_BLOCKS = 16
+EXAMINED_AT_MOST = 1024
+"""Extents of one disk that wait to be looked at."""
 NOTHING_TO_EVICT = (NoSpaceReason.QUOTA, NoSpaceReason.DISK_FULL)
 """A commit may help: extents with blocks that are not durable yet are no victims."""
 SPACE_EVERY_S = 2.0
@@ -140,7 +142,7 @@ class Storing:
         self._committing: set[int] = set()
         self._commits: set[asyncio.Task[None]] = set()
         self._epoch = 0
-        self._examining: set[int] = set()
+        self._examining: dict[int, set[int]] = {}
         self._said_failed: set[int] = set()
         self._pressed_s: dict[int, float] = {}
         self._log = get_logger("oca.keeper.storing")
@@ -350,11 +352,26 @@ class Storing:
             await self._tolerant(functools.partial(self.store.scrub_some, SCRUB_BLOCKS))
 
     async def examine(self, number: int, extent_id: int) -> None:
-        """A worker could not read this extent: read it here, take out the disk or what is bad of the extent."""
-        disk = self.store.disks.get(number)
-        if disk is None or disk.failure is not None or number in self._examining:
+        """A worker could not read this extent, or found it bad: read it here, take out the disk or what is bad of the extent.
+
+        One after the other on a disk; what comes meanwhile has its turn.
+        """
+        waiting = self._examining.get(number)
+        if waiting is not None:
+            if len(waiting) < EXAMINED_AT_MOST:
+                waiting.add(extent_id)
             return
-        self._examining.add(number)
+        waiting = self._examining[number] = {extent_id}
+        try:
+            while waiting:
+                disk = self.store.disks.get(number)
+                if disk is None or disk.failure is not None:
+                    return
+                await self._examine(disk, waiting.pop())
+        finally:
+            del self._examining[number]
+
+    async def _examine(self, disk: DiskWriter, extent_id: int) -> None:
         try:
             found = await self._in_disk(disk, functools.partial(examine_extent, disk, extent_id))
         except DiskFailed as error:
@@ -363,8 +380,6 @@ class Storing:
             self._log.warning("bad-extent-stays", disk=disk.path, extent=f"{extent_id:x}", detail=str(error))
         else:
             self._log.info("examined", disk=disk.path, extent=f"{extent_id:x}", bad_blocks=found)
-        finally:
-            self._examining.discard(number)
 
     async def close(self) -> None:
         """Waits for what is being written, then closes the disks cleanly."""

@@ -69,6 +69,16 @@ class Count(Enum):
         CounterKind.COUNTER,
         "Extents that could not be opened and windows that could not be read; the keeper is told and judges the disk",
     )
+    VERIFIED_BLOCKS = (
+        "lowtide_oca_verified_blocks_total",
+        CounterKind.COUNTER,
+        "Blocks that were read from a disk and found to be what was stored, before they were sent",
+    )
+    BAD_BLOCKS = (
+        "lowtide_oca_bad_blocks_total",
+        CounterKind.COUNTER,
+        "Blocks that were read from a disk and were not what was stored; not sent, and the keeper quarantines them",
+    )
     READY = ("lowtide_oca_workers_ready", CounterKind.GAUGE, "Workers that serve")
     TLS_KERNEL = (
         "lowtide_oca_tls_kernel_total",

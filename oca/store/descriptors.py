@@ -28,6 +28,9 @@ _LOOKED_AT = 8
 _LEFT = -1
 """In place of a dead id: the disk left, and nobody waits for the file's space."""
 
+DISTRUSTED_POLLS = 40
+"""Ten seconds."""
+
 _PROT_NONE = 0
 _MAP_SHARED = 1
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -87,6 +90,7 @@ class Descriptor:
         "_refused",
         "clean_epoch",
         "disk",
+        "distrusted",
         "extent_id",
         "fd",
         "length",
@@ -102,6 +106,8 @@ class Descriptor:
         self.extent_id = extent_id
         self.length = length
         self.users = 1
+        self.distrusted = False
+        """A block of it was found to be bad: nothing more is sent from it."""
         self.clean_epoch = 0
         self.place: bytes | None = None
         self.record: ExtentRecord | None = None
@@ -152,6 +158,7 @@ class DescriptorCache:
         self.unreadable: dict[int, int] = {}
         """By disk the extent that could not be opened last, though the index has it: for the keeper to look at."""
         self.opened = 0
+        self._distrusted: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._open) + len(self._dying)
@@ -164,6 +171,8 @@ class DescriptorCache:
     def acquire(self, disk: int, extent_id: int, length: int) -> Descriptor | None:
         """The open file of an extent, counted as used until `release`; None when it cannot be had: treat as a miss."""
         name = disk << 56 | extent_id
+        if self._distrusted and name in self._distrusted:
+            return None
         held = self._open.get(name)
         if held is not None and held.length == length:
             held.users += 1
@@ -217,6 +226,24 @@ class DescriptorCache:
         for held in list(self._places.values()):
             self._forget(held)
 
+    def distrust(self, disk: int, extent_id: int) -> None:
+        """A block of this extent is bad: it is a miss from now on, for `DISTRUSTED_POLLS`, in which the keeper takes the bad block out of service."""
+        name = disk << 56 | extent_id
+        self._distrusted[name] = DISTRUSTED_POLLS
+        held = self._open.get(name)
+        if held is not None:
+            held.distrusted = True
+            self._forget(held)
+
+    def _trust_again(self) -> None:
+        """Whom the keeper did not bury it found to be good."""
+        for name, polls in list(self._distrusted.items()):
+            self._distrusted[name] = polls - 1
+            if polls <= 1:
+                del self._distrusted[name]
+                if name in self._open:
+                    self._open[name].distrusted = False
+
     def _forget(self, held: Descriptor) -> None:
         if held.place is not None:
             del self._places[held.place]
@@ -268,6 +295,8 @@ class DescriptorCache:
 
         Call at least every 500 ms: unlinked space counts as used until every worker has polled.
         """
+        if self._distrusted:
+            self._trust_again()
         start = sequence = self._line.position
         head = self._board.head
         while sequence < head:

@@ -58,11 +58,11 @@ def check_of(digest: bytes) -> bytes:
     return digest[:CHECK_BYTES]
 
 
-def check_of_data(data: bytes) -> bytes:
+def check_of_data(data: bytes | bytearray | memoryview) -> bytes:
     return check_of(block_digest(data))
 
 
-def is_good(data: bytes, checks: bytes, block: int) -> bool:
+def is_good(data: bytes | bytearray | memoryview, checks: bytes | bytearray, block: int) -> bool:
     """Whether a block's bytes fit its check bytes; False when those are missing."""
     check = checks[CHECK_BYTES * block : CHECK_BYTES * (block + 1)]
     return len(check) == CHECK_BYTES and check == check_of_data(data)

@@ -57,7 +57,7 @@ from oca.worker.passing import Passing
 from oca.worker.player_tls import PlayerCertificates
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
-from oca.worker.residency import DiskPools, Residency
+from oca.worker.residency import DiskPools, Residency, StoredFile
 from oca.worker.server_names import Hello
 from oca.worker.tls import PeerTls
 from oca.worker.tokens import Tokens
@@ -98,7 +98,9 @@ class Worker:
         extents = extents_to_keep_open(self._open_files, 0)
         store = dataclasses.replace(store_settings(settings), descriptors=extents)
         self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.line)
-        self._pools = DiskPools(loop, len(store.disks))
+        self._pools = DiskPools(loop, len(store.disks), settings.store.verify_reads)
+        self._pools.found_bad = self._bad_block
+        self._blocks_told = (0, 0)
         self._link = LinkClient(Path(settings.state_dir), handover.line, self)
         self._tls = PeerTls(settings.state_dir)
         self._player_tls = _player_tls(handover)
@@ -354,11 +356,20 @@ class Worker:
         if errors > self._disk_errors:
             self._counters.add(Count.DISK_ERRORS, errors - self._disk_errors)
             self._disk_errors = errors
+        verified, bad = self._blocks_told
+        self._counters.add(Count.VERIFIED_BLOCKS, pools.verified_blocks - verified)
+        self._counters.add(Count.BAD_BLOCKS, pools.bad_blocks - bad)
+        self._blocks_told = pools.verified_blocks, pools.bad_blocks
         for disk, extent_id in {**files.unreadable, **pools.unreadable}.items():
             self._log.write("warning", "unreadable", disk=disk, extent=f"{extent_id:x}", errors=errors)
             self._link.unreadable(disk, extent_id)
         files.unreadable.clear()
         pools.unreadable.clear()
+
+    def _bad_block(self, file: StoredFile) -> None:
+        """At once: until the keeper has taken it out of service, other workers may send what they have of it in memory."""
+        self._reader.descriptors.distrust(file.disk, file.extent_id)
+        self._link.unreadable(file.disk, file.extent_id)
 
     def _report(self) -> None:
         if self._link.is_linked:

@@ -16,12 +16,15 @@ import errno
 import mmap
 import os
 from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial
 from typing import Protocol, TypeVar
 
 from oca.store.descriptors import Asking
+from oca.worker.reading import read_all
+from oca.worker.verifying import BadBlock, ExtentFile, Share, blocks_of, read_verified
 
 WINDOW_BYTES = 512 * 1024
 T = TypeVar("T")
@@ -31,10 +34,6 @@ _RESIDENT = b"\x01" * (WINDOW_BYTES // _PAGE + 2)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-
-
-class ShortFile(Exception):
-    """The file is shorter than what its record promises."""
 
 
 class Window(Enum):
@@ -103,21 +102,25 @@ class Residency:
         return self._pages.startswith(_RESIDENT[: -(-span // _PAGE)])
 
 
-class StoredFile(Protocol):
+class StoredFile(ExtentFile, Protocol):
     """What of `oca.store.descriptors.Descriptor` is used to read."""
 
-    fd: int
     disk: int
     extent_id: int
 
 
 class DiskPools:
-    """A thread pool per disk, so that one slow disk delays only what lies on it."""
+    """A thread pool per disk, so that one slow disk delays only what lies on it. A share of what is read is verified there (`verifying`)."""
 
-    def __init__(self, loop: AbstractEventLoop, disks: int) -> None:
+    def __init__(self, loop: AbstractEventLoop, disks: int, verify_reads: float = 1.0) -> None:
         self._loop = loop
         self.errors = 0
-        """Reads that a disk refused, or whose file was short."""
+        """Reads that a disk refused, whose file was short, or that were not what was stored."""
+        self.verified_blocks = 0
+        self.bad_blocks = 0
+        self.found_bad: Callable[[StoredFile], None] = lambda _file: None
+        """Told of each extent with a bad block, from the event loop."""
+        self._share = Share(verify_reads)
         self.unreadable: dict[int, int] = {}
         """By disk the extent that could not be read last: for the keeper to look at."""
         self._pools = [ThreadPoolExecutor(THREADS_PER_DISK, f"disk-{number}") for number in range(disks)]
@@ -129,48 +132,54 @@ class DiskPools:
         return max(self._waiting, default=0)
 
     def read(self, file: StoredFile, offset: int, length: int) -> Future[bytearray]:
-        """The bytes. The future raises ShortFile or OSError; the descriptor must stay open until it is done."""
-        reading = self._loop.run_in_executor(self._pools[file.disk], read_all, file.fd, offset, length)
-        return self._counted(file, reading)
+        """The bytes. The future raises ShortFile, BadBlock or OSError; the descriptor must stay open until it is done."""
+        pool = self._pools[file.disk]
+        if self._share.takes():
+            return self._counted(
+                file, self._loop.run_in_executor(pool, read_verified, file, offset, length), offset, length
+            )
+        return self._counted(file, self._loop.run_in_executor(pool, read_all, file.fd, offset, length))
 
     def warm(self, file: StoredFile, offset: int, length: int) -> Future[None]:
         """Bring a window into memory. The same errors."""
-        warming = self._loop.run_in_executor(self._pools[file.disk], _read_and_forget, file.fd, offset, length)
-        return self._counted(file, warming)
+        pool = self._pools[file.disk]
+        if self._share.takes():
+            return self._counted(
+                file, self._loop.run_in_executor(pool, _warm_verified, file, offset, length), offset, length
+            )
+        return self._counted(file, self._loop.run_in_executor(pool, _warm, file.fd, offset, length))
 
     def failed(self, file: StoredFile) -> None:
         """Somebody else met an error of the disk, or a short file, in this extent (`sendfile` reads for itself)."""
         self.errors += 1
         self.unreadable[file.disk] = file.extent_id
 
-    def _counted(self, file: StoredFile, reading: Future[T]) -> Future[T]:
+    def _counted(self, file: StoredFile, reading: Future[T], offset: int = 0, length: int = 0) -> Future[T]:
+        """`length` is 0 for what is not verified."""
         self._waiting[file.disk] += 1
-        reading.add_done_callback(partial(self._finished, file.disk, file.extent_id))
+        first, last = blocks_of(offset, length)
+        reading.add_done_callback(partial(self._finished, file, last - first + 1 if length else 0))
         return reading
 
-    def _finished(self, disk: int, extent_id: int, done: Future[T]) -> None:
-        self._waiting[disk] -= 1
-        if not done.cancelled() and done.exception() is not None:
-            self.errors += 1
-            self.unreadable[disk] = extent_id
+    def _finished(self, file: StoredFile, verified: int, done: Future[T]) -> None:
+        self._waiting[file.disk] -= 1
+        error = None if done.cancelled() else done.exception()
+        if error is None:
+            self.verified_blocks += verified
+            return
+        self.failed(file)
+        if isinstance(error, BadBlock):
+            self.bad_blocks += 1
+            self.found_bad(file)
 
     def close(self) -> None:
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_all(fd: int, offset: int, length: int) -> bytearray:
-    """Exactly `length` bytes. Raises ShortFile, OSError."""
-    data = bytearray(length)
-    view = memoryview(data)
-    done = 0
-    while done < length:
-        count = os.preadv(fd, [view[done:]], offset + done)
-        if count == 0:
-            raise ShortFile(f"the file ends at {offset + done}, {length - done} bytes before its window")
-        done += count
-    return data
-
-
-def _read_and_forget(fd: int, offset: int, length: int) -> None:
+def _warm(fd: int, offset: int, length: int) -> None:
     read_all(fd, offset, length)
+
+
+def _warm_verified(file: ExtentFile, offset: int, length: int) -> None:
+    read_verified(file, offset, length)

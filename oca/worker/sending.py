@@ -32,7 +32,9 @@ from oca.worker.holdings import Held, Missing, Version
 from oca.worker.misses import BlockWait
 from oca.worker.passing import PassedSpan
 from oca.worker.ports import ByteTransport, Machinery, Receiver, Waiting
-from oca.worker.residency import WINDOW_BYTES, ShortFile, Window
+from oca.worker.reading import ShortFile
+from oca.worker.residency import WINDOW_BYTES, Window
+from oca.worker.verifying import BadBlock
 
 SMALL_BYTES = 64 * 1024
 """Up to here a window is read and written together with the header: one system call less than `sendfile`."""
@@ -198,6 +200,9 @@ class Sender:
 
     def _window(self, held: Held, length: int) -> None:
         m = self._m
+        if held.descriptor.distrusted:
+            self._fail(Outcome.BAD_BLOCK)
+            return
         if m.egress.is_capped:
             length = m.egress.take(self._transport, length)
             if not length:
@@ -296,6 +301,8 @@ class Sender:
             return False
         if isinstance(error, ShortFile):
             self._fail(Outcome.SHORT_FILE)
+        elif isinstance(error, BadBlock):
+            self._fail(Outcome.BAD_BLOCK)
         elif isinstance(error, OSError):
             self._fail(Outcome.DISK_ERROR)
         else:

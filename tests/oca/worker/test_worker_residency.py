@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from oca.store.descriptors import Asking, Descriptor
 from oca.worker.openfiles import FEWEST_EXTENTS, MOST_EXTENTS, RESERVED_FILES, extents_to_keep_open
-from oca.worker.residency import WINDOW_BYTES, Residency, ShortFile, Window, read_all
+from oca.worker.reading import ShortFile, read_all
+from oca.worker.residency import WINDOW_BYTES, Residency, Window
 
 PAGE = mmap.PAGESIZE
 FILE_BYTES = 3 * WINDOW_BYTES + 1234

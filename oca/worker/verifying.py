@@ -1,0 +1,68 @@
+"""Blocks read from a disk are compared with their check bytes before a byte of them is sent: all of them, or a share (`store.verify_reads`).
+
+Rot shows where bytes come from the disk into memory, and that happens in the disk's thread pool and nowhere else (`residency`): so it is there that blocks
+are verified, before the sending, and what is in memory costs nothing. A window is widened to whole blocks for it. A block of 256 KiB takes 43 µs of that thread,
+which another thread may use meanwhile (the hash holds no lock); against the disk's own time for it that is little, so that the share is 1 by default.
+
+A filesystem that cannot be asked what is in memory (tmpfs) is sent from as it is: scrub alone looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+from contracts.digests import BLOCK_BYTES
+from oca.store import trailer
+from oca.worker.reading import ShortFile, read_all
+
+
+class BadBlock(Exception):
+    """A block is not what was stored. Nothing of it was sent, and its pages were dropped from memory, so that nobody sends them."""
+
+
+class ExtentFile(Protocol):
+    """What of `oca.store.descriptors.Descriptor` is read."""
+
+    fd: int
+    length: int
+
+
+class Share:
+    """Chooses a share of all reads, evenly. Deterministic: of 4 reads at 0.25 it is the fourth."""
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._owed = 0.0
+
+    def takes(self) -> bool:
+        self._owed += self._share
+        if self._owed < 1.0:
+            return False
+        self._owed -= 1.0
+        return True
+
+
+def blocks_of(offset: int, length: int) -> tuple[int, int]:
+    """First and last block of a window, inclusive."""
+    return offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES
+
+
+def read_verified(file: ExtentFile, offset: int, length: int) -> bytearray:
+    """Exactly these bytes, every block that they touch proven. Blocking. Raises BadBlock, ShortFile, OSError."""
+    first, last = blocks_of(offset, length)
+    start = first * BLOCK_BYTES
+    data = read_all(file.fd, start, min(file.length, (last + 1) * BLOCK_BYTES) - start)
+    if len(data) < offset - start + length:
+        raise ShortFile(f"a window ends behind the extent's {file.length} bytes")
+    _prove(file, first, last, memoryview(data))
+    return data if len(data) == length else data[offset - start : offset - start + length]
+
+
+def _prove(file: ExtentFile, first: int, last: int, data: memoryview) -> None:
+    checks = read_all(file.fd, trailer.check_offset(file.length, first), (last - first + 1) * trailer.CHECK_BYTES)
+    for number in range(last - first + 1):
+        block = data[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
+        if not trailer.is_good(block, checks, number):
+            os.posix_fadvise(file.fd, (first + number) * BLOCK_BYTES, BLOCK_BYTES, os.POSIX_FADV_DONTNEED)
+            raise BadBlock(f"block {first + number} is not what was stored")
