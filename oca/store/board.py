@@ -75,6 +75,8 @@ class BoardShape:
     workers: int
     disks: int
     marks_per_disk: int = 65536
+    spare_disks: int = 0
+    """How many of the disks are not there yet: what may join while the board lives."""
 
     @property
     def words(self) -> int:
@@ -184,6 +186,10 @@ class Board:
         words = board._words
         words[_W_FORMAT], words[_W_WORKERS], words[_W_DISKS] = FORMAT, shape.workers, shape.disks
         words[_W_MARKS], words[_W_RING], words[_W_MAGIC] = shape.marks_per_disk, RING_ENTRIES, MAGIC
+        for spare in range(shape.disks - shape.spare_disks, shape.disks):
+            words[_W_STATES + spare] = (
+                DiskState.FAILED
+            )  # nobody serves from one that joins before a keeper has looked at it
         return board
 
     @classmethod

@@ -47,6 +47,13 @@ class DeadExtents:
             self._publish()
             return self._released.pop(disk, 0)
 
+    def held_bytes(self, disk: int) -> int:
+        """Bytes of this disk that somebody may still hold: what a writer that takes over counts as used."""
+        with self._lock:
+            published = sum(held for owner, held in self._held.values() if owner == disk)
+            waiting = sum(held for owner, _, held in self._waiting if owner == disk)
+            return published + waiting + self._released[disk]
+
     def _publish(self) -> None:
         while self._waiting:
             disk, extent_id, held_bytes = self._waiting[0]

@@ -25,7 +25,9 @@ from oca.store.extents import ExtentSpec, extent_length, index_key, key_hash, pa
 from oca.store.holdings import HeldExtent, HeldObject, pack_object
 from oca.store.index import META_BATCH, META_CLEAN, META_NEXT_ID, Changes, Table
 from oca.store.ledger import DiskLedger, Gone, Room, WriterParts
+from oca.store.purge import PurgeMode
 from oca.store.recent import KEPT_BATCHES, RecentBlocks, pack_recent
+from oca.store.trailer import allocated_bytes
 
 __all__ = ["Announcement", "DiskWriter", "Gone", "Room", "WriterParts"]
 
@@ -53,7 +55,8 @@ class DiskWriter(DiskLedger):
         """Continue the extent where it is held, else create it, evicting what the policy gives for it.
 
         The handle is not evicted until `close_extent`. Another version of the key, or one that a purge forbids, is removed first.
-        Raises NoSpace (retry DEAD_HELD within a second), Purged (a purge came after `spec.epoch`), DiskFailed, ValueError (extent outside the file).
+        Raises NoSpace (retry DEAD_HELD within a second), Purged (a purge came after `spec.epoch`), DiskFailed, ExtentGone (the disk drains: place
+        it again), ValueError (extent outside the file).
         """
         length = extent_length(spec.file_size, spec.extent_number, self._extent_bytes)
         with self._writing():
@@ -64,6 +67,8 @@ class DiskWriter(DiskLedger):
                 self._pin(owner, spec.plan)
             extent = self._continued(owner, spec.extent_number) if owner is not None else None
             if extent is None:
+                if self.draining:
+                    raise ExtentGone(f"disk {self.path} takes nothing new")
                 extent = self._create(spec, owner, length)
             elif extent.fd < 0:
                 extent.fd = self.syscalls.open(self.path_of(extent.extent_id))
@@ -342,18 +347,80 @@ class DiskWriter(DiskLedger):
 
     def _swap_in(self, new: HeldExtent, old: HeldExtent) -> None:
         """The index has the copy already: the tables follow, then the old file goes."""
+        pinned = new.object.plan is not None
+        self.space.add(new.size, pinned)
+        self._settle_in(new, pinned)
+        self._bury(old)
+
+    # -- coming from another disk ----------------------------------------------------------------------------------
+
+    def expect(self, spec: ExtentSpec, stored_at: float, *, evict: bool) -> HeldExtent | None:
+        """Room and a file for an extent that comes from another disk: its space counts, and no table has it before `welcome`.
+
+        None when the extent is here already. Raises NoSpace (without `evict` also where room could be made), DiskFailed.
+        """
+        length = extent_length(spec.file_size, spec.extent_number, self._extent_bytes)
+        with self._writing():
+            owner = self._current_object(spec)
+            if owner is not None and spec.extent_number in owner.extents:
+                return None
+            pinned = spec.plan is not None
+            if not evict and self.space.to_evict(allocated_bytes(length) + self._reserves[0]):
+                raise NoSpace(NoSpaceReason.QUOTA, length)
+            self._ensure_room(length, pinned)
+            coming = HeldObject(
+                spec.key, spec.version, spec.file_size, spec.header, spec.plan, spec.digest_version, stored_at
+            )
+            extent_id, fd = self._allocate_file(coming, spec.extent_number, length)
+            slot = self.slots.take(extent_id)
+            extent = HeldExtent(coming, extent_id, spec.extent_number, length, slot, spec.epoch or 0, stored_at)
+            extent.fd = fd
+            self.space.add(extent.size, pinned)
+            return extent
+
+    def fill(self, coming: HeldExtent, block: int, data: bytes) -> None:
+        """Write a block of an extent that `expect` gave. Its bytes were verified by the caller. Raises NoSpace, DiskFailed."""
+        with self._writing():
+            self._write(coming, block, data, trailer.check_of_data(data))
+
+    def welcome(self, coming: HeldExtent, spec: ExtentSpec) -> bool:
+        """Make it durable, then let the index promise it: law 1. False when it came too late (it is here, or purged): nothing stays.
+
+        Raises DiskFailed, and NoSpace(INDEX_FULL), after which nothing stays either.
+        """
+        pinned = spec.plan is not None
+        with self._writing():
+            self._sync([coming])
+            owner = self._current_object(spec)
+            is_late = owner is not None and coming.number in owner.extents
+            if is_late or self.rules.judge(spec.key, coming.stored_epoch) is PurgeMode.HARD:
+                self.cancel(coming, pinned)
+                return False
+            if owner is not None:
+                coming.object = owner
+            try:
+                self.index.commit(self._batch_changes([coming]))
+            except lmdb.Error:
+                self.cancel(coming, pinned)
+                raise
+            self._settle_in(coming, pinned)
+            return True
+
+    def _settle_in(self, new: HeldExtent, pinned: bool) -> None:
+        """The index has it: the tables follow. Its object here may be pinned otherwise than it came."""
         owner = new.object
+        self.holdings.add_object(owner)
         self.marks.assign(new.slot, new.extent_id)
         new.bits, new.pending, new.fresh = new.pending, 0, False
         owner.recorded = True
         self._batch_number += 1
         self.holdings.extents[new.extent_id] = new
         owner.extents[new.number] = new
-        self.space.add(new.size, owner.plan is not None)
+        if pinned != (owner.plan is not None):
+            (self.space.unpin if pinned else self.space.pin)(new.size)
         if owner.plan is None:
             self.policy.on_insert(new.extent_id, new.size)
         self._close_idle(new)
-        self._bury(old)
 
     # -- pins ------------------------------------------------------------------------------------------------------
 

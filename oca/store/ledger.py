@@ -61,6 +61,8 @@ class Gone(Enum):
     """Its blocks moved to a new extent before more could be written (a version without digest after an unclean stop)."""
     EMPTY = "empty"
     """Its writer left before a block was written."""
+    RELOCATED = "relocated"
+    """It lives on another disk now."""
     MISSING = "missing"
     """The index promised a file that is not there, or not at its length."""
 
@@ -111,6 +113,8 @@ class DiskLedger:
         self.failure: str | None = None
         """Why the disk was taken out, in words."""
         self.read_only = False
+        self.draining = parts.disk.draining
+        """It takes nothing new; what is there is served, and completed."""
         self.rules = PurgeRules()
         self.refuses: Callable[[str, int], bool] = lambda _key, _epoch: False
         """Whether bytes of a key that were asked for in an epoch come too late to be stored (`oca.store.purging`)."""
@@ -300,6 +304,16 @@ class DiskLedger:
             self.space.release(released)
             return released
 
+    def cancel(self, extent: HeldExtent, pinned: bool) -> None:
+        """An extent that came into no table leaves without a trace: nobody can have opened it."""
+        with self._lock:
+            self.slots.give_back(extent.slot)
+            self.space.kill(extent.size, pinned)
+            self.space.release(extent.size)
+            with contextlib.suppress(OSError):  # a leftover is collected as an orphan
+                self.syscalls.close(extent.fd)
+                self.syscalls.unlink(self.path_of(extent.extent_id))
+
     # -- leaving ---------------------------------------------------------------------------------------------------
 
     def drop(self, key: str, reason: Gone = Gone.DROPPED) -> int:
@@ -332,6 +346,26 @@ class DiskLedger:
             self._bury(extent)
         self.gone[reason] += len(extents)
         return len(extents)
+
+    def remove_unchanged(self, extent: HeldExtent, bits: int, reason: Gone) -> bool:
+        """Remove it unless somebody writes it or it has other blocks than `bits`. False: it stays."""
+        with self._writing():
+            if extent.gone or extent.busy or extent.bits != bits:
+                return False
+            return self._remove([extent], reason) == 1
+
+    def hold(self, extent: HeldExtent) -> bool:
+        """Keep an extent that nobody writes from being evicted, until `let_go`. False when it left or is being written."""
+        with self._lock:
+            if extent.gone or extent.busy:
+                return False
+            extent.users += 1
+            return True
+
+    def let_go(self, extent: HeldExtent) -> None:
+        with self._lock:
+            extent.users -= 1
+            self._close_idle(extent)
 
     def _keep(self, extents: list[HeldExtent]) -> None:
         """They could not leave: the policy knows them again."""

@@ -6,37 +6,23 @@ that touches several disks does so one after the other and passes over those tha
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import lmdb
-
-from oca.store.board import Board, DiskState
-from oca.store.dead import DeadExtents
-from oca.store.disk_writer import DiskWriter, Gone, WriterParts
-from oca.store.disks import DiskDescription, StoreSettings, lock_disk, place_of, prepare_disk
-from oca.store.errors import DiskBusy, DiskFailed, NoSpace, NotADisk
+from oca.store.disk_writer import DiskWriter, Gone
 from oca.store.extents import ExtentRecord, key_hash
 from oca.store.holdings import HeldFile, HeldObject, present_bytes
 from oca.store.index import (
-    META_BATCH,
-    META_CLEAN,
-    META_NEXT_ID,
     Changes,
     IndexStatistics,
-    IndexWriter,
     Table,
 )
-from oca.store.placement import best_writable
+from oca.store.lineup import Lineup
+from oca.store.placement import DiskClass
 from oca.store.pulled import PulledObject, pack_pulled, unpack_pulled
 from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder, PurgeRule
-from oca.store.purging import Purges
-from oca.store.recovery import Recovery, load, verify_recent
-from oca.store.scrub import Scrub, Scrubbed
+from oca.store.scrub import Scrubbed
 from oca.store.strays import Strays
-from oca.store.syscalls import RealSyscalls, Syscalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,125 +53,21 @@ class DiskStatistics:
         return self.live_bytes + self.dead_bytes
 
 
-class StoreWriter:
-    def __init__(
-        self,
-        settings: StoreSettings,
-        board: Board,
-        dead: DeadExtents,
-        disks: dict[int, DiskWriter],
-        descriptions: dict[int, DiskDescription],
-        locks: dict[int, int],
-        unavailable: dict[int, str],
-        now: Callable[[], float],
-    ) -> None:
-        self.settings = settings
-        self.disks = disks
-        """Writers by disk number; also those that were taken out since."""
-        self.unavailable = unavailable
-        """Disks that could not be opened at all, and why."""
-        self.recovered: dict[int, Recovery] = {}
-        self._board = board
-        self._dead = dead
-        self._locks = locks
-        self._now = now
-        self._places = {n: place_of(n, settings.disks[n], description) for n, description in descriptions.items()}
-        self._scrubs = {number: Scrub(disk) for number, disk in disks.items()}
-        self.purges = Purges(board, now)
-        self._strays: dict[int, Strays] = {}
-
-    @classmethod
-    def open(
-        cls,
-        settings: StoreSettings,
-        board: Board,
-        now: Callable[[], float],
-        syscalls: Syscalls | None = None,
-    ) -> StoreWriter:
-        """Lock, prepare and recover every disk; blocking, at most some seconds per million extents.
-
-        A disk that cannot be opened is left out (`unavailable`, FAILED on the board). Raises DiskBusy when another keeper holds one,
-        and the first disk's NotADisk, FormatTooNew, OSError or lmdb.Error when none is left.
-        """
-        calls = syscalls or RealSyscalls()
-        dead = DeadExtents(board)
-        disks: dict[int, DiskWriter] = {}
-        descriptions: dict[int, DiskDescription] = {}
-        locks: dict[int, int] = {}
-        failures: dict[int, NotADisk | OSError | lmdb.Error] = {}
-        for number, disk in enumerate(settings.disks):
-            try:
-                descriptions[number] = prepare_disk(disk, settings)
-                locks[number] = lock_disk(disk.path)
-                index = IndexWriter.open(os.path.join(disk.path, "index"), descriptions[number].map_bytes)
-            except DiskBusy:
-                _let_go(disks, locks)
-                raise
-            except (NotADisk, OSError, lmdb.Error) as error:
-                failures[number] = error
-                descriptions.pop(number, None)
-                board.set_disk_state(number, DiskState.FAILED)
-                continue
-            parts = WriterParts(number, settings, index, board, dead, calls, now)
-            disks[number] = DiskWriter(parts)
-        if not disks:
-            _let_go(disks, locks)
-            raise failures[0]
-        reasons = {number: str(error) for number, error in failures.items()}
-        store = cls(settings, board, dead, disks, descriptions, locks, reasons, now)
-        store._start()
-        return store
-
-    def _start(self) -> None:
-        for number, size in self._dead.adopt().items():
-            if number in self.disks:
-                self.disks[number].space.dead_bytes += size
-        self.purges.load(self._live())
-        for disk in self.disks.values():
-            with contextlib.suppress(DiskFailed, NoSpace):  # its state and statistics say so; the others go on
-                self.recovered[disk.number] = self._recover(disk)
-
-    def _recover(self, disk: DiskWriter) -> Recovery:
-        try:
-            return self._recover_disk(disk)
-        except (OSError, lmdb.Error) as error:
-            raise disk.take_out(f"recovery: {error}") from error
-
-    def _recover_disk(self, disk: DiskWriter) -> Recovery:
-        index = disk.index
-        index.reader_check()
-        disk.begin_migration()
-        clean = index.number(META_CLEAN) == 1
-        first_id = index.number(META_NEXT_ID)
-        disk.start_ids(first_id, index.number(META_BATCH))
-        if clean:
-            if not self.purges.is_behind(disk):
-                self._board.set_disk_state(disk.number, DiskState.READY)
-            changes = Changes()
-            changes.number(META_CLEAN, 0)
-            index.commit(changes)
-        else:
-            disk.unclean_before = first_id
-            if self._board.disk_state(disk.number) != DiskState.READY:
-                self._board.set_disk_state(disk.number, DiskState.RECOVERING)
-            self._dead.flush(disk.number)
-        unreadable = load(disk, self.settings.extent_bytes)
-        read, bad = (0, 0) if clean else verify_recent(disk)
-        self.purges.level(disk)
-        self._board.set_disk_state(disk.number, DiskState.READY)
-        self._strays[disk.number] = Strays(disk, first_id)
-        return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad)
-
+class StoreWriter(Lineup):
     # -- placement and looking -------------------------------------------------------------------------------------
 
-    def place(self, hashed: bytes, extent_number: int) -> DiskWriter | None:
-        """The disk that has the extent, else the one it would go to; None when no disk takes writes."""
-        for disk in self.disks.values():
-            if disk.failure is None and disk.holdings.find(hashed, extent_number) is not None:
+    def place(self, hashed: bytes, extent_number: int, wanted: DiskClass | None = None) -> DiskWriter | None:
+        """The disk that has the extent, else the one it would go to (of the wanted class where one takes it); None when no disk takes writes."""
+        usable = [disk for disk in self.disks.values() if disk.failure is None and not disk.read_only]
+        for disk in usable:
+            if disk.holdings.find(hashed, extent_number) is not None:
                 return disk
-        places = [self._places[disk.number] for disk in self.disks.values() if disk.failure is None]
-        number = best_writable(places, hashed, extent_number)
-        return None if number is None else self.disks[number]
+        number = self.arrangement.best(hashed, extent_number, [disk.number for disk in usable], wanted)
+        return None if number is None else self.disks.get(number)
+
+    def surveying(self) -> Iterable[list[tuple[int, int]]]:
+        """`Arrangement.survey` over the disks that take part now."""
+        return self.arrangement.survey(self._live())
 
     def find(self, hashed: bytes, extent_number: int) -> ExtentRecord | None:
         """Durable and announced blocks merged, from whichever disk has the extent."""
@@ -213,11 +95,11 @@ class StoreWriter:
         """
         live = self._live()
         changes = {disk.number: Changes() for disk in live}
-        places = [self._places[disk.number] for disk in live]
+        usable = [disk.number for disk in live if not disk.read_only]
         for hashed, wanted in rows.items():
             self.purges.bury(live, self.pulled(hashed))
             found = self.purges.late(wanted)
-            best = best_writable(places, hashed, 0) if found.variants else None
+            best = self.arrangement.best(hashed, 0, usable) if found.variants else None
             for disk in live:
                 if disk.number == best:
                     changes[disk.number].put(Table.PULLED, hashed, pack_pulled(found))
@@ -227,14 +109,21 @@ class StoreWriter:
             if changes[disk.number].items:
                 disk.commit_changes(changes[disk.number])
 
+    def move_pulled(self, number: int) -> int:
+        """The rows of pulled objects on a disk that drains go where they belong now; how many. Raises NoSpace, DiskFailed."""
+        moved = 0
+        disk = self.disks.get(number)
+        for page in disk.index.scan(Table.PULLED) if disk is not None and disk.failure is None else ():
+            rows = {hashed: found for hashed, value in page if (found := unpack_pulled(value)) is not None}
+            self.put_pulled(rows)
+            moved += len(rows)
+        return moved
+
     def scan_pulled(self) -> Iterator[list[PulledObject]]:
         """All rows of all disks, in pages."""
         for disk in self._live():
             for page in disk.index.scan(Table.PULLED):
                 yield [found for _, value in page if (found := unpack_pulled(value)) is not None]
-
-    def _live(self) -> list[DiskWriter]:
-        return [disk for disk in self.disks.values() if disk.failure is None]
 
     def holdings(self) -> Iterator[HeldFile]:
         """Every object over all disks, one line each; taken from a copy, so that it may be slow."""
@@ -367,21 +256,6 @@ class StoreWriter:
             self._scrubs[disk.number].bad_blocks,
             disk.index.statistics() if disk.failure is None else None,
         )
-
-    def close(self) -> None:
-        """Commit what is written, leave the clean mark, let go of the locks. A failed disk gets no mark."""
-        for disk in self.disks.values():
-            with contextlib.suppress(DiskFailed, NoSpace):  # it stays marked unclean, which is the truth
-                disk.finish()
-        _let_go(self.disks, self._locks)
-
-
-def _let_go(disks: dict[int, DiskWriter], locks: dict[int, int]) -> None:
-    for disk in disks.values():
-        disk.index.close()
-    for lock in locks.values():
-        os.close(lock)
-    locks.clear()
 
 
 def _as_file(parts: list[HeldObject]) -> HeldFile:

@@ -96,6 +96,7 @@ class StoreLab:
     draining: frozenset[int] = frozenset()
     workers: int = 2
     marks_per_disk: int = 256
+    spare_disks: int = 0
     syscalls: Syscalls | None = None
     clock: Clock = field(default_factory=Clock)
     board: Board = field(init=False)
@@ -108,7 +109,9 @@ class StoreLab:
 
     def new_board(self) -> Board:
         """A fresh board, as after a restart of the whole appliance."""
-        return Board.create(BoardShape(self.workers, self.disks, self.marks_per_disk))
+        return Board.create(
+            BoardShape(self.workers, self.disks + self.spare_disks, self.marks_per_disk, self.spare_disks)
+        )
 
     def disk_path(self, number: int = 0) -> Path:
         return self.root / f"disk{number}"
