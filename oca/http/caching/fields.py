@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from oca.http.caching.targeted import Value, read_targeted
+from oca.http.caching.structured import Value, read_dictionary
 
 Field = tuple[bytes, bytes]
 """Name in lower case, value without white space around it."""
@@ -165,7 +165,7 @@ def _qualified(found: Directives, name: bytes) -> tuple[bool, frozenset[bytes]]:
 
 def read_response(fields: Fields) -> ResponseDirectives:
     """The directives that hold for us: those of a valid, non-empty `CDN-Cache-Control`, else those of `Cache-Control`."""
-    targeted = read_targeted(joined(fields, b"cdn-cache-control"))
+    targeted = read_dictionary(joined(fields, b"cdn-cache-control"))
     found = directives(joined(fields, b"cache-control")) if targeted is None else targeted
     no_cache, no_cache_fields = _qualified(found, b"no-cache")
     private, private_fields = _qualified(found, b"private")

@@ -49,7 +49,7 @@ def not_modified(
     """
     chosen = _identified(matching(variants, asked), validated, answer)
     ordered = sorted(chosen, key=lambda stored: stored is not validated)
-    return tuple(_freshened(asked, stored, answer, terms, selected=stored is validated) for stored in ordered)
+    return tuple(freshened(asked, stored, answer, terms, selected=stored is validated) for stored in ordered)
 
 
 def _identified(
@@ -91,8 +91,8 @@ def _corresponds(stored: StoredResponse, etag: bytes | None, changed: bytes | No
     return changed is not None and first(stored.fields, b"last-modified") == changed
 
 
-def _freshened(asked: Headers, stored: StoredResponse, answer: Received, terms: Terms, *, selected: bool) -> Freshened:
-    """The update of §3.2, with freshness worked out again from the merged header."""
+def freshened(asked: Headers, stored: StoredResponse, answer: Received, terms: Terms, *, selected: bool) -> Freshened:
+    """The update of §3.2, with freshness worked out again from the merged header. `selected`: the update answers `asked`, whose `Vary` it is."""
     merged = merge(stored, answer.fields, keep_vary=not selected)
     age = tuple(field for field in answer.fields if field[0] == b"age")
     update = Received(stored.status, merged + age, answer.requested_at, answer.received_at)
@@ -136,7 +136,7 @@ def on_head(
         return ()
     chosen = matching(variants, asked)
     return tuple(
-        _freshened(asked, stored, answer, terms, selected=position == 0)
+        freshened(asked, stored, answer, terms, selected=position == 0)
         if _agrees(stored, answer.fields)
         else Freshened(stored, softened(stored))
         for position, stored in enumerate(chosen)

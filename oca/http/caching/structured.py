@@ -1,7 +1,7 @@
-"""`CDN-Cache-Control` (RFC 9213): a Dictionary of Structured Fields (RFC 9651 §3.2, §4.2), read strictly.
+"""Structured Fields (RFC 9651 §4.2) as far as caching has them: the Dictionary of `CDN-Cache-Control` (RFC 9213), the List of `Cache-Status` (RFC 9211).
 
-Law: what does not parse, or is empty, is as if the field were not there (RFC 9213 §2.1). A member of a type that its directive has no use for is not
-consumed: a number that is no integer counts as unreadable, a list of field names that is no string as unqualified, and `?0` as not said.
+Law: strict, as that grammar wants it: what does not parse, or is empty, is as if the field were not there (RFC 9213 §2.1). A directive of a type that has no
+use for it is not consumed: a number that is no integer counts as unreadable, a list of field names that is no string as unqualified, and `?0` as not said.
 Parameters are parsed and ignored.
 """
 
@@ -28,7 +28,7 @@ class _Malformed(Exception):
     pass
 
 
-def read_targeted(value: bytes | None) -> dict[bytes, list[Value]] | None:
+def read_dictionary(value: bytes | None) -> dict[bytes, list[Value]] | None:
     """The directives by name, each with one argument; None when the field is absent, empty or malformed."""
     if value is None:
         return None
@@ -36,6 +36,18 @@ def read_targeted(value: bytes | None) -> dict[bytes, list[Value]] | None:
         return _dictionary(value.strip(b" ")) or None
     except _Malformed:
         return None
+
+
+def is_list(value: bytes) -> bool:
+    """Whether it is a List, and not an empty one."""
+    text = value.strip(b" ")
+    at = 0
+    try:
+        while at < len(text):
+            at = _next(text, _parameters(text, _member(text, at)[2]))
+    except _Malformed:
+        return False
+    return bool(text)
 
 
 def _dictionary(text: bytes) -> dict[bytes, list[Value]]:
