@@ -26,6 +26,8 @@ class FakeSource:
     wrong_block: int | None = None
     truncate_in_block: int | None = None
     stall_in_block: int | None = None
+    trickle_in_block: int | None = None
+    """From this block on it sends a byte now and then, for ever."""
     stall_head: bool = False
     grown: bool = False
     """It has a longer file under the same name."""
@@ -38,6 +40,9 @@ class FakeSource:
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     """(path, first block, last block) of each request."""
     sent_bytes: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
+    """Requests under way together."""
     headers: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
     runner: web.AppRunner | None = None
@@ -65,6 +70,14 @@ class FakeSource:
             self.runner = None
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._answer(request)
+        finally:
+            self.at_once -= 1
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         assert match is not None, "a keeper always asks for a range"
         first, last = int(match[1]), int(match[2])
@@ -100,6 +113,10 @@ class FakeSource:
             piece = body[offset : offset + BLOCK_BYTES]
             if number == self.wrong_block:
                 piece[7] ^= 0x40
+            if number == self.trickle_in_block:
+                for byte in piece:
+                    await response.write(bytes((byte,)))
+                    await asyncio.sleep(0.05)
             if number == self.stall_in_block:
                 await response.write(piece[: len(piece) // 2])
                 await asyncio.sleep(30)
