@@ -87,6 +87,30 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
+class Admission:
+    """Who gets a lasting place. The rest is stored too, but goes first (docs/eviction.md). Extents that a plan pins are not asked about."""
+
+    rule: Annotated[
+        Literal["all", "second-request", "frequent"],
+        Doc(
+            "Everything; what is asked for again while it is remembered; what is asked for often lately, larger files oftener"
+        ),
+    ] = "all"
+    max_share: Annotated[float, Gt(0), Le(1), Doc("Share of a disk beyond which one file never lasts")] = 1.0
+    remembered: Annotated[int, Ge(16), Doc("Extents per disk whose requests are remembered")] = 100_000
+    requests: Annotated[
+        int, Ge(1), Le(15), Doc("Requests that `frequent` wants of an extent of a file of usual size")
+    ] = 2
+    usual_bytes: Annotated[
+        int, Ge(1), Doc("File size up to which that is so; each doubling beyond it wants one request more")
+    ] = 1 << 30
+    passing_share: Annotated[
+        float, Ge(0), Le(0.5), Doc("Share of a disk for what does not last; beyond it such extents go first")
+    ] = 1 / 64
+    short_life_s: Annotated[float, Ge(0), Doc("What is fresh for less than this does not last")] = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     disks: Annotated[tuple[Disk, ...], Doc("The disks of this appliance")]
     extent_bytes: Annotated[
@@ -109,6 +133,12 @@ class Store:
         ),
     ] = 0.985
     low_mark: Annotated[float, Ge(0.5), Le(1), Doc("Used share down to which evicting ahead goes")] = 0.98
+    admission: Annotated[Admission, Doc("Who gets a lasting place in the unpinned part")] = field(
+        default_factory=Admission
+    )
+    batch_blocks: Annotated[
+        int, Ge(1), Doc("Written blocks after which a batch is made durable, at most a second later")
+    ] = 64
 
     verify_reads: Annotated[
         float,

@@ -15,6 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 from policies.frequency import Frequencies
 
+_NO_BOUND = 1 << 62
 K = TypeVar("K", bound=Hashable)
 K_contra = TypeVar("K_contra", bound=Hashable, contravariant=True)
 
@@ -98,7 +99,7 @@ class AdmissionRule:
 
     name: AdmissionName = AdmissionName.ALL
     max_share: float = 1.0
-    """Of the capacity, that one object may take."""
+    """Of the capacity, that one object may take; 1 asks no object for its size (it may lie on several disks)."""
     remembered: int = 100_000
     requests: int = 2
     usual_bytes: int = 64 << 20
@@ -107,7 +108,7 @@ class AdmissionRule:
 
 def make_admission(rule: AdmissionRule, capacity_bytes: int) -> AdmissionPolicy[Hashable]:
     """A fresh one for a cache of `capacity_bytes`."""
-    max_bytes = int(capacity_bytes * rule.max_share)
+    max_bytes = int(capacity_bytes * rule.max_share) if rule.max_share < 1 else _NO_BOUND
     if rule.name is AdmissionName.ALL:
         return Always(max_bytes)
     if rule.name is AdmissionName.SECOND_REQUEST:

@@ -49,6 +49,9 @@ class KeeperMetrics:
         self.reports = self._counter("reports", "Reports to the control plane, by how they ended", "end")
         self.task_deaths = self._counter("background_deaths", "Tasks that died unexpectedly", "task")
         self.evictions = self._counter("removed_extents", "Extents that left the store", "reason")
+        self.admissions = self._counter(
+            "admissions", "New extents, and passing ones asked for again, by what admission said", "decision"
+        )
         self.traffic_dropped = self._counter(
             "traffic_rows_dropped", "File-hours of traffic dropped or merged because the spool is full", "what"
         )
@@ -65,6 +68,7 @@ class KeeperMetrics:
             "disk_limit_bytes", "Space that extents may take now: the quota, or what the filesystem can hold", "disk"
         )
         self._pinned = self._gauge("disk_pinned_bytes", "Space of what a plan holds", "disk")
+        self._passing = self._gauge("disk_passing_bytes", "Space of what goes first: not admitted, short-lived", "disk")
         self._dead = self._gauge("disk_dead_bytes", "Space of unlinked extents that some worker may still hold", "disk")
         self._extents = self._gauge("disk_extents", "Extents in the store", "disk")
         self._healthy = self._gauge("disk_healthy", "1 while the disk takes part, 0 once it was taken out", "disk")
@@ -76,6 +80,7 @@ class KeeperMetrics:
         self._started = self._gauge("start_time_seconds", "When the keeper started, seconds since the epoch")
         self._started.set(time.time())
         self._seen_gone: Tally[tuple[int, str]] = Tally()
+        self._seen_admissions: Tally[tuple[int, str]] = Tally()
 
     def observe(
         self, *, waiting: int, under_way: int, open_circuits: int, passing: int, links: int, connected: bool
@@ -96,6 +101,7 @@ class KeeperMetrics:
             self._quota.labels(name).set(disk.quota_bytes)
             self._limit.labels(name).set(disk.limit_bytes)
             self._pinned.labels(name).set(disk.pinned_bytes)
+            self._passing.labels(name).set(disk.passing_bytes)
             self._dead.labels(name).set(disk.dead_bytes)
             self._extents.labels(name).set(disk.extents)
             self._healthy.labels(name).set(0.0 if disk.failure else 1.0)
@@ -108,6 +114,10 @@ class KeeperMetrics:
                 before = self._seen_gone[disk.number, reason.value]
                 self._seen_gone[disk.number, reason.value] = count
                 self.evictions.labels(reason.value).inc(count - before)
+            for decision, count in disk.admissions.items():
+                before = self._seen_admissions[disk.number, decision.value]
+                self._seen_admissions[disk.number, decision.value] = count
+                self.admissions.labels(decision.value).inc(count - before)
 
     def text(self) -> bytes:
         """Prometheus text format."""

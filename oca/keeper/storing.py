@@ -141,7 +141,6 @@ class Storing:
         self._tidying = ThreadPoolExecutor(1, "tidying")
         self._committing: set[int] = set()
         self._commits: set[asyncio.Task[None]] = set()
-        self._epoch = 0
         self._examining: dict[int, set[int]] = {}
         self._said_failed: set[int] = set()
         self._pressed_s: dict[int, float] = {}
@@ -309,8 +308,7 @@ class Storing:
             await self._clock.sleep(TICK_S)
 
     async def collect_marks(self) -> None:
-        self._epoch += 1
-        await self._tolerant(functools.partial(self.store.collect_marks, self._epoch))
+        await self._tolerant(functools.partial(self.store.collect_marks, int(self._clock.wall_s())))
 
     async def look_at_space(self) -> None:
         """A filesystem that has less than the quota promises is the limit."""

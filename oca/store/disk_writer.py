@@ -122,7 +122,7 @@ class DiskWriter(DiskLedger):
         extent.fd = fd
         self.space.add(extent.size, pinned)
         if not pinned:
-            self.policy.on_insert(extent_id, extent.size)
+            self._teach_policy(extent, spec)
         return extent
 
     def _allocate_or_make_way(self, owner: HeldObject, number: int, length: int, pinned: bool) -> tuple[int, int]:

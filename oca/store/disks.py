@@ -71,6 +71,15 @@ class StoreSettings:
     batch_blocks: Annotated[int, Ge(1), Doc("Written blocks after which a batch is made durable")] = 64
     batch_age_s: Annotated[float, Gt(0), Doc("Age at which a batch is made durable, seconds")] = 1.0
     descriptors: Annotated[int, Ge(16), Doc("Extent files one worker keeps open at most while they are idle")] = 1024
+    admission: Annotated[str, Doc("Who gets a lasting place: all, second-request or frequent")] = "all"
+    admission_max_share: Annotated[float, Gt(0), Le(1), Doc("Share of a disk beyond which one file never lasts")] = 1.0
+    admission_remembered: Annotated[int, Ge(16), Doc("Extents per disk whose requests are remembered")] = 100_000
+    admission_requests: Annotated[int, Ge(1), Le(15), Doc("Requests that frequent wants of a file of usual size")] = 2
+    admission_usual_bytes: Annotated[int, Ge(1), Doc("Size from which each doubling wants one request more")] = 1 << 30
+    passing_share: Annotated[
+        float, Ge(0), Le(0.5), Doc("Share of a disk for what does not last; beyond it such extents go first")
+    ] = 1 / 64
+    short_life_s: Annotated[float, Ge(0), Doc("What is fresh for less does not last")] = 60.0
 
 
 class DiskDescription(msgspec.Struct, frozen=True):

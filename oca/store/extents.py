@@ -66,7 +66,7 @@ class ExtentSpec:
 
     `header` is the header block served with it (CRLF-terminated lines). `plan` pins it. `epoch` is the purge epoch that
     was current when the fetch began (None: now), so that a purge beats a fetch that was under way. `digest_version` is
-    False for versions made from validators.
+    False for versions made from validators. `lifetime_s` is how long it will be fresh (None: for good).
     """
 
     key: str
@@ -77,6 +77,7 @@ class ExtentSpec:
     plan: str | None = None
     epoch: int | None = None
     digest_version: bool = True
+    lifetime_s: float | None = None
 
 
 class ExtentRecord:

@@ -27,7 +27,7 @@ from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
 from oca.store.disks import DiskSettings, StoreSettings, reserve_bytes
 from oca.store.errors import DiskFailed, NoSpace, NoSpaceReason, StoreError
-from oca.store.extents import ExtentRecord, extent_name, index_key, key_hash, pack_record
+from oca.store.extents import ExtentRecord, ExtentSpec, extent_name, index_key, key_hash, pack_record
 from oca.store.holdings import HeldExtent, Holdings
 from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.marks import Marks, id_low
@@ -37,6 +37,8 @@ from oca.store.slots import Slots
 from oca.store.space import Space
 from oca.store.syscalls import Syscalls
 from oca.store.trailer import allocated_bytes
+from policies.admission import AdmissionName, AdmissionRule, make_admission
+from policies.classes import Asked, Classed
 from policies.eviction import Policy, PolicyName, apply_marks, make_policy
 
 ID_RANGE = 4096
@@ -106,7 +108,7 @@ class DiskLedger:
         self.batch = Batch(settings.batch_blocks, settings.batch_age_s)
         self.slots = Slots(parts.board.shape.marks_per_disk)
         self.marks = Marks(parts.board.marks(parts.number))
-        self.policy: Policy[int] = make_policy(PolicyName(settings.policy), parts.disk.quota_bytes)
+        self.policy: Classed[int] = _make_policy(settings, parts.disk.quota_bytes)
         self.gone: Counter[Gone] = Counter()
         self.blocks_written = 0
         self.commits = 0
@@ -122,6 +124,7 @@ class DiskLedger:
         self.unclean_before = 0
         """Extents with lower ids were there when a keeper stopped uncleanly."""
         self._extent_bytes = settings.extent_bytes
+        self._short_life_s = settings.short_life_s
         self._board = parts.board
         self._dead = parts.dead
         self._now = parts.now
@@ -134,6 +137,8 @@ class DiskLedger:
         self._batch_number = 0
         self._next_id = 0
         self._reserved_id = 0
+        self._inserted = 0
+        """Extents since the marks were heard."""
         self._migration: Migration | None = None
 
     # -- ids and failures ------------------------------------------------------------------------------------------
@@ -233,21 +238,19 @@ class DiskLedger:
 
     def _victims(self, need: int) -> list[HeldExtent] | None:
         """Extents that nobody writes, worth at least `need` bytes; None when there are not enough of them."""
-        chosen: list[HeldExtent] = []
-        spared: list[HeldExtent] = []
-        while need > 0:
-            candidates = [self.holdings.extents[extent_id] for extent_id in self.policy.victims(need)]
-            if not candidates:
-                break
-            for extent in candidates:
-                if extent.busy:
-                    spared.append(extent)
-                else:
-                    chosen.append(extent)
-                    need -= extent.size
-        for extent in spared if need <= 0 else spared + chosen:
+        if need <= 0:
+            return []
+        self._hear_marks()
+        extents = self.holdings.extents
+        chosen = [extents[extent_id] for extent_id in self.policy.victims(need, self._is_busy)]
+        if sum(extent.size for extent in chosen) >= need:
+            return chosen
+        for extent in chosen:
             self.policy.on_insert(extent.extent_id, extent.size)
-        return chosen if need <= 0 else None
+        return None
+
+    def _is_busy(self, extent_id: int) -> bool:
+        return self.holdings.extents[extent_id].busy
 
     def _evict_for_index(self) -> None:
         """The index is nearly full: two out for one in. Pages empty slowly (LMDB merges them at a quarter), records at once.
@@ -471,7 +474,43 @@ class DiskLedger:
                 if id_low(extent_id) != mark.extent_id_low:
                     self.marks.assign(mark.slot, extent_id)
                     continue
-                age = (epoch - mark.epoch) & 0xFFFF
-                accesses.append((extent_id, mark.hits, epoch - age))
+                accesses.append((extent_id, mark.hits, epoch - _age(epoch, mark.epoch)))
             apply_marks(self.policy, accesses)
+            self._inserted = 0
             return len(accesses)
+
+    def _hear_marks(self) -> None:
+        """Before somebody has to go: what was used since, unless hardly anything came in since that was heard.
+
+        So that a hit counts within a sixty-fourth of the disk's turnover, however fast that is, and a new extent costs a fixed share of a scan.
+        """
+        if self._inserted > len(self.policy) // 64:
+            self.collect_marks(int(self._now()))
+
+    def _teach_policy(self, extent: HeldExtent, spec: ExtentSpec) -> None:
+        """A new extent came for a client or a fill, and no plan pins it."""
+        asked = Asked(
+            index_key(extent.object.hashed, extent.number),
+            extent.object.file_size,
+            spec.lifetime_s is not None and spec.lifetime_s < self._short_life_s,
+        )
+        self.policy.on_insert(extent.extent_id, extent.size, asked)
+        self._inserted += 1
+
+
+def _age(epoch: int, low: int) -> int:
+    """Seconds since a mark's epoch, of which only the low 16 bits are known; a worker's clock may be a little ahead."""
+    age = (epoch - low) & 0xFFFF
+    return age if age < 0x8000 else 0
+
+
+def _make_policy(settings: StoreSettings, quota_bytes: int) -> Classed[int]:
+    rule = AdmissionRule(
+        AdmissionName(settings.admission),
+        settings.admission_max_share,
+        settings.admission_remembered,
+        settings.admission_requests,
+        settings.admission_usual_bytes,
+    )
+    lasting: Policy[int] = make_policy(PolicyName(settings.policy), quota_bytes)
+    return Classed(lasting, make_admission(rule, quota_bytes), int(quota_bytes * settings.passing_share))

@@ -7,7 +7,7 @@ that touches several disks does so one after the other and passes over those tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from oca.store.disk_writer import DiskWriter, Gone
 from oca.store.extents import ExtentRecord, key_hash
@@ -23,6 +23,7 @@ from oca.store.pulled import PulledObject, pack_pulled, unpack_pulled
 from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder, PurgeRule
 from oca.store.scrub import Scrubbed
 from oca.store.strays import Strays
+from policies.admission import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class DiskStatistics:
     scrub_bad_blocks: int
     index: IndexStatistics | None
     """None once the disk was taken out."""
+    passing_bytes: int = 0
+    """Of the live ones, what goes first: not admitted, or short-lived."""
+    admissions: dict[Admission, int] = field(default_factory=dict)
 
     @property
     def used_bytes(self) -> int:
@@ -255,6 +259,8 @@ class StoreWriter(Lineup):
             dict(disk.gone),
             self._scrubs[disk.number].bad_blocks,
             disk.index.statistics() if disk.failure is None else None,
+            disk.policy.passing_bytes,
+            dict(disk.policy.decided),
         )
 
 

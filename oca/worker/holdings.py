@@ -163,10 +163,13 @@ class Holdings:
             self.release(piece)
         return True
 
-    def piece(self, wanted: Version, at: int, last: int, known: ExtentRecord | None = None) -> Held | Missing:
+    def piece(
+        self, wanted: Version, at: int, last: int, known: ExtentRecord | None = None, waited: bool = False
+    ) -> Held | Missing:
         """The longest run of bytes from `at`, at most to `last` and within one extent, or the run of blocks that is missing.
 
-        `known` is a record that was looked up in this very turn of the loop; it saves a look-up where it is the right one.
+        `known` is a record that was looked up in this very turn of the loop; it saves a look-up where it is the right one. What was
+        `waited` for was stored for this request and is not used again by it: eviction would take everything new for popular.
         """
         number, inside = divmod(at, self._extent_bytes)
         base = number * self._extent_bytes
@@ -177,14 +180,14 @@ class Holdings:
             record = self._store.lookup(wanted.hashed, number)
         bits = 0
         if record is not None and record.version == wanted.version and record.file_size == wanted.size:
-            held = self._from_index(wanted, record, inside, end)
+            held = self._from_index(wanted, record, inside, end, waited)
             if held is not None:
                 return held
             bits = record.bits
         if self.announcements:
             announced = self.announcements.get(wanted.key, number, wanted.version)
             if announced is not None and announced.size == wanted.size:
-                held = self._from_announcement(wanted.key, number, announced, inside, end)
+                held = self._from_announcement(wanted.key, number, announced, inside, end, waited)
                 if held is not None:
                     return held
                 bits |= announced.bits
@@ -223,7 +226,7 @@ class Holdings:
     def release(self, held: Held) -> None:
         self._files.release(held.descriptor)
 
-    def _from_index(self, wanted: Version, record: ExtentRecord, inside: int, end: int) -> Held | None:
+    def _from_index(self, wanted: Version, record: ExtentRecord, inside: int, end: int, waited: bool) -> Held | None:
         run = _ones(record.bits >> (inside // BLOCK_BYTES))
         if not run:
             return None
@@ -233,10 +236,13 @@ class Holdings:
         if self._store.judge(wanted.key, record, descriptor) is not None:
             self._files.release(descriptor)
             return None
-        self._store.touch(record, self.epoch)
+        if not waited:
+            self._store.touch(record, self.epoch)
         return _held(descriptor, inside, end, run)
 
-    def _from_announcement(self, key: str, number: int, announced: _Announced, inside: int, end: int) -> Held | None:
+    def _from_announcement(
+        self, key: str, number: int, announced: _Announced, inside: int, end: int, waited: bool
+    ) -> Held | None:
         run = _ones(announced.bits >> (inside // BLOCK_BYTES))
         if not run:
             return None
@@ -244,7 +250,8 @@ class Holdings:
         if descriptor is None:
             self.announcements.forget(key, number)
             return None
-        self._store.touch_extent(announced.disk, announced.slot, announced.extent_id, self.epoch)
+        if not waited:
+            self._store.touch_extent(announced.disk, announced.slot, announced.extent_id, self.epoch)
         return _held(descriptor, inside, end, run)
 
 

@@ -136,7 +136,8 @@ class Sender:
         held = self._held
         if held is None:
             assert self._version is not None, "a body with ranges has a version"
-            found = self._m.holdings.piece(self._version, self._at, self._last, self._known)
+            waited = self._missed_start <= self._at < self._missed_end
+            found = self._m.holdings.piece(self._version, self._at, self._last, self._known, waited)
             self._known = None
             if isinstance(found, Missing):
                 self._ask(self._version, found)

@@ -94,6 +94,7 @@ class StoreLab:
     high_mark: float = 1.0
     low_mark: float = 1.0
     draining: frozenset[int] = frozenset()
+    admission: str = "all"
     workers: int = 2
     marks_per_disk: int = 256
     spare_disks: int = 0
@@ -130,6 +131,7 @@ class StoreLab:
             self.policy,
             self.high_mark,
             self.low_mark,
+            admission=self.admission,
         )
 
     def open_writer(self, syscalls: Syscalls | None = None, sweep: bool = True) -> StoreWriter:

@@ -434,3 +434,19 @@ def test_a_certificate_that_cannot_be_loaded_is_told_once_and_the_next_one_is_ta
     (folder / "cert.pem").write_text(pem)
     assert peers.poll() == "peers are let in as appliance a1"
     assert peers.own_id == "a1"
+
+
+def test_what_was_waited_for_is_no_use_of_it() -> None:
+    store = Store()
+    holdings = Holdings(store, EXTENT)
+    holdings.announcements.add("k", ready(0, 3, EXTENT, extent_id=9))
+    for waited, touched in ((True, 0), (False, 1)):
+        piece = holdings.piece(wanted(EXTENT), 0, EXTENT - 1, waited=waited)
+        assert isinstance(piece, Held)
+        holdings.release(piece)
+        assert len(store.touched) == touched
+    store.put(0, 15, EXTENT)
+    piece = holdings.piece(wanted(EXTENT), 0, EXTENT - 1, waited=True)
+    assert isinstance(piece, Held)
+    holdings.release(piece)
+    assert len(store.touched) == 1
