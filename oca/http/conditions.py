@@ -37,8 +37,17 @@ class Verdict(Enum):
 CONDITIONAL = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since")
 
 
-def evaluate(headers: dict[bytes, bytes], etag: bytes | None, modified_at: float | None, now: float) -> Verdict:
-    """§13.2.2 steps 1 to 4 for GET and HEAD. `etag` strong, quoted; instants in seconds since the epoch."""
+def evaluate(
+    headers: dict[bytes, bytes],
+    etag: bytes | None,
+    modified_at: float | None,
+    now: float,
+    weak_etag: bytes | None = None,
+) -> Verdict:
+    """§13.2.2 steps 1 to 4 for GET and HEAD. `etag` strong, quoted; instants in seconds since the epoch.
+
+    `weak_etag` is the opaque tag of a weak one: it matches in `If-None-Match` only.
+    """
     if b"if-match" in headers:
         if not _match(headers[b"if-match"], etag, weak=False):
             return Verdict.FAILED
@@ -47,7 +56,7 @@ def evaluate(headers: dict[bytes, bytes], etag: bytes | None, modified_at: float
         if since is not None and modified_at > since:
             return Verdict.FAILED
     if b"if-none-match" in headers:
-        if _match(headers[b"if-none-match"], etag, weak=True):
+        if _match(headers[b"if-none-match"], etag or weak_etag, weak=True):
             return Verdict.NOT_MODIFIED
     elif b"if-modified-since" in headers and modified_at is not None:
         since = parse_date(headers[b"if-modified-since"], now)

@@ -60,6 +60,8 @@ class Representation:
     """What a 304 has to say again (RFC 9110 §15.4.5), and `Last-Modified` where no entity tag does its work."""
     block_of_parts: bytes
     """What a multipart answer says: all but the `Content-Type`, which is that of each part (§15.3.7.2)."""
+    weak_etag: bytes | None = None
+    """The opaque tag of a weak entity tag, for `If-None-Match` only (RFC 9110 §13.1.2)."""
 
 
 _SAID_AGAIN = frozenset((b"cache-control", b"cdn-cache-control", b"content-location", b"etag", b"expires", b"vary"))
@@ -132,7 +134,7 @@ def plan(request: Request, found: Representation, around: Surroundings, outcome:
     `outcome` is what it counts as when bytes are sent (hit or miss).
     """
     headers = request.headers
-    verdict = evaluate(headers, found.etag, found.modified_at, around.now)
+    verdict = evaluate(headers, found.etag, found.modified_at, around.now, found.weak_etag)
     if verdict is Verdict.NOT_MODIFIED:
         return _answer(request, around, 304, found.block_of_304 + facts, (), None, Outcome.NOT_MODIFIED)
     if verdict is Verdict.FAILED:

@@ -29,7 +29,9 @@ from oca.keeper.following import Following, Pulse
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.misses import Misses
 from oca.keeper.orders import Filler
+from oca.keeper.origins import HttpOrigins
 from oca.keeper.passing import NoServices, Passing
+from oca.keeper.pulling import Pulling
 from oca.keeper.reporter import Reporter, View, load_ledger
 from oca.keeper.reporting import Condition, Score, holdings_table, orders_table, score_of
 from oca.keeper.state import StateFolder, write_atomically
@@ -116,8 +118,10 @@ class Keeper:
         self.filler = Filler(
             self.fetcher, self.storing, state, settings.fetching.fill_orders, self.metrics, clock, self._changed
         )
+        self.origins = HttpOrigins(settings.fetching, lambda: self.connection.appliance_id, clock.wall_s)
+        self.pulling = Pulling(settings.services, self.storing, self.origins, self.metrics, clock)
         self.misses = Misses(
-            self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics
+            self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics, self.pulling
         )
         self.misses.on_worker_left = self._worker_left
         self.misses.on_unreadable = self._unreadable
@@ -178,9 +182,11 @@ class Keeper:
         await self.filler.close()
         await self.fetcher.close()
         await self.unstored.close()
+        await self.pulling.close()
         await self.digests.close()
         await self.reporter.keep()
         await self.upstream.close()
+        await self.origins.close()
         await self.connection.close()
         await self.storing.close()
 

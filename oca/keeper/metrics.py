@@ -45,6 +45,12 @@ class KeeperMetrics:
             "Bytes that passed through: of published objects without room (span), of requests (request) and answers (answer) of services",
             "what",
         )
+        self.flights = self._counter(
+            "pull_flights", "Exchanges of pull-through services for an object, by what waiters heard", "service", "end"
+        )
+        self.pulled_versions = self._counter(
+            "pulled_versions", "Versions of pulled objects whose fetching ended for good", "end"
+        )
         self.orders = self._counter("orders", "Fill orders that ended", "state")
         self.reports = self._counter("reports", "Reports to the control plane, by how they ended", "end")
         self.task_deaths = self._counter("background_deaths", "Tasks that died unexpectedly", "task")

@@ -15,12 +15,16 @@ from contracts.reports import Purpose
 from oca.keeper.errors import FetchFailed
 from oca.keeper.fetching import Fetcher
 from oca.keeper.metrics import KeeperMetrics
-from oca.keeper.runs import Asker, Fetched
-from oca.keeper.storing import Facts
+from oca.keeper.pulling import Pulling
+from oca.keeper.runs import Asker
+from oca.keeper.storing import Held, Storable
 from oca.link.messages import Done, Failed, FetchFailure, Head, Ready, Reload, ReloadWhat, Served, Unreadable, Want
 from oca.link.server import Link
+from oca.store.pulled import PulledObject, pack_pulled
 
 MAX_WANTS = 20_000
+MAX_REFRESHES = 256
+"""Hints followed at once while some of them are pulled objects that were served stale."""
 
 
 class Traffic(Protocol):
@@ -41,8 +45,10 @@ class Misses:
         plan_of: Callable[[str], str | None],
         prefetches: int,
         metrics: KeeperMetrics,
+        pulling: Pulling,
     ) -> None:
         """`plan_of(key)` names the plan that wants the key kept, so that a miss on it is stored pinned."""
+        self._pulling = pulling
         self._fetcher = fetcher
         self._traffic = traffic
         self._plan_of = plan_of
@@ -118,6 +124,9 @@ class Misses:
             self._metrics.wants.labels(end).inc()
 
     async def _answer(self, link: Link, want: Want) -> None:
+        if self._pulling.serves(want.key):
+            await self._pull(link, want)
+            return
         facts = await self._fetcher.facts(want.key, want.version)
         if not want.version or want.head_only:
             link.send(Head(want.request, facts.version, facts.digests.size_bytes, facts.header))
@@ -126,14 +135,28 @@ class Misses:
             last = min(last, want.last_block)
         if not want.head_only and 0 <= want.first_block <= last:
             async for fetched in self._fetcher.blocks(facts, want.first_block, last, self._asker(want.key)):
-                link.send(_ready(want.request, facts, fetched))
+                link.send(_ready(want.request, facts, fetched.held))
+        link.send(Done(want.request))
+
+    async def _pull(self, link: Link, want: Want) -> None:
+        """An object of a pull-through service, or blocks of a version of one."""
+        if want.head_only:
+            found = await self._pulling.find(want)
+            variant = found.entry.variant
+            row = pack_pulled(PulledObject(want.key, (variant,)))
+            said = (found.forwarded, found.status, found.collapsed)
+            link.send(Head(want.request, variant.version, variant.size, b"", row, *said))
+        else:
+            async for version, held in self._pulling.blocks(want):
+                link.send(_ready(want.request, version, held))
         link.send(Done(want.request))
 
     def _asker(self, key: str) -> Asker:
         return Asker(Purpose.CLIENT, plan=self._plan_of(key))
 
     def _hint(self, want: Want) -> None:
-        if len(self._hints) >= self._prefetches:
+        limit = MAX_REFRESHES if self._pulling.serves(want.key) else self._prefetches
+        if len(self._hints) >= limit:
             self._metrics.wants.labels("hint-dropped").inc()
             return
         task = asyncio.create_task(self._prefetch(want))
@@ -142,6 +165,9 @@ class Misses:
 
     async def _prefetch(self, want: Want) -> None:
         try:
+            if self._pulling.serves(want.key):
+                await self._pulling.find(want)
+                return
             facts = await self._fetcher.facts(want.key, want.version)
             last = block_count(facts.digests.size_bytes) - 1
             last = last if want.last_block is None else min(last, want.last_block)
@@ -153,8 +179,7 @@ class Misses:
             self._log.debug("hint-failed", key=want.key, detail=error.sentence)
 
 
-def _ready(request: int, facts: Facts, fetched: Fetched) -> Ready:
-    held = fetched.held
+def _ready(request: int, facts: Storable, held: Held) -> Ready:
     return Ready(
         request=request,
         disk=held.disk,
@@ -163,6 +188,6 @@ def _ready(request: int, facts: Facts, fetched: Fetched) -> Ready:
         first_block=held.first,
         last_block=held.last,
         version=facts.version,
-        size_bytes=facts.digests.size_bytes,
+        size_bytes=facts.size_bytes,
         mark_slot=held.slot,
     )

@@ -24,7 +24,8 @@ from oca.store.disk_writer import Announcement, DiskWriter
 from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError
 from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
-from oca.store.pulled import PulledObject
+from oca.store.pulled import PulledObject, PulledVariant
+from oca.store.purge import PurgeMode
 from oca.store.recovery import Recovery
 from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
@@ -269,6 +270,10 @@ class Storing:
             if not room.ready and (never or (room.reason in NOTHING_TO_EVICT and not disk.batch.blocks)):
                 assert room.reason is not None, "a room that is not ready has a reason"
                 raise FetchFailed(FetchFailure.NO_SPACE, str(NoSpace(room.reason, length)))
+
+    def purge_mode(self, key: str, variant: PulledVariant) -> PurgeMode | None:
+        """Whether a purge, swept or not, forbids serving this variant of a service key."""
+        return self.store.judge_pulled(key, variant)
 
     async def put_pulled(self, rows: Mapping[bytes, PulledObject]) -> None:
         """Durable, and seen by workers, when it returns. Raises NoSpace, DiskFailed."""

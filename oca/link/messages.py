@@ -6,6 +6,8 @@ Laws:
 - A worker `Want`s blocks of one object under one deadline. The keeper answers any number of `Ready` (each names blocks that
   are whole and verified in an extent file, whether or not they are durable yet) and ends with exactly one `Done` or
   `Failed` for the request id. `Head` comes before the first `Ready` when the worker did not name a version.
+- A pulled object is asked for by its service key, with `head_only`: the `Head` carries the variant that answers. Its bytes are asked for by
+  the storage key and version that follow from it. NOT_STORABLE means that the worker has to pass the request on.
 - A fetch goes on when the worker leaves or `Cancel`s; a `Cancel` only stops the answers.
 - Everything a worker announced from `Ready` it may keep until the index shows it: announcements may run ahead of the index.
 - When the keeper goes, the connection breaks: the worker reconnects and re-asks the remainder under the same version until
@@ -42,7 +44,9 @@ class Want(msgspec.Struct, frozen=True, tag="want"):
     version: bytes = b""
     head_only: bool = False
     hint: bool = False
-    """A prefetch hint (CMCD nor/nrr): nobody waits, may be dropped."""
+    """A prefetch hint (CMCD nor/nrr), or a pulled object that was served stale: nobody waits, may be dropped."""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """Of the client's request, for what is pulled through: what may go upstream, and what decides about reuse."""
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -89,6 +93,13 @@ class Head(msgspec.Struct, frozen=True, tag="head"):
     version: bytes
     size_bytes: int
     header_block: bytes
+    row: bytes = b""
+    """Of a pulled object in place of `header_block`: the variant that answers (`oca.store.pulled`)."""
+    forwarded: str = ""
+    """Why an upstream was asked for it (`oca.http.caching`); empty where none was."""
+    forward_status: int = 0
+    collapsed: bool = False
+    """It came for another request."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -121,6 +132,10 @@ class FetchFailure(Enum):
     NO_SPACE = ("no-space", 503)
     VERSION_CHANGED = ("version-changed", 502)
     LOOP = ("loop", 508)
+    NOT_STORABLE = ("not-storable", 502)
+    """The answer of a pull-through service may not be stored, or there is no room: it has to be passed on."""
+    NOT_HELD = ("not-held", 504)
+    """The request wants nothing from upstream (RFC 9111 §5.2.1.7)."""
     OVERLOADED = ("overloaded", 503)
     STOPPING = ("stopping", 503)
 

@@ -19,7 +19,7 @@ from oca.store.index import (
 )
 from oca.store.lineup import Lineup
 from oca.store.placement import DiskClass
-from oca.store.pulled import PulledObject, pack_pulled, unpack_pulled
+from oca.store.pulled import PulledObject, PulledVariant, pack_pulled, unpack_pulled
 from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder, PurgeRule
 from oca.store.scrub import Scrubbed
 from oca.store.strays import Strays
@@ -91,6 +91,13 @@ class StoreWriter(Lineup):
             if value is not None and (found := unpack_pulled(value)) is not None:
                 return found
         return None
+
+    def judge_pulled(self, key: str, variant: PulledVariant) -> PurgeMode | None:
+        """Whether a purge forbids serving this variant of a service key."""
+        after = self.purges.late(PulledObject(key, (variant,)))
+        if not after.variants:
+            return PurgeMode.HARD
+        return PurgeMode.SOFT if after.variants[0].stale else None
 
     def put_pulled(self, rows: Mapping[bytes, PulledObject]) -> None:
         """Record objects by the hash of their key, durably; one without variants is forgotten. Raises NoSpace, DiskFailed.

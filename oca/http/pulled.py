@@ -1,0 +1,109 @@
+"""The answer from a stored response of a pull-through service (RFC 9111 §4): its status and fields, and what this request makes of them. Pure.
+
+`Date` is the origin's (RFC 9110 §6.6.1), `Age` says how long ago that was. Ranges and preconditions are for a stored 200; any other status is sent
+as it was stored (RFC 9110 §13.2.1, §14.2). The origin's own words on sharing with other pages stand; ours are said where it says none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from email.utils import formatdate
+from http import HTTPStatus
+
+from oca.http.caching.fields import Fields
+from oca.http.caching.keeping import content_length, content_range
+from oca.http.caching.stored import StoredResponse, Validator, strong_validator
+from oca.http.cors import Cors
+from oca.http.reasons import Outcome
+from oca.http.request import Request
+from oca.http.response import STATUS_LINES, Answer, Representation, Surroundings, plan, read_representation
+
+_ALLOW_ORIGIN = b"access-control-allow-origin"
+_BODILESS = (204, 205)
+_REWRITTEN = frozenset((b"accept-ranges", b"age", b"cache-status", b"content-length", b"content-range", b"date"))
+
+
+class _Silent(Cors):
+    """Nothing of our own."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def lines(self, origin: bytes | None) -> bytes:
+        return b""
+
+
+_SILENT = _Silent()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A stored response as answers are made of it; read once."""
+
+    stored: StoredResponse
+    size: int
+    representation: Representation
+    date: bytes
+    """Its line."""
+    shares: bool
+    """It says itself which pages may read it."""
+
+
+def show(stored: StoredResponse, size: int) -> Shown:
+    """The header lines that go out with every answer, in the order of the origin."""
+    lines = b"".join(b"%b: %b\r\n" % (name, value) for name, value in stored.fields if name not in _REWRITTEN)
+    found = read_representation(size, lines, stored.received_at)
+    if stored.etag is not None and stored.etag.startswith(b"W/"):
+        found = replace(found, weak_etag=stored.etag[2:])
+    date = b"Date: %b\r\n" % formatdate(stored.date, usegmt=True).encode()
+    return Shown(stored, size, found, date, any(name == _ALLOW_ORIGIN for name, _value in stored.fields))
+
+
+def plan_pulled(request: Request, shown: Shown, around: Surroundings, outcome: Outcome, facts: bytes) -> Answer:
+    """The answer to GET or HEAD. `facts` are `Age` and `Cache-Status`; `outcome` is what it counts as when bytes are sent."""
+    here = Surroundings(_SILENT if shown.shares else around.cors, shown.date, around.now, around.keep_alive)
+    if shown.stored.status == 200:
+        return plan(request, shown.representation, here, outcome, facts)
+    status, size = shown.stored.status, shown.size
+    keep = request.keep_alive and here.keep_alive
+    bodiless = status in _BODILESS
+    head = b"".join(
+        (
+            status_line(status),
+            here.date,
+            shown.representation.block,
+            facts,
+            here.cors.lines(request.headers.get(b"origin")),
+            b"" if bodiless else b"Content-Length: %d\r\n" % size,
+            b"Connection: close\r\n" if not keep else b"Connection: keep-alive\r\n" if not request.minor else b"",
+            b"\r\n",
+        )
+    )
+    if request.method == b"HEAD" or bodiless or not size:
+        return Answer(status, head, (), 0, outcome, keep)
+    return Answer(status, head, ((0, size - 1),), size, outcome, keep)
+
+
+def status_line(status: int) -> bytes:
+    """With the registered reason phrase, where there is one."""
+    known = STATUS_LINES.get(status)
+    if known is not None:
+        return known
+    try:
+        phrase = HTTPStatus(status).phrase.encode()
+    except ValueError:
+        phrase = b""
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+
+
+def continues(status: int, fields: Fields, validator: Validator, size: int, first: int) -> int | None:
+    """Where in the object an answer to `Range: bytes=FIRST-` begins; None when it is none of this version (RFC 9110 §15.3.7.3, RFC 9111 §3.4).
+
+    It has to carry the same strong validator and the same length; a whole body in place of a range begins at 0.
+    """
+    if strong_validator(fields) != validator:
+        return None
+    if status == 200:
+        return 0 if content_length(fields) == size else None
+    part = content_range(fields) if status == 206 else None
+    return first if part is not None and part.first == first and part.size == size else None
