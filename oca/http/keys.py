@@ -106,6 +106,12 @@ def service_key(key: str) -> str:
     return key.partition("#")[0]
 
 
+def target_host(target: bytes) -> bytes | None:
+    """The host of a target in absolute form, which counts in place of the Host header (RFC 9112 §3.2.2); None without."""
+    match = None if target.startswith(b"/") else _ABSOLUTE.fullmatch(target)
+    return match[1] if match is not None else None
+
+
 def host_of(request: Request, address: Address) -> bytes | None:
     """The host (with port, lower case) that the request is for; None for HTTP/1.0 without one. Raises RequestRefused."""
     host = address.host if address.host is not None else request.headers.get(b"host")

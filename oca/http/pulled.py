@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http import HTTPStatus
 
-from oca.http.caching.fields import Fields
+from oca.http.caching.fields import Fields, joined
 from oca.http.caching.keeping import content_length, content_range
 from oca.http.caching.stored import StoredResponse, Validator, strong_validator
 from oca.http.cors import Cors
@@ -47,6 +47,8 @@ class Shown:
     """Its line."""
     shares: bool
     """It says itself which pages may read it."""
+    upstream_status: bytes | None
+    """What caches nearer to the origin said in `Cache-Status`."""
 
 
 def show(stored: StoredResponse, size: int) -> Shown:
@@ -56,7 +58,8 @@ def show(stored: StoredResponse, size: int) -> Shown:
     if stored.etag is not None and stored.etag.startswith(b"W/"):
         found = replace(found, weak_etag=stored.etag[2:])
     date = b"Date: %b\r\n" % formatdate(stored.date, usegmt=True).encode()
-    return Shown(stored, size, found, date, any(name == _ALLOW_ORIGIN for name, _value in stored.fields))
+    shares = any(name == _ALLOW_ORIGIN for name, _value in stored.fields)
+    return Shown(stored, size, found, date, shares, joined(stored.fields, b"cache-status"))
 
 
 def plan_pulled(request: Request, shown: Shown, around: Surroundings, outcome: Outcome, facts: bytes) -> Answer:

@@ -73,6 +73,8 @@ class Limits:
     headers: int = 100
     body_bytes: int = 65536
     """With the framing of chunks."""
+    further: frozenset[bytes] = frozenset()
+    """Fields that are read beside `WANTED`."""
 
 
 class RequestRefused(Exception):
@@ -250,7 +252,7 @@ class RequestParser:
         if self._count > self._limits.headers:
             self._refuse(Outcome.HEADER_TOO_LARGE, f"a request has at most {self._limits.headers} header lines")
         name = name.lower()
-        if name not in WANTED or self._request is not None:
+        if self._request is not None or (name not in WANTED and name not in self._limits.further):
             return
         value = value.strip(b" \t")
         earlier = self._headers.get(name)

@@ -135,19 +135,28 @@ class LinkClient:
         version: bytes = b"",
         *,
         head_only: bool = False,
+        fields: tuple[tuple[bytes, bytes], ...] = (),
     ) -> Ask:
         """Ask now, or as soon as the keeper is there."""
         request = self._number()
-        ask = Ask(Want(request, key, first_block, last_block, version, head_only), asker)
+        ask = Ask(Want(request, key, first_block, last_block, version, head_only, fields=fields), asker)
         self._asks[request] = ask
         if self._welcome:
             self._send(encode(ask.want))
         return ask
 
-    def hint(self, key: str, first_block: int, last_block: int, version: bytes) -> bool:
-        """Tell the keeper what will soon be wanted; nobody waits. False when it is away."""
+    def hint(
+        self,
+        key: str,
+        first_block: int,
+        last_block: int,
+        version: bytes,
+        fields: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> bool:
+        """Tell the keeper what will soon be wanted, or was served stale; nobody waits. False when it is away."""
         if self._welcome:
-            self._send(encode(Want(self._number(), key, first_block, last_block, version, hint=True)))
+            want = Want(self._number(), key, first_block, last_block, version, hint=True, fields=fields)
+            self._send(encode(want))
         return self._welcome
 
     def cancel(self, ask: Ask) -> None:

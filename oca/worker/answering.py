@@ -16,7 +16,7 @@ from contracts.digests import BLOCK_BYTES
 from contracts.tokens.claims import TokenRefused
 from oca.http.cors import Cors
 from oca.http.disclosure import HIT, MISS, PARTIAL, details, refusal
-from oca.http.keys import Address, host_of, read_target
+from oca.http.keys import Address, Resource, host_of, read_resource, read_target
 from oca.http.reasons import OF_TOKEN, Closing, Outcome
 from oca.http.request import Request, RequestRefused
 from oca.http.response import (
@@ -31,13 +31,15 @@ from oca.http.response import (
 )
 from oca.link.counters import Count, CounterLine
 from oca.link.messages import Head
+from oca.link.variants import Service
 from oca.store.extents import ExtentRecord, key_hash
 from oca.worker.accesslog import AccessLog, Unlogged, cmcd_of
 from oca.worker.accounting import Accounting
 from oca.worker.gate import CMCD_HEADERS, Gate
 from oca.worker.holdings import Held, Version
-from oca.worker.misses import SENTENCES, HeadWait
+from oca.worker.misses import SENTENCES, HeadWait, Wait
 from oca.worker.ports import ByteTransport, Machinery, Waiting
+from oca.worker.pulling import Pulled, Puller
 from oca.worker.recognition import Usual
 from oca.worker.remote import Remote
 from oca.worker.sending import Sender
@@ -73,6 +75,8 @@ class Desk:
     """Answers carry CMSD-Dynamic."""
     under_duress: bool = False
     """New sessions are shed."""
+    puller: Puller | None = None
+    """Where pull-through services are configured."""
     _around: Surroundings | None = None
     _representations: dict[tuple[int, bytes], Representation] = field(default_factory=dict)
 
@@ -151,6 +155,7 @@ class Exchange:
         "_key",
         "_owner",
         "_path",
+        "_pulled",
         "_request",
         "_session",
         "_wait",
@@ -169,7 +174,8 @@ class Exchange:
         self._hashed = b""
         self._answer: Answer | None = None
         self._fatal = False
-        self._wait: HeadWait | None = None
+        self._pulled: Pulled | None = None
+        self._wait: Wait | None = None
         self._deadline = 0.0
         self.sender: Sender | None = None
 
@@ -186,9 +192,16 @@ class Exchange:
         try:
             self._decide()
         except RequestRefused as refused:
-            self._refuse(refused.outcome, refused.detail, fatal=refused.fatal)
+            self.refuse(refused.outcome, refused.detail, fatal=refused.fatal)
         except TokenRefused as refused:
-            self._refuse(OF_TOKEN[refused.why], str(refused))
+            self.refuse(OF_TOKEN[refused.why], str(refused))
+
+    def hold(self, wait: Wait | None) -> None:
+        """What is cancelled when the client leaves."""
+        self._wait = wait
+
+    def around(self) -> Surroundings:
+        return self._desk.around()
 
     def lost(self, why: Outcome) -> None:
         """The connection ended before the answer did."""
@@ -210,8 +223,10 @@ class Exchange:
 
     def not_sent(self, outcome: Outcome, head_sent: bool) -> None:
         sender, self.sender = self.sender, None
+        if not head_sent and outcome is Outcome.UPSTREAM_FAILED and self._pulled is not None and self._pulled.again():
+            return
         if not head_sent and outcome.problem is not None:
-            self._refuse(outcome, SENTENCES.get(outcome, "the stored bytes cannot be read"))
+            self.refuse(outcome, SENTENCES.get(outcome, "the stored bytes cannot be read"))
             return
         self._ended(outcome, sender)
         self._owner.give_up(Closing.CLIENT if outcome is Outcome.CLIENT_LEFT else Closing.ABORTED)
@@ -220,13 +235,18 @@ class Exchange:
         request, desk = self._request, self._desk
         if b"expect" in request.headers:
             check_expectation(request)
+        if desk.puller is not None and not self._owner.is_peer:
+            service = desk.puller.select(request)
+            if service is not None:
+                self._pull(desk.puller, service)
+                return
         if request.method == b"OPTIONS":
             if request.target != b"*":
                 read_target(request.target)
-            self._send(preflight(request, self._desk.around()), None)
+            self.send(preflight(request, self._desk.around()), None)
             return
         if request.method not in (b"GET", b"HEAD"):
-            self._refuse(Outcome.METHOD, f"{request.method.decode('ascii', 'replace')} is not answered here")
+            self.refuse(Outcome.METHOD, f"{request.method.decode('ascii', 'replace')} is not answered here")
             return
         address = read_target(request.target)
         self._path = address.path.encode("latin-1")
@@ -242,6 +262,26 @@ class Exchange:
             raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
         self._key, self._hashed = address.key, key_hash(address.key)
         self._look_up(address.key)
+
+    def _pull(self, puller: Puller, service: Service) -> None:
+        """The request is for a pull-through service. Raises RequestRefused."""
+        request, m = self._request, self._desk.machinery
+        resource = read_resource(service.name, request.target, service.kept_parameters)
+        self._path = resource.path.partition("?")[0].encode("latin-1")
+        self._deadline = m.loop.time() + m.first_byte_s
+        if has_passed(request.headers.get(b"cdn-loop"), self._desk.own_id):
+            raise RequestRefused(Outcome.LOOP, "the request has passed here before", fatal=False)
+        if request.method not in (b"GET", b"HEAD"):
+            self.pass_on(service, resource)
+            return
+        match = _FIRST.match(request.headers.get(b"range", b""))
+        self._first = int(match[1]) if match is not None and request.method == b"GET" else -1
+        self._pulled = Pulled(puller, self, request, service, resource, self._first)
+        self._pulled.start()
+
+    def pass_on(self, service: Service, resource: Resource) -> None:
+        """Forward the request as it is; nothing of the answer is stored."""
+        self.refuse(Outcome.UNAVAILABLE, f"{resource.path} of {service.name} may not be stored, and is not passed on")
 
     def take_over(
         self,
@@ -306,7 +346,7 @@ class Exchange:
             version = Version(key, self._hashed, record.version, record.file_size)
             self._plan(version, record.header, self._facts_of(record, near, key), record)
         elif self._store_only:
-            self._refuse(Outcome.NOT_HELD, "the file is not held here")
+            self.refuse(Outcome.NOT_HELD, "the file is not held here")
         else:
             self._desk.counters.add(Count.WANTS)
             self._wait = HeadWait(m.loop, m.link, key, m.first_byte_s, self._head_known, self._head_failed)
@@ -338,7 +378,7 @@ class Exchange:
 
     def _head_failed(self, outcome: Outcome) -> None:
         self._wait = None
-        self._refuse(outcome, SENTENCES[outcome])
+        self.refuse(outcome, SENTENCES[outcome])
 
     def _plan(self, version: Version, block: bytes, facts: bytes, known: ExtentRecord | None = None) -> None:
         found = self._desk.representation(version.size, block)
@@ -347,16 +387,16 @@ class Exchange:
             holdings = self._desk.machinery.holdings
             spans = [part for part in answer.parts if not isinstance(part, bytes)]
             if not all(holdings.holds(version, first, last) for first, last in spans):
-                self._refuse(Outcome.NOT_HELD, "not all of the bytes asked for are held here")
+                self.refuse(Outcome.NOT_HELD, "not all of the bytes asked for are held here")
                 return
-        self._send(answer, version, known)
+        self.send(answer, version, known)
 
-    def _refuse(self, outcome: Outcome, detail: str, *, fatal: bool = False) -> None:
+    def refuse(self, outcome: Outcome, detail: str, *, fatal: bool = False) -> None:
         self._fatal = fatal
         extra = refusal(outcome) if self._owner.is_trusted else b""
-        self._send(problem(self._request, self._desk.around(), outcome, detail, extra, fatal=fatal), None)
+        self.send(problem(self._request, self._desk.around(), outcome, detail, extra, fatal=fatal), None)
 
-    def _send(self, answer: Answer, version: Version | None, known: ExtentRecord | None = None) -> None:
+    def send(self, answer: Answer, version: Version | None, known: ExtentRecord | None = None) -> None:
         owner = self._owner
         if self._desk.says_delivery and not owner.is_peer:
             now = self._desk.now()
@@ -398,10 +438,13 @@ class Exchange:
     def _account(self, sender: Sender) -> None:
         """What of a media body reached the kernel, whether or not all of it did."""
         key, answer = self._key, self._answer
-        if key is None or answer is None or answer.outcome.problem is not None or not answer.parts:
+        pulled = self._pulled is not None
+        if (key is None and not pulled) or answer is None or answer.outcome.problem is not None or not answer.parts:
             return
         desk, peer = self._desk, self._owner.is_peer
-        if not desk.accounting.add(key, peer, sender.sent, sender.missed, sender.asked, self._owner.remote.network):
+        if key is not None and not desk.accounting.add(
+            key, peer, sender.sent, sender.missed, sender.asked, self._owner.remote.network
+        ):
             desk.counters.add(Count.UNREPORTED, sender.sent)
         desk.counters.add(Count.PEER_BYTES if peer else Count.CLIENT_BYTES, sender.sent)
         desk.counters.add(Count.HIT_BYTES, sender.sent - sender.missed)

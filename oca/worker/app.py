@@ -57,6 +57,7 @@ from oca.worker.passing import Passing
 from oca.worker.player_tls import PlayerCertificates
 from oca.worker.ports import Machinery
 from oca.worker.protocol import Connection, Timeouts
+from oca.worker.pulling import Puller
 from oca.worker.residency import DiskPools, Residency, StoredFile
 from oca.worker.server_names import Hello
 from oca.worker.tls import PeerTls
@@ -155,9 +156,11 @@ class Worker:
                 handover.slot, Pipe(handover.log_fd), _Dropped(self._counters), loop.call_later, sample
             )
         self.client_bits = (settings.log.ipv4_bits, settings.log.ipv6_bits)
+        if settings.services:
+            self.desk.puller = Puller(settings.services, self._reader, machinery)
         self.express = Express(self.desk)
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
-        self.limits = Limits()
+        self.limits = Limits(further=self.desk.puller.fields if self.desk.puller is not None else frozenset())
         self._trusted = TrustedNetworks(serving.trusted_networks)
         self._max_connections = serving.max_connections
         self.is_draining = False

@@ -55,6 +55,8 @@ class Version:
     hashed: bytes
     version: bytes
     size: int
+    asked: tuple[tuple[bytes, bytes], ...] = ()
+    """Request fields with which what is missing of a pulled version is asked for."""
 
 
 class Held:

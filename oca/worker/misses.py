@@ -136,7 +136,7 @@ class BlockWait(Wait):
         self._stall_s = stall_s
         self._look_again = look_again
         self._restart_timer(first_s)
-        self._ask = link.want(self, wanted.key, run.first, run.last, wanted.version)
+        self._ask = link.want(self, wanted.key, run.first, run.last, wanted.version, fields=wanted.asked)
 
     @property
     def is_open(self) -> bool:

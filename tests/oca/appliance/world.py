@@ -27,7 +27,7 @@ from contracts.plans import RankedSource
 from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
 from contracts.urls import MediaName, with_token
-from oca.config import Appliance, ControlPlane, Disk, Fetching, Serving, Store
+from oca.config import Appliance, ControlPlane, Disk, Fetching, PullService, Serving, Store
 from oca.link.files import KeeperStatus
 from tests.oca.appliance.crowd import Reader, Wanted
 from tests.oca.appliance.origin import Origin
@@ -54,6 +54,7 @@ class World:
     policy: str = "lru"
     serving: Serving = field(default_factory=Serving)
     fetching: Fetching = field(default_factory=Fetching)
+    services: tuple[PullService, ...] = ()
     further_parents: tuple[RankedSource, ...] = ()
     """Asked before the origin."""
     appliance: Box | None = None
@@ -76,6 +77,7 @@ class World:
             control_plane=ControlPlane(self.plane.url, str(self.folder / "enrol.code"), report_s=1.0, heartbeat_s=0.5),
             serving=self.serving,
             fetching=self.fetching,
+            services=self.services,
             log_level="warning",
         )
 
