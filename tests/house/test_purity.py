@@ -83,6 +83,7 @@ DECIDING = (
     "oca.worker.tcpinfo",
     "oca.worker.offline",
     "oca.link.seen",
+    "oca.link.variants",
     "oca.supervisor.rolling",
     "oca.supervisor.slots",
     "oca.worker.admission",
