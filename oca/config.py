@@ -140,6 +140,9 @@ class Store:
         int, Ge(1), Doc("Written blocks after which a batch is made durable, at most a second later")
     ] = 64
 
+    scrub_bytes_per_s: Annotated[
+        int, Ge(0), Doc("What scrub reads of each disk per second while nothing is written; a round a day; 0 for none")
+    ] = 16_777_216
     verify_reads: Annotated[
         float,
         Ge(0),

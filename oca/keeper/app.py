@@ -21,6 +21,7 @@ from contracts.reports import DiskFacts, Nudge, ReportAnswer
 from oca.config import Appliance
 from oca.keeper.accounts import Accounts
 from oca.keeper.asking import Sources
+from oca.keeper.commanding import KeeperCommands
 from oca.keeper.connection import Connection
 from oca.keeper.digests import DigestLibrary
 from oca.keeper.errors import CannotStart
@@ -36,6 +37,7 @@ from oca.keeper.reporter import Reporter, View, load_ledger
 from oca.keeper.reporting import Condition, Score, holdings_table, orders_table, score_of
 from oca.keeper.state import StateFolder, write_atomically
 from oca.keeper.storing import Storing
+from oca.keeper.tidying import Tidying
 from oca.keeper.unstored import MemoryBlocks, Unstored
 from oca.keeper.upstream import HttpUpstream
 from oca.link.files import KeeperStatus, Listening
@@ -102,6 +104,9 @@ class Keeper:
         settings, state, clock = self.settings, self.state, self._clock
         ledger = load_ledger(state)
         self.storing = Storing(self.store, settings.store.extent_bytes, clock)
+        rate = settings.store.scrub_bytes_per_s
+        self.tidying = Tidying(self.store, rate, lambda: self.storing.is_idle, clock)
+        self.commands = KeeperCommands(state.folder, self.tidying.scrub_all)
         self.connection = Connection(settings.control_plane, state.tls, dialled_addresses(settings), clock)
         self.accounts = Accounts(ledger, self.metrics, clock)
         self.following = Following(
@@ -161,9 +166,11 @@ class Keeper:
             await self.filler.load()
         self.handing.start()
         await self.link.start()
+        await self.commands.start()
         for name, run in (
             ("storing", self.storing.run),
-            ("tidying", self.storing.tidy),
+            ("tidying", self.tidying.tidy),
+            ("scrub", self.tidying.scrub_at_idle),
             ("filler", self.filler.run),
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),
@@ -174,6 +181,7 @@ class Keeper:
         """Ends in order; the disks are left clean."""
         self.handing.close()
         await self.link.close()
+        await self.commands.close()
         await self.misses.close()
         await self.passing.close()
         for task in self._tasks:
@@ -188,6 +196,7 @@ class Keeper:
         await self.upstream.close()
         await self.origins.close()
         await self.connection.close()
+        await self.tidying.close()
         await self.storing.close()
 
     async def _join_control_plane(self) -> None:

@@ -81,6 +81,16 @@ class KeeperMetrics:
         self._unsynced = self._gauge("disk_unsynced_blocks", "Blocks written and not durable yet", "disk")
         self._index_used = self._gauge("index_used_share", "Used share of the index map", "disk")
         self._readers = self._gauge("index_oldest_reader_lag", "Transactions the oldest index reader is behind", "disk")
+        self._bad_blocks = self._gauge(
+            "disk_bad_blocks", "Blocks that were not what was stored, found by scrubs and examinations", "disk"
+        )
+        self._scrubbed = self._gauge(
+            "disk_scrubbed_blocks", "Blocks that scrubs have read since the keeper began", "disk"
+        )
+        self._scrub_share = self._gauge("disk_scrub_share", "How far the scrub at idle is in its round, 0 to 1", "disk")
+        self._scrub_ended = self._gauge(
+            "disk_scrub_ended_seconds", "When a scrub of the whole disk ended last, seconds since the epoch", "disk"
+        )
         self._connected = self._gauge("control_plane_connected", "1 while the heartbeat stream is open")
         self._cpu = self._gauge("cpu_seconds", "User and system time of the keeper since its start")
         self._started = self._gauge("start_time_seconds", "When the keeper started, seconds since the epoch")
@@ -112,6 +122,10 @@ class KeeperMetrics:
             self._extents.labels(name).set(disk.extents)
             self._healthy.labels(name).set(0.0 if disk.failure else 1.0)
             self._unsynced.labels(name).set(disk.unsynced_blocks)
+            self._bad_blocks.labels(name).set(disk.scrub_bad_blocks)
+            self._scrubbed.labels(name).set(disk.scrubbed_blocks)
+            self._scrub_share.labels(name).set(disk.scrub.share)
+            self._scrub_ended.labels(name).set(disk.scrub.ended_at)
             if disk.index is not None:
                 self._index_used.labels(name).set(disk.index.used_bytes / max(1, disk.index.map_bytes))
                 oldest = disk.index.oldest_reader_transaction

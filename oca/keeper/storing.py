@@ -26,7 +26,6 @@ from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
 from oca.store.pulled import PulledObject, PulledVariant
 from oca.store.purge import PurgeMode
-from oca.store.recovery import Recovery
 from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 
@@ -38,20 +37,11 @@ PRESS_EVERY_S = 0.7
 TICK_S = 0.25
 MARKS_EVERY_S = 5.0
 READERS_EVERY_S = 10.0
-SCRUB_EVERY_S = 10.0
-SCRUB_BLOCKS = 16
 EXAMINED_AT_MOST = 1024
 """Extents of one disk that wait to be looked at."""
 NOTHING_TO_EVICT = (NoSpaceReason.QUOTA, NoSpaceReason.DISK_FULL)
 """A commit may help: extents with blocks that are not durable yet are no victims."""
 SPACE_EVERY_S = 2.0
-TIDY_PAUSE_S = 0.01
-TIDY_LOOK_S = 5.0
-"""A disk may have come, or may take writes again."""
-STRAYS = 64
-"""Orphans unlinked at once."""
-MIGRATED_ROWS = 2048
-"""Of an index in an older format, at once: about 20 ms."""
 
 
 class Storable(Protocol):
@@ -139,7 +129,6 @@ class Storing:
         self._clock = clock
         self._threads = {disk.number: ThreadPoolExecutor(1, f"disk-{disk.number}") for disk in store.disks.values()}
         self._housekeeping = ThreadPoolExecutor(1, "housekeeping")
-        self._tidying = ThreadPoolExecutor(1, "tidying")
         self._committing: set[int] = set()
         self._commits: set[asyncio.Task[None]] = set()
         self._examining: dict[int, set[int]] = {}
@@ -293,11 +282,10 @@ class Storing:
     # -- keeping house ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Commits what is due, frees what workers let go, reads the access marks, checks readers, scrubs. Ends by cancellation."""
+        """Commits what is due, frees what workers let go, reads the access marks, checks readers, looks at space. Ends by cancellation."""
         every = {
             self.collect_marks: MARKS_EVERY_S,
             self.check_readers: READERS_EVERY_S,
-            self.scrub: SCRUB_EVERY_S,
             self.look_at_space: SPACE_EVERY_S,
         }
         due = {**every, self.collect_marks: 0.0, self.look_at_space: 0.0}
@@ -319,40 +307,14 @@ class Storing:
         """A filesystem that has less than the quota promises is the limit."""
         await self._tolerant(self.store.look_at_space)
 
-    async def tidy(self) -> None:
-        """Rows of an older format, files nobody knows: in small steps in a thread of its own, with pauses as long as they were. Ends by cancellation."""
-        said: dict[int, Recovery] = {}
-        while True:
-            began_s = self._clock.monotonic_s()
-            more = await self._tidy(functools.partial(self.store.migrate_some, MIGRATED_ROWS))
-            more |= await self._tidy(functools.partial(self.store.collect_strays, STRAYS))
-            for number, found in self.store.recovered.items():
-                if said.get(number) is not found and (found.orphans or found.missing or found.strangers):
-                    self._say_strays(number, found)
-                said[number] = found
-            took_s = self._clock.monotonic_s() - began_s
-            await self._clock.sleep(max(TIDY_PAUSE_S, took_s) if more else TIDY_LOOK_S)
-
-    def _say_strays(self, number: int, found: Recovery) -> None:
-        path = self.store.disks[number].path
-        self._log.warning("strays", disk=path, orphans=found.orphans, missing=found.missing, strangers=found.strangers)
-
-    async def _tidy(self, step: Callable[[], bool]) -> bool:
-        """True when there is more to do at once."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._tidying, step)
-        except StoreError as error:
-            self._log.warning("tidying-waits", detail=str(error))
-            return False
-
     async def check_readers(self) -> None:
         """Frees index reader slots of dead workers; also called when a worker leaves."""
         await self._tolerant(self.store.reader_check)
 
-    async def scrub(self) -> None:
-        """A few blocks, and only while nothing is being written."""
-        if not self._committing and all(disk.batch.since is None for disk in self.store.disks.values()):
-            await self._tolerant(functools.partial(self.store.scrub_some, SCRUB_BLOCKS))
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being written."""
+        return not self._committing and all(disk.batch.since is None for disk in self.store.disks.values())
 
     async def examine(self, number: int, extent_id: int) -> None:
         """A worker could not read this extent, or found it bad: read it here, take out the disk or what is bad of the extent.
@@ -389,7 +351,6 @@ class Storing:
         await asyncio.gather(*self._commits, return_exceptions=True)
         for thread in self._threads.values():
             await asyncio.to_thread(thread.shutdown)
-        await asyncio.to_thread(self._tidying.shutdown)
         await self._keep_house(self.store.close)
         self._housekeeping.shutdown()
 

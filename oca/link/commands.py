@@ -1,7 +1,7 @@
-"""What `lowtide oca` tells a running supervisor: a Unix stream socket in the state folder, only for the same user.
+"""What `lowtide oca` tells a running supervisor, and its keeper: a Unix stream socket of each in the state folder, only for the same user.
 
-One command per connection, a line of text: `restart`. The answer is lines of JSON (`RestartProgress`), one at once and one per change,
-the last with `ended`; then the supervisor closes.
+One command per connection, a line of text. To the supervisor `restart`: the answer is lines of JSON (`RestartProgress`), one at once and one per change.
+To the keeper `scrub RATE` (bytes per second and disk, 0 for no bound): lines of `ScrubReport`; who leaves ends it. The last line has `ended`; then the other side closes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 RESTART = b"restart\n"
+SCRUB = b"scrub"
 
 
 class RestartProgress(msgspec.Struct, frozen=True):
@@ -25,3 +26,28 @@ class RestartProgress(msgspec.Struct, frozen=True):
 def socket_path(state_dir: Path) -> Path:
     """Where the supervisor listens."""
     return state_dir / "run" / "supervisor.sock"
+
+
+class DiskScrub(msgspec.Struct, frozen=True):
+    """One disk of a scrub. `failure`: why it was broken off there."""
+
+    path: str
+    extents_passed: int
+    extents: int
+    blocks: int
+    bad_blocks: int
+    ended: bool
+    failure: str = ""
+
+
+class ScrubReport(msgspec.Struct, frozen=True):
+    """How far a scrub is; `refused` says why there is none at all."""
+
+    disks: tuple[DiskScrub, ...] = ()
+    ended: bool = False
+    refused: str = ""
+
+
+def keeper_socket_path(state_dir: Path) -> Path:
+    """Where the keeper listens for commands."""
+    return state_dir / "run" / "keeper-commands.sock"

@@ -207,9 +207,19 @@ class DiskWriter(DiskLedger):
             extent.stored_epoch,
         )
 
-    def read_block(self, extent: HeldExtent, block: int) -> bytes:
-        """The bytes as they lie on the disk, unverified; fewer (or none) when the file is short or not there. Raises DiskFailed."""
-        return self._read(extent, block_length(extent.length, block), block * BLOCK_BYTES)
+    def read_block(self, extent: HeldExtent, block: int, past_cache: bool = False) -> bytes:
+        """The bytes, unverified; fewer (or none) when the file is short or not there. `past_cache`: as they lie on the disk. Raises DiskFailed."""
+        length, offset = block_length(extent.length, block), block * BLOCK_BYTES
+        return self._read_past_cache(extent, length, offset) if past_cache else self._read(extent, length, offset)
+
+    def _read_past_cache(self, extent: HeldExtent, length: int, offset: int) -> bytes:
+        """Nobody who writes waits for it."""
+        try:
+            return self.syscalls.read_past_cache(self.path_of(extent.extent_id), length, offset)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self.take_out(f"{error.strerror or error}") from error
 
     def read_checks(self, extent: HeldExtent) -> bytes:
         """The check bytes of all its blocks, as `trailer.is_good` takes them. Raises DiskFailed."""

@@ -111,6 +111,9 @@ class DiskLedger:
         self.policy: Classed[int] = _make_policy(settings, parts.disk.quota_bytes)
         self.gone: Counter[Gone] = Counter()
         self.blocks_written = 0
+        self.scrubbed_blocks = 0
+        self.bad_blocks = 0
+        """Found by scrubs, and where somebody could not read."""
         self.commits = 0
         self.failure: str | None = None
         """Why the disk was taken out, in words."""
@@ -147,6 +150,10 @@ class DiskLedger:
         """Ids start at `first`, the end of the ranges that earlier keepers reserved."""
         self._next_id = self._reserved_id = first
         self._batch_number = batch_number
+
+    def clock(self) -> float:
+        """Seconds since the epoch."""
+        return self._now()
 
     @property
     def next_id(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oca.store.blocks import members
 from oca.store.disk_writer import DiskWriter, Gone
 from oca.store.errors import NoSpace
 from oca.store.extents import split_index_key, unpack_record
@@ -99,15 +100,16 @@ def verify_recent(writer: DiskWriter) -> tuple[int, int]:
     return read, bad
 
 
-def bad_bits(writer: DiskWriter, extent: HeldExtent, bits: int) -> int:
-    """Which of these durable blocks do not fit their check bytes in the trailer, or have none."""
+def bad_bits(writer: DiskWriter, extent: HeldExtent, bits: int, past_cache: bool = False) -> int:
+    """Which of these durable blocks do not fit their check bytes in the trailer, or have none. Raises DiskFailed.
+
+    `past_cache` asks the disk itself where the filesystem can, instead of what is in memory.
+    """
     checks = writer.read_checks(extent) if bits else b""
     bad = 0
-    block = 0
-    while bits >> block:
-        if bits >> block & 1 and not is_good(writer.read_block(extent, block), checks, block):
+    for block in members(bits):
+        if not is_good(writer.read_block(extent, block, past_cache), checks, block):
             bad |= 1 << block
-        block += 1
     return bad
 
 

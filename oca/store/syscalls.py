@@ -5,6 +5,8 @@ Every call may raise OSError and nothing else.
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 from typing import Protocol
 
@@ -24,6 +26,9 @@ class Syscalls(Protocol):
 
     def read(self, fd: int, length: int, offset: int) -> bytes:
         """Up to `length` bytes at `offset`; fewer only at the end of the file."""
+
+    def read_past_cache(self, path: str, length: int, offset: int) -> bytes:
+        """The same of a file by name, from the disk and not from memory, where the filesystem can; `offset` is a multiple of 4096."""
 
     def sync(self, fd: int) -> None: ...
 
@@ -67,6 +72,18 @@ class RealSyscalls:
             offset += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def read_past_cache(self, path: str, length: int, offset: int) -> bytes:
+        try:
+            return _read_directly(path, length, offset)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return RealSyscalls.read(self, fd, length, offset)
+        finally:
+            os.close(fd)
+
     def sync(self, fd: int) -> None:
         os.fdatasync(fd)
 
@@ -90,3 +107,20 @@ class RealSyscalls:
     def free_bytes(self, path: str) -> int:
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize
+
+
+def _read_directly(path: str, length: int, offset: int) -> bytes:
+    """By O_DIRECT, which takes whole pages into aligned memory (a mapping is). Raises OSError, EINVAL where the filesystem has no such thing."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        with mmap.mmap(-1, -(-length // mmap.PAGESIZE) * mmap.PAGESIZE) as buffer:
+            done = 0
+            while done < length:
+                with memoryview(buffer) as whole, whole[done:] as rest:
+                    count = os.preadv(fd, [rest], offset + done)
+                done += count
+                if count == 0 or count % mmap.PAGESIZE:
+                    break
+            return buffer[: min(done, length)]
+    finally:
+        os.close(fd)

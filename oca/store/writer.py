@@ -21,7 +21,7 @@ from oca.store.lineup import Lineup
 from oca.store.placement import DiskClass
 from oca.store.pulled import PulledObject, PulledVariant, pack_pulled, unpack_pulled
 from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder, PurgeRule
-from oca.store.scrub import Scrubbed
+from oca.store.scrub import Scrub, Scrubbed, ScrubProgress
 from oca.store.strays import Strays
 from policies.admission import Admission
 
@@ -46,6 +46,8 @@ class DiskStatistics:
     commits: int
     gone: dict[Gone, int]
     scrub_bad_blocks: int
+    scrubbed_blocks: int
+    scrub: ScrubProgress
     index: IndexStatistics | None
     """None once the disk was taken out."""
     passing_bytes: int = 0
@@ -176,6 +178,21 @@ class StoreWriter(Lineup):
         """At idle: verify the next extents of every disk."""
         return {disk.number: self._scrubs[disk.number].some(max_blocks) for disk in self._live()}
 
+    def scrubs_due(self, round_s: float) -> dict[int, Scrub]:
+        """The scrubs at idle that are under way, or whose last round ended so long ago."""
+        now = self._now()
+        due: dict[int, Scrub] = {}
+        for disk in self._live():
+            scrub = self._scrubs[disk.number]
+            found = scrub.progress
+            if found.extents and (scrub.under_way or now - found.ended_at >= round_s):
+                due[disk.number] = scrub
+        return due
+
+    def new_scrubs(self) -> dict[int, Scrub]:
+        """A scrub of its own for every disk, from the first extent on, beside the one at idle."""
+        return {disk.number: Scrub(disk, kept=False) for disk in self._live()}
+
     def collect_strays(self, max_files: int) -> bool:
         """A bounded step on every disk (one folder, or `max_files` unlinked); False when every sweep has ended."""
         for disk in self._live():
@@ -264,7 +281,9 @@ class StoreWriter(Lineup):
             disk.blocks_written,
             disk.commits,
             dict(disk.gone),
-            self._scrubs[disk.number].bad_blocks,
+            disk.bad_blocks,
+            disk.scrubbed_blocks,
+            self._scrubs[disk.number].progress,
             disk.index.statistics() if disk.failure is None else None,
             disk.policy.passing_bytes,
             dict(disk.policy.decided),

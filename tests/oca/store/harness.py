@@ -271,6 +271,10 @@ class FailingSyscalls(RealSyscalls):
         self._step("read")
         return super().read(fd, length, offset)
 
+    def read_past_cache(self, path: str, length: int, offset: int) -> bytes:
+        self._step("read")
+        return super().read_past_cache(path, length, offset)
+
     def sync(self, fd: int) -> None:
         self._step("sync")
         super().sync(fd)

@@ -15,6 +15,7 @@ from oca.store.extents import ExtentSpec, extent_name, index_key, key_hash
 from oca.store.index import Changes, Table
 from oca.store.recent import KEPT_BATCHES
 from oca.store.scrub import examine_extent
+from oca.store.syscalls import RealSyscalls
 from oca.store.writer import StoreWriter
 from tests.oca.store.harness import (
     EIO,
@@ -331,3 +332,29 @@ def test_a_read_error_during_scrub_takes_the_disk_out(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="Input/output error"):
         writer.scrub_some(1)
     assert lab.board.disk_state(0) is DiskState.FAILED
+
+
+def test_scrub_goes_on_where_the_last_keeper_was(tmp_path: Path) -> None:
+    lab = StoreLab(tmp_path, quota_bytes=200 * MIB, index_map_bytes=4 * MIB)
+    writer = lab.open_writer()
+    for n in range(150):
+        lab.store(writer, make_file(f"vod|/media/{n}", BLOCK_BYTES))
+    for _ in range(100):
+        writer.scrub_some(1)
+    assert writer.statistics()[0].scrub.extents_passed == 100
+    lab.crash(writer)
+    writer = lab.open_writer()
+    again = writer.scrub_some(1000)[0]
+    assert again.extents == 150 - 64, "the place is noted every 64 extents"
+    assert writer.statistics()[0].scrub.ended_at == int(lab.clock.now)
+
+
+def test_reading_past_the_cache_gives_what_reading_gives(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 10_000)
+    calls = RealSyscalls()
+    assert calls.read_past_cache(str(path), 4096, 4096) == b"a" * 4096
+    assert calls.read_past_cache(str(path), 5000, 8192) == b"a" * 1808, "to the end of the file"
+    assert calls.read_past_cache(str(path), 10_000, 0) == b"a" * 10_000
+    with pytest.raises(FileNotFoundError):
+        calls.read_past_cache(str(tmp_path / "absent"), 10, 0)
