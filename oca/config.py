@@ -298,6 +298,13 @@ class ControlPlane:
     max_offline_s: Annotated[
         float, Gt(0), Doc("Time without the control plane after which only tokens issued before that open anything")
     ] = 86_400.0
+    stale_s: Annotated[
+        float,
+        Ge(0),
+        Doc(
+            "How long what was invalidated is still served while the control plane cannot be asked whether it is current; then it goes. 0: not at all"
+        ),
+    ] = 86_400.0
     strict_offline: Annotated[bool, Doc("After max_offline_s no token opens anything, whenever it was issued")] = False
 
 

@@ -20,6 +20,7 @@ What it reads and writes in `state_dir` (all written whole and renamed, so that 
 | `tls/cert.pem`, `tls/key.pem`, `tls/ca.pem` | from enrolment; workers load them at start and on `Reload(TLS)` |
 | `keys.json` | `contracts.keys.KeySet`; workers load it at start and on `Reload(KEYS)` |
 | `contact.json` | `oca.link.files.Contact`, every few seconds while the control plane answers; workers look once a second |
+| `purge.json` | `oca.link.files.PurgeReached`; the supervisor reads it at start |
 | `desired.json` | `oca.link.files.Desired`; workers load it at start and on `Reload(STATE)` |
 | `plan.json`, `fill.json` | the plan and what it has cost so far |
 | `upstreams.json`, `digests/`, `spool.json` | parents for misses, signed digest lists, reports not yet taken |

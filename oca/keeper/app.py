@@ -33,6 +33,7 @@ from oca.keeper.orders import Filler
 from oca.keeper.origins import HttpOrigins
 from oca.keeper.passing import NoServices, Passing
 from oca.keeper.pulling import Pulling
+from oca.keeper.purging import Purging
 from oca.keeper.reporter import Reporter, View, load_ledger
 from oca.keeper.reporting import Condition, Score, holdings_table, orders_table, score_of
 from oca.keeper.state import StateFolder, write_atomically
@@ -113,7 +114,13 @@ class Keeper:
             self.connection, state, self._tell, None if settings.cache_only else self._take_plan, self._changed, clock
         )
         self.digests = DigestLibrary(
-            self.connection, state.folder / "digests", lambda: self.following.keys, self.following.want_keys, clock
+            self.connection,
+            state.folder / "digests",
+            lambda: self.following.keys,
+            self.following.want_keys,
+            clock,
+            self.store.purges,
+            serve_stale=settings.control_plane.stale_s > 0,
         )
         self.upstream = HttpUpstream(
             settings.fetching, lambda: self.connection.appliance_id, lambda: self.connection.tls
@@ -144,6 +151,16 @@ class Keeper:
             self.unstored, NoServices(), settings.fetching.passing, settings.serving.stall_s, self.metrics
         )
         self.handing = HandingServer(state.folder, self.passing.take)
+        self.purging = Purging(
+            self.storing,
+            self.connection,
+            self._revalidate,
+            self._tell,
+            state,
+            settings.control_plane.stale_s,
+            self.metrics,
+            clock,
+        )
         self.reporter = Reporter(
             self.connection,
             ledger,
@@ -156,7 +173,14 @@ class Keeper:
             clock,
             self._answered,
         )
-        self.pulse = Pulse(self.connection, settings.control_plane.heartbeat_s, self._standing, self._nudged, clock)
+        self.pulse = Pulse(
+            self.connection,
+            settings.control_plane.heartbeat_s,
+            self._standing,
+            self._nudged,
+            clock,
+            self.purging.unconnected,
+        )
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -171,6 +195,7 @@ class Keeper:
             ("storing", self.storing.run),
             ("tidying", self.tidying.tidy),
             ("scrub", self.tidying.scrub_at_idle),
+            ("sweeping", self.purging.sweep),
             ("filler", self.filler.run),
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),
@@ -205,7 +230,7 @@ class Keeper:
         if not known:
             self._tell(Reload(ReloadWhat.TLS))
         async with asyncio.TaskGroup() as together:
-            for run in (self.pulse.run, self.following.run, self.reporter.run):
+            for run in (self.pulse.run, self.purging.follow, self.following.run, self.reporter.run):
                 together.create_task(run())
 
     def _background(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
@@ -240,7 +265,11 @@ class Keeper:
     def _answered(self, answer: ReportAnswer) -> None:
         self.following.heard(answer)
 
+    async def _revalidate(self, key: str) -> bool:
+        return not (await self.fetcher.facts(key)).stale
+
     def _nudged(self, nudge: Nudge) -> None:
+        self.purging.nudged(nudge.triggers_number)
         self.following.nudged(nudge)
 
     def _worker_left(self) -> None:
@@ -263,7 +292,7 @@ class Keeper:
         return self.state.read("run/listening.json", Listening) or Listening("", "", "")
 
     def _standing(self) -> tuple[float, bool, bool]:
-        return self._load(), bool(self.link.links), bool(self.accounts.shedding)
+        return self._load(), bool(self.link.links) and self.purging.is_current, bool(self.accounts.shedding)
 
     def _load(self) -> float:
         """How full the box is: of connections, or of its egress cap where there is one."""
@@ -349,6 +378,10 @@ class Keeper:
             reasons=score.reasons,
             held_files=sum(disk.objects for disk in disks),
             held_bytes=sum(disk.live_bytes for disk in disks),
+            purge_epoch=self.store.purges.epoch,
+            trigger=self.purging.applied,
+            purges_waiting=self.purging.waiting,
+            triggers_current=self.purging.is_current,
         )
 
     async def _keep_status(self) -> None:
@@ -361,6 +394,9 @@ class Keeper:
                 open_circuits=len(self.sources.open_circuits),
                 links=len(self.link.links),
                 connected=self.pulse.connected,
+            )
+            self.metrics.observe_purges(
+                epoch=self.store.purges.epoch, waiting=self.purging.waiting, current=self.purging.is_current
             )
             self.metrics.observe_disks(self.store.statistics())
             try:

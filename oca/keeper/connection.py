@@ -26,6 +26,7 @@ from contracts.enrolment import PeerKind
 from contracts.keys import KeySet
 from contracts.plans import AppliancePlan, Upstreams
 from contracts.reports import ApplianceReport, ReportAnswer
+from contracts.triggers import Triggers, TriggersApplied
 from oca.config import ControlPlane as ControlPlaneSettings
 from oca.keeper.errors import NotConnected
 
@@ -109,6 +110,18 @@ class Connection:
             if error.status == 404:
                 return None
             raise
+
+    async def triggers(self, after: int) -> Triggers | None:
+        """None from a control plane that has none."""
+        try:
+            return await self._opened().get("/v1/appliance/triggers", Triggers, query={"after": after})
+        except ServiceError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def triggers_applied(self, applied: TriggersApplied) -> None:
+        await self._opened().post("/v1/appliance/triggers", applied)
 
     async def report(self, report: ApplianceReport) -> ReportAnswer:
         return await self._opened().post("/v1/appliance/report", report, ReportAnswer)

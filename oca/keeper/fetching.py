@@ -25,6 +25,7 @@ from oca.keeper.runs import Asker, Fetched, Run, Settled
 from oca.keeper.sourcing import split_run
 from oca.keeper.storing import Facts, Held, facts_of
 from oca.link.messages import FetchFailure
+from oca.store.errors import Purged
 
 MAX_BLOCKS_UNDER_WAY = 8192
 AHEAD = 2
@@ -36,7 +37,7 @@ class BlockStore(Protocol):
 
     @property
     def purge_epoch(self) -> int:
-        """The epoch a fetch that begins now carries, so that a purge beats it."""
+        """The current one."""
 
     def held(self, facts: Facts, first: int, last: int) -> Sequence[Held]:
         """What is here of blocks first … last, in rising order."""
@@ -44,10 +45,13 @@ class BlockStore(Protocol):
     async def expect_room(self, facts: Facts, first: int, last: int, *, must_pin: bool) -> None:
         """Raises FetchFailed(NO_SPACE) when the blocks can surely not be kept."""
 
+    async def renew(self, facts: Facts) -> int:
+        """What is held of this version was found to be current."""
+
     async def write(
         self, facts: Facts, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
     ) -> Held:
-        """Verify and keep one block. Raises WrongBlock, FetchFailed(NO_SPACE)."""
+        """Verify and keep one block. Raises WrongBlock, FetchFailed(NO_SPACE), Purged (the facts are of before a purge)."""
 
 
 class Fetcher:
@@ -76,7 +80,10 @@ class Fetcher:
 
     async def facts(self, key: str, version: bytes = b"") -> Facts:
         """What the signed digest list says of `key`. Raises FetchFailed."""
-        return facts_of(await self._digests.get(key, version))
+        known = await self._digests.known(key, version)
+        facts = facts_of(known.digests, known.epoch, stale=known.stale)
+        await self._storing.renew(facts)
+        return facts
 
     async def blocks(self, facts: Facts, first: int, last: int, asker: Asker) -> AsyncIterator[Fetched]:
         """Blocks first … last in rising order as they are there; neighbours that are held come as one.
@@ -130,7 +137,7 @@ class Fetcher:
             raise FetchFailed(FetchFailure.STOPPING, "the keeper stops")
         if self._count + last - first + 1 > MAX_BLOCKS_UNDER_WAY:
             raise FetchFailed(FetchFailure.OVERLOADED, f"{self._count} blocks are under way")
-        run = Run(facts, first, last, asker, self._storing.purge_epoch)
+        run = Run(facts, first, last, asker, facts.epoch)
         self._under_way.setdefault((facts.hashed, facts.version), {}).update(dict.fromkeys(run.blocks, run))
         self._count += len(run.blocks)
         task = asyncio.create_task(self._carry_out(run))
@@ -168,10 +175,23 @@ class Fetcher:
         """What it gives matters only when blocks are left."""
         must_pin = run.asker.purpose is Purpose.FILL
         await self._storing.expect_room(run.facts, run.next, run.last, must_pin=must_pin)
-        answers = await self._sources.ask_around(run, self._take)
+        while True:
+            try:
+                answers = await self._sources.ask_around(run, self._take)
+                break
+            except Purged as error:
+                await self._learn_again(run, error)
         if run.next <= run.last and answers.has_wrong_bytes:
             self._digests.doubt(run.facts.key)
         return FetchFailed(answers.failure, answers.sentence, not_held=answers.not_held)
+
+    async def _learn_again(self, run: Run, error: Purged) -> None:
+        """A purge named the file while its blocks were under way: they are fetched anew by what is published now. Raises FetchFailed."""
+        before = run.epoch
+        run.facts = await self.facts(run.facts.key, run.facts.version)
+        run.epoch = run.facts.epoch
+        if run.epoch <= before:
+            raise FetchFailed(FetchFailure.NO_DIGESTS, f"{error}, and the control plane cannot be asked") from error
 
     async def _take(self, run: Run, kind: Source, number: int, data: bytes) -> None:
         """Verify, write, wake. Bytes count as fetched when they came, right or wrong."""

@@ -33,7 +33,20 @@ LONGEST_RETRY_S = 15.0
 KEYS_AGAIN_S = 2.0
 CONTACT_EVERY_S = 5.0
 RECONNECT_S = 0.5
+FIRST_WORD_S = 0.3
 RECONNECT_AT_MOST_S = 5.0
+
+
+async def happened(event: asyncio.Event, clock: Clock, at_most_s: float) -> bool:
+    """Waits for the event, at most so long; whether it came."""
+    came = asyncio.ensure_future(event.wait())
+    slept = asyncio.ensure_future(clock.sleep(at_most_s))
+    try:
+        await asyncio.wait((came, slept), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        came.cancel()
+        slept.cancel()
+    return event.is_set()
 
 
 class Following:
@@ -112,7 +125,7 @@ class Following:
                     self._log.warning("control-plane-away", detail=str(error), then="going on with what is at hand")
                 await self._clock.sleep(min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 5)))
                 continue
-            await self._wait(PARENTS_EVERY_S if self.parents else PARENTS_WHEN_NONE_S)
+            await happened(self._due, self._clock, PARENTS_EVERY_S if self.parents else PARENTS_WHEN_NONE_S)
 
     async def _fetch(self, *, everything: bool) -> None:
         if everything or self._wanted_keys > self.keys.number:
@@ -167,15 +180,6 @@ class Following:
         except OSError as error:
             self._log.error("state-not-kept", file=name, detail=str(error))
 
-    async def _wait(self, seconds: float) -> None:
-        due = asyncio.ensure_future(self._due.wait())
-        slept = asyncio.ensure_future(self._clock.sleep(seconds))
-        try:
-            await asyncio.wait((due, slept), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            due.cancel()
-            slept.cancel()
-
 
 class Pulse:
     """The heartbeat stream: a beat a second up, nudges down, opened again whenever it ends."""
@@ -187,8 +191,11 @@ class Pulse:
         standing: Callable[[], tuple[float, bool, bool]],
         nudged: Callable[[Nudge], None],
         clock: Clock,
+        unconnected: Callable[[], None] = lambda: None,
     ) -> None:
-        """`standing()` gives (load 0..1, whether some worker serves, whether some worker sheds new sessions)."""
+        """`standing()` gives (load 0..1, whether some worker serves, whether some worker sheds new sessions); `unconnected()` is told of
+        every stream that is about to be opened: what was said on the one before may be old."""
+        self._unconnected = unconnected
         self.connected = False
         self._connection = connection
         self._beat_s = beat_s
@@ -196,6 +203,7 @@ class Pulse:
         self._nudged = nudged
         self._clock = clock
         self._sequence = 0
+        self._heard = asyncio.Event()
         self._log = get_logger("oca.keeper.pulse")
 
     async def run(self) -> None:
@@ -212,8 +220,10 @@ class Pulse:
             await self._clock.sleep(wait_s)
 
     async def _stream(self) -> None:
+        self._unconnected()
         async with self._connection.heartbeat() as stream:
             self.connected = True
+            self._heard.clear()
             # Whichever ends first ends both: a stream without beats, or beats that nobody takes, would only look alive.
             both = {asyncio.create_task(self._beat(stream.send_str)), asyncio.create_task(self._listen(stream))}
             try:
@@ -230,10 +240,13 @@ class Pulse:
             async for message in stream:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self._nudged(msgspec.json.decode(message.data, type=Nudge))
+                    self._heard.set()
         except msgspec.MsgspecError as error:
             self._log.warning("nudge-not-understood", detail=str(error))
 
     async def _beat(self, send: Callable[[str], Awaitable[None]]) -> None:
+        # The first word down says which triggers there are: before it nobody knows whether this box may serve.
+        await happened(self._heard, self._clock, FIRST_WORD_S)
         while True:
             self._sequence += 1
             load, serving, shedding = self._standing()

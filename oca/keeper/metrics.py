@@ -58,6 +58,14 @@ class KeeperMetrics:
         self.admissions = self._counter(
             "admissions", "New extents, and passing ones asked for again, by what admission said", "decision"
         )
+        self.purges = self._counter("purges", "Purges that every worker obeys", "kind", "mode")
+        self.swept = self._counter("swept_extents", "Extents that purges removed")
+        self.purge_seconds = self._gauge(
+            "purge_obeyed_seconds", "How long the last purge took from its commit until every worker obeyed"
+        )
+        self._purge_epoch = self._gauge("purge_epoch", "Number of the last purge")
+        self._purge_waiting = self._gauge("purges_waiting", "Purges whose content is not swept yet")
+        self._triggers_current = self._gauge("triggers_current", "1 when all known triggers are applied")
         self.traffic_dropped = self._counter(
             "traffic_rows_dropped", "File-hours of traffic dropped or merged because the spool is full", "what"
         )
@@ -109,6 +117,11 @@ class KeeperMetrics:
         self._connected.set(1.0 if connected else 0.0)
         spent = os.times()
         self._cpu.set(spent.user + spent.system)
+
+    def observe_purges(self, *, epoch: int, waiting: int, current: bool) -> None:
+        self._purge_epoch.set(epoch)
+        self._purge_waiting.set(waiting)
+        self._triggers_current.set(1.0 if current else 0.0)
 
     def observe_disks(self, disks: Iterable[DiskStatistics]) -> None:
         for disk in disks:

@@ -190,4 +190,5 @@ def _ready(request: int, facts: Storable, held: Held) -> Ready:
         version=facts.version,
         size_bytes=facts.size_bytes,
         mark_slot=held.slot,
+        stored_epoch=held.epoch,
     )

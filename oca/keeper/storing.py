@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -21,11 +21,11 @@ from oca.keeper.errors import FetchFailed
 from oca.link.messages import FetchFailure
 from oca.store import blocks
 from oca.store.disk_writer import Announcement, DiskWriter
-from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, StoreError
+from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, Purged, StoreError
 from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
 from oca.store.pulled import PulledObject, PulledVariant
-from oca.store.purge import PurgeMode
+from oca.store.purge import PurgeMode, PurgeOrder, PurgeRule
 from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 
@@ -77,6 +77,10 @@ class Facts:
     digests: FileDigests
     header: bytes
     hashed: bytes
+    epoch: int = 0
+    """The purge epoch in which the list was asked for: nothing that is verified by it may be newer."""
+    stale: bool = False
+    """A soft purge came after it, and the control plane cannot be asked: what is held is served, nothing is stored by it."""
 
     @property
     def is_digested(self) -> bool:
@@ -99,14 +103,14 @@ class Facts:
         return self.digests.block(block)
 
 
-def facts_of(digests: FileDigests) -> Facts:
+def facts_of(digests: FileDigests, epoch: int = 0, *, stale: bool = False) -> Facts:
     lines = (
         f"Content-Type: {digests.content_type}",
         f"ETag: {digests.etag}",
         "Cache-Control: public, max-age=31536000, immutable",
     )
     header = "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace")
-    return Facts(digests, header, key_hash(digests.key))
+    return Facts(digests, header, key_hash(digests.key), epoch, stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ class Held:
     first: int
     last: int
     slot: int
+    epoch: int
+    """The purge epoch that workers judge them by."""
 
 
 class Storing:
@@ -129,6 +135,7 @@ class Storing:
         self._clock = clock
         self._threads = {disk.number: ThreadPoolExecutor(1, f"disk-{disk.number}") for disk in store.disks.values()}
         self._housekeeping = ThreadPoolExecutor(1, "housekeeping")
+        self._sweeping = ThreadPoolExecutor(1, "sweeping")
         self._committing: set[int] = set()
         self._commits: set[asyncio.Task[None]] = set()
         self._examining: dict[int, set[int]] = {}
@@ -139,17 +146,23 @@ class Storing:
     # -- looking ---------------------------------------------------------------------------------------------------
 
     def held(self, facts: Storable, first: int, last: int) -> list[Held]:
-        """What is here of blocks first … last, in rising order."""
+        """What is here of blocks first … last and not purged, in rising order; what was softly purged only by stale facts."""
+        stale = isinstance(facts, Facts) and facts.stale
         found: list[Held] = []
         per = self.blocks_per_extent
         for number in range(first // per, last // per + 1):
             record = self.store.find(facts.hashed, number)
             if record is None or record.version != facts.version:
                 continue
+            epoch = record.stored_epoch
+            purged = self.store.purges.rules.judge(facts.key, epoch)
+            if purged is PurgeMode.HARD or (purged is PurgeMode.SOFT and not stale):
+                continue
+            epoch = epoch if purged is None else self.purge_epoch
             base = number * per
             wanted = blocks.mask(max(first - base, 0), min(last - base, per - 1))
             found += [
-                Held(record.disk, record.extent_id, number, base + a, base + b, record.slot)
+                Held(record.disk, record.extent_id, number, base + a, base + b, record.slot, epoch)
                 for a, b in blocks.runs(record.bits & wanted)
             ]
         return found
@@ -174,15 +187,41 @@ class Storing:
     @property
     def purge_epoch(self) -> int:
         """The epoch a fetch that begins now carries, so that a purge beats it."""
-        return max((disk.epoch for disk in self.store.disks.values()), default=0)
+        return self.store.purges.epoch
+
+    async def order(self, orders: Sequence[PurgeOrder]) -> tuple[PurgeRule, ...]:
+        """Purge: in every index, then on the board. Raises DiskFailed when no disk is left."""
+        return await self._keep_house(functools.partial(self.store.order, orders))
+
+    async def sweep(self, rule: PurgeRule) -> int:
+        """Remove what the rule still forbids; how many extents. Raises NoSpace: the rule stays."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._sweeping, functools.partial(self.store.sweep, rule)
+        )
+
+    def stale_files(self, rule: PurgeRule) -> list[str]:
+        """Keys of media files that a soft rule names and nobody has found to be current since."""
+        names = {
+            extent.object.key
+            for disk in self.store.disks.values()
+            for extent in list(disk.holdings.extents.values())
+            if rule.matches(extent.object.key, extent.stored_epoch)
+        }
+        return sorted(names)
+
+    async def renew(self, facts: Facts) -> int:
+        """What is held of this version was found to be current; how many extents turned from stale to fresh."""
+        if facts.stale or self.store.purges.rules.judge(facts.key, 0) is None:
+            return 0
+        return await self._keep_house(functools.partial(self.store.renew, facts.key, facts.version, facts.epoch))
 
     async def write(
         self, facts: Storable, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
     ) -> Held:
         """Verify and write one block, announced and not yet durable. `epoch` is `purge_epoch` when the fetch began.
 
-        With `must_pin` False a plan that has no room for pins is no reason not to store. Raises WrongBlock and
-        FetchFailed(NO_SPACE).
+        With `must_pin` False a plan that has no room for pins is no reason not to store. Raises WrongBlock, Purged (published
+        files: ask for their digests again) and FetchFailed(NO_SPACE, VERSION_CHANGED: a pulled object was purged).
         """
         number, inside = blocks.locate(block, self.blocks_per_extent)
         until_s = self._clock.monotonic_s() + HELD_PATIENCE_S
@@ -206,12 +245,16 @@ class Storing:
                     raise FetchFailed(FetchFailure.NO_SPACE, str(error)) from error
             except ExtentGone:
                 continue
+            except Purged as error:
+                if facts.is_digested:
+                    raise
+                raise FetchFailed(FetchFailure.VERSION_CHANGED, str(error)) from error
             except DiskFailed as error:
                 self._disk_failed(disk, error)
                 failed.add(disk.number)
             else:
                 self._commit_when_due(disk)
-                return Held(made.disk, made.extent_id, number, block, block, made.slot)
+                return Held(made.disk, made.extent_id, number, block, block, made.slot, made.stored_epoch)
 
     async def _wait_for_held(self, disk: DiskWriter, until_s: float) -> None:
         """Unlinked extents are still being sent. When they are not let go soon, idle ones make way for what those hold on to.
@@ -351,6 +394,7 @@ class Storing:
         await asyncio.gather(*self._commits, return_exceptions=True)
         for thread in self._threads.values():
             await asyncio.to_thread(thread.shutdown)
+        await asyncio.to_thread(self._sweeping.shutdown)
         await self._keep_house(self.store.close)
         self._housekeeping.shutdown()
 

@@ -61,6 +61,10 @@ class MemoryBlocks:
     async def expect_room(self, facts: Facts, first: int, last: int, *, must_pin: bool) -> None:
         """There is always room: the oldest make way."""
 
+    async def renew(self, facts: Facts) -> int:
+        """Nothing here turns stale: what a purge has overtaken is not found."""
+        return 0
+
     async def write(
         self, facts: Facts, block: int, data: bytes, plan: str | None, *, must_pin: bool, epoch: int
     ) -> Held:
@@ -69,7 +73,7 @@ class MemoryBlocks:
             block
         ):
             raise WrongBlock(f"block {block} of {facts.key} has another length or digest")
-        made = InMemory(NO_DISK, 0, 0, block, block, 0, data)
+        made = InMemory(NO_DISK, 0, 0, block, block, 0, epoch, data)
         self._kept[facts.hashed, facts.version, block] = (epoch, made)
         self._kept.move_to_end((facts.hashed, facts.version, block))
         while len(self._kept) > self._limit:

@@ -57,6 +57,13 @@ class Desired(msgspec.Struct, frozen=True):
     since: float = 0.0
 
 
+class PurgeReached(msgspec.Struct, frozen=True):
+    """`purge.json`, by the keeper after every purge: the epoch that was reached. The supervisor puts it on the board, so that no disk is
+    trusted that missed a purge, even where every disk that heard of it is gone."""
+
+    epoch: int = 0
+
+
 class Contact(msgspec.Struct, frozen=True):
     """`contact.json`, by the keeper every few seconds while the control plane answers: when it last did (seconds since the epoch)."""
 
@@ -83,3 +90,10 @@ class KeeperStatus(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     held_files: int = 0
     held_bytes: int = 0
+    purge_epoch: int = 0
+    trigger: int = 0
+    """The control plane's number of the last trigger that was applied."""
+    purges_waiting: int = 0
+    """Purges that every worker obeys and whose content is not all swept or found to be current yet."""
+    triggers_current: bool = False
+    """Every trigger that the control plane spoke of is applied."""

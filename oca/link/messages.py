@@ -114,6 +114,8 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     version: bytes
     size_bytes: int
     mark_slot: int
+    stored_epoch: int = 0
+    """The purge epoch they are judged by (`oca.store.purge`)."""
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):

@@ -32,7 +32,7 @@ from oca.store.holdings import HeldExtent, Holdings
 from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.marks import Marks, id_low
 from oca.store.migration import Migration
-from oca.store.purge import PurgeRules
+from oca.store.purge import PurgeMode, PurgeRules
 from oca.store.slots import Slots
 from oca.store.space import Space
 from oca.store.syscalls import Syscalls
@@ -448,7 +448,11 @@ class DiskLedger:
             owner = self.holdings.objects.get(key_hash(key))
             if owner is None or owner.version != version:
                 return 0
-            older = {extent: extent.stored_epoch for extent in owner.extents.values() if extent.stored_epoch < epoch}
+            older = {
+                extent: extent.stored_epoch
+                for extent in owner.extents.values()
+                if extent.stored_epoch < epoch and self.rules.judge(key, extent.stored_epoch) is not PurgeMode.HARD
+            }
             changes = Changes()
             for extent in older:
                 extent.stored_epoch = epoch

@@ -16,6 +16,7 @@ Calls write to disks one after the other and are no business of the event loop; 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
@@ -47,11 +48,15 @@ class Purges:
     def __init__(self, board: EpochBoard, now: Callable[[], float]) -> None:
         self._board = board
         self._now = now
+        self._lock = threading.Lock()
+        """One order at a time, and none while a rule is retired; sweeping itself goes on beside."""
         self._live: dict[int, PurgeRule] = {}
         self._swept: dict[int, PurgeRule] = {}
         self.epoch = board.purge_epoch
         self.trigger = 0
         """The control plane's number of the last order that was applied; 0 before any."""
+        self.rules = PurgeRules()
+        """The live ones, as one judge."""
         self.history = PurgeRules()
         """All rules that are known, swept ones too."""
 
@@ -70,7 +75,8 @@ class Purges:
                 if key.startswith(_SWEPT):
                     self._learn(self._swept, unpack_rule(int.from_bytes(key[len(_SWEPT) :], "big"), value))
             self.epoch = max(self.epoch, disk.index.number(META_EPOCH))
-            self.trigger = max(self.trigger, disk.index.number(META_TRIGGER))
+        newest = max(disks, key=lambda disk: disk.index.number(META_EPOCH), default=None)
+        self.trigger = newest.index.number(META_TRIGGER) if newest is not None else 0
         self.spread(disks)
 
     def _learn(self, known: dict[int, PurgeRule], rule: PurgeRule) -> None:
@@ -79,18 +85,22 @@ class Purges:
 
     def spread(self, disks: Iterable[DiskWriter]) -> None:
         """Hand the rules to the disks, then raise the epoch on the board."""
-        rules = PurgeRules(self._live.values())
+        self.rules = rules = PurgeRules(self._live.values())
         self.history = PurgeRules((*self._swept.values(), *self._live.values()))
         for disk in disks:
             disk.rules, disk.refuses, disk.epoch = rules, self.refuses, self.epoch
         self._board.purge_epoch = self.epoch
 
-    def refuses(self, key: str, epoch: int) -> bool:
-        """Law 3: whether bytes of `key` that were asked for in that epoch come too late. Of forgotten rules the worst is assumed."""
+    def since(self, key: str, epoch: int) -> PurgeMode | None:
+        """What happened to `key` since that epoch, by all that is known; of forgotten rules the worst is assumed."""
         if epoch >= self.epoch:
-            return False
-        known = {rule.epoch for rule in self.history.rules}
-        return not known.issuperset(range(epoch + 1, self.epoch + 1)) or self.history.judge(key, epoch) is not None
+            return None
+        known = sum(rule.epoch > epoch for rule in self.history.rules)
+        return PurgeMode.HARD if known < self.epoch - epoch else self.history.judge(key, epoch)
+
+    def refuses(self, key: str, epoch: int) -> bool:
+        """Law 3: whether bytes of `key` that were asked for in that epoch come too late."""
+        return self.since(key, epoch) is not None
 
     def late(self, found: PulledObject) -> PulledObject:
         """Law 3 for a row that is about to be written."""
@@ -101,18 +111,21 @@ class Purges:
     def bury(self, disks: Sequence[DiskWriter], found: PulledObject | None) -> None:
         """A row is about to be replaced: bytes that only its tags tell to be purged would be taken for those of the new one."""
         if found is not None and self._live:
-            rules = PurgeRules(self._live.values())
-            kept = behind(found, lambda key, variant: rules.judge(key, variant.epoch, variant.tags), self.epoch)
+            kept = behind(found, lambda key, variant: self.rules.judge(key, variant.epoch, variant.tags), self.epoch)
             _drop_bytes(disks, found, kept)
 
     def order(self, disks: Sequence[DiskWriter], orders: Sequence[PurgeOrder]) -> tuple[PurgeRule, ...]:
         """Laws 1 and 2. Raises DiskFailed when no disk is left that has the rules."""
+        with self._lock:
+            return self._order(disks, orders)
+
+    def _order(self, disks: Sequence[DiskWriter], orders: Sequence[PurgeOrder]) -> tuple[PurgeRule, ...]:
         rules = tuple(
             PurgeRule(number, order.kind, order.mode, number, self._now(), order.text)
             for number, order in enumerate(orders, self.epoch + 1)
         )
         epoch = self.epoch + len(rules)
-        trigger = max((self.trigger, *(order.trigger for order in orders)))
+        trigger = next((order.trigger for order in reversed(orders) if order.trigger), self.trigger)
         changes = _rows(rules, ())
         changes.number(META_EPOCH, epoch)
         changes.number(META_TRIGGER, trigger)
@@ -142,20 +155,24 @@ class Purges:
                 )
                 swept += _remove(disk, lambda extent: rule.matches(extent.object.key, extent.stored_epoch))
                 done.append(disk)
+        with self._lock:
+            self._retire(disks, done, rule)
+        return swept
+
+    def _retire(self, disks: Sequence[DiskWriter], swept: Sequence[DiskWriter], rule: PurgeRule) -> None:
         oldest = self.epoch - KEPT_RULES
         changes = _rows((), (rule,))
         changes.delete(Table.PURGE, _number(rule.number))
         forgotten = [number for number in self._swept if number <= oldest]
         for number in forgotten:
             changes.delete(Table.META, _SWEPT + _number(number))
-        for disk in done:
+        for disk in swept:
             _take(disk, changes)
         self._live.pop(rule.number, None)
         self._swept[rule.number] = rule
         for number in forgotten:
             del self._swept[number]
         self.spread(disks)
-        return swept
 
     def is_behind(self, disk: DiskWriter) -> bool:
         """The disk was away when somebody purged."""

@@ -32,7 +32,7 @@ from chassis.service import run as run_service
 from chassis.web import build_app
 from oca.config import Appliance, Listen
 from oca.link.counters import Counters
-from oca.link.files import Listening
+from oca.link.files import Listening, PurgeReached
 from oca.link.handover import DRAIN_S, LoggerHandover
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
@@ -110,6 +110,7 @@ class Supervisor:
         marks = max(expected_marks(disk.quota_bytes, store.extent_bytes) for disk in store.disks)
         lines = serving.workers * LINES_PER_SLOT
         self.board = Board.create(BoardShape(lines, len(store.disks), marks))
+        self.board.purge_epoch = _purge_epoch(Path(settings.state_dir))
         self.counters = Counters.create(lines + 1)  # the last line is the logger's
         self.settings = dataclasses.replace(
             settings,
@@ -438,6 +439,14 @@ def run(settings: Appliance, ready_fd: int | None = None) -> int:
 
     # Workers have their own ten seconds behind those of the status listener, which has nothing long to finish.
     return run_service(Service("oca", composed, ready_fd=ready_fd, grace_s=1.0))
+
+
+def _purge_epoch(state_dir: Path) -> int:
+    """The purge that the keeper reached in an earlier life of the box; 0 before any."""
+    try:
+        return msgspec.json.decode((state_dir / "purge.json").read_bytes(), type=PurgeReached).epoch
+    except (OSError, msgspec.MsgspecError):
+        return 0  # the disks know it, too
 
 
 def _actual(sock: socket.socket) -> Listen:

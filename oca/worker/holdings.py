@@ -46,6 +46,8 @@ class Store(Protocol):
 
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None: ...
 
+    def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -81,7 +83,7 @@ class Missing:
 
 
 class _Announced:
-    __slots__ = ("bits", "disk", "extent_id", "length", "size", "slot", "version")
+    __slots__ = ("bits", "disk", "epoch", "extent_id", "length", "size", "slot", "version")
 
     def __init__(self, ready: Ready, length: int) -> None:
         self.disk = ready.disk
@@ -90,6 +92,7 @@ class _Announced:
         self.size = ready.size_bytes
         self.slot = ready.mark_slot
         self.length = length
+        self.epoch = ready.stored_epoch
         self.bits = 0
 
 
@@ -108,10 +111,11 @@ class Announcements:
     def add(self, key: str, ready: Ready) -> None:
         name = (key, ready.extent_number)
         found = self._known.get(name)
-        if found is None or (found.disk, found.extent_id, found.version) != (
+        if found is None or (found.disk, found.extent_id, found.version, found.epoch) != (
             ready.disk,
             ready.extent_id,
             ready.version,
+            ready.stored_epoch,
         ):
             start = ready.extent_number * self._extent_bytes
             found = self._known[name] = _Announced(ready, min(self._extent_bytes, ready.size_bytes - start))
@@ -185,14 +189,14 @@ class Holdings:
             held = self._from_index(wanted, record, inside, end, waited)
             if held is not None:
                 return held
-            bits = record.bits
+            bits = record.bits if self._store.judge(wanted.key, record) is None else 0
         if self.announcements:
             announced = self.announcements.get(wanted.key, number, wanted.version)
             if announced is not None and announced.size == wanted.size:
                 held = self._from_announcement(wanted.key, number, announced, inside, end, waited)
                 if held is not None:
                     return held
-                bits |= announced.bits
+                bits |= announced.bits if self._store.judge_epoch(wanted.key, announced.epoch) is None else 0
                 if record is not None and announced.bits & ~record.bits == 0:
                     self.announcements.forget(wanted.key, number)
         # The first is missing whatever the maps say: its file could not be opened.
@@ -247,6 +251,9 @@ class Holdings:
     ) -> Held | None:
         run = _ones(announced.bits >> (inside // BLOCK_BYTES))
         if not run:
+            return None
+        if self._store.judge_epoch(key, announced.epoch) is not None:
+            self.announcements.forget(key, number)
             return None
         descriptor = self._files.acquire(announced.disk, announced.extent_id, announced.length)
         if descriptor is None:

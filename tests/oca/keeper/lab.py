@@ -162,6 +162,7 @@ class KeeperLab:
     quota_bytes: int = 32 * MIB
     cache_share: float = 0.25
     cache_only: bool = False
+    stale_s: float = 86_400.0
     fetching: Fetching = field(
         default_factory=lambda: Fetching(connect_s=0.5, first_byte_s=0.5, stall_s=0.5, client_fetches=4)
     )
@@ -181,7 +182,9 @@ class KeeperLab:
         return Appliance(
             state_dir=str(self.state_dir),
             store=Store((Disk(str(self.root / "disk"), self.quota_bytes),), EXTENT, 4 * MIB, self.cache_share),
-            control_plane=ControlPlane(self.plane.url, str(self.root / "enrol.code"), report_s=0.3, heartbeat_s=0.1),
+            control_plane=ControlPlane(
+                self.plane.url, str(self.root / "enrol.code"), report_s=0.3, heartbeat_s=0.1, stale_s=self.stale_s
+            ),
             serving=self.serving,
             fetching=self.fetching,
             cache_only=self.cache_only,

@@ -19,6 +19,7 @@ from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, s
 from contracts.keys import KeySet, KeyUse, PublicKey
 from contracts.plans import AppliancePlan, RankedSource, Upstreams
 from contracts.reports import ApplianceReport, Heartbeat, Nudge, ReportAnswer
+from contracts.triggers import Selection, Trigger, Triggers, TriggersApplied, TriggerType
 from control_plane.ingestion import Reported, judge
 
 SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -52,6 +53,11 @@ class FakeControlPlane:
         self.parents: tuple[RankedSource, ...] = ()
         self.plan: AppliancePlan | None = None
         self.state = "live"
+        self.triggers: list[Trigger] = []
+        self.forgotten = 0
+        self.triggers_at_once = 1000
+        self.applied: list[int] = []
+        """Numbers up to which the appliance said it had applied them, in the order in which it said so."""
         self.reports: list[ApplianceReport] = []
         self.traffic: Counter[str] = Counter()
         self.reported = Reported()
@@ -98,6 +104,8 @@ class FakeControlPlane:
         app.router.add_get("/v1/digests", self._digests)
         app.router.add_get("/v1/upstreams", self._upstreams)
         app.router.add_get("/v1/appliance/plan", self._plan)
+        app.router.add_get("/v1/appliance/triggers", self._triggers)
+        app.router.add_post("/v1/appliance/triggers", self._applied)
         app.router.add_post("/v1/appliance/report", self._report)
         app.router.add_get("/v1/appliance/heartbeat", self._heartbeat)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
@@ -118,7 +126,25 @@ class FakeControlPlane:
             await socket.send_str(msgspec.json.encode(self._standing()).decode())
 
     def _standing(self) -> Nudge:
-        return Nudge(self.plan.number if self.plan else 0, self.keys.number, self.state)
+        number = self.triggers[-1].number if self.triggers else 0
+        return Nudge(self.plan.number if self.plan else 0, self.keys.number, self.state, number)
+
+    async def trigger(self, type_: TriggerType, selection: Selection, text: str = "") -> Trigger:
+        """One more trigger, and a nudge."""
+        number = self.triggers[-1].number + 1 if self.triggers else self.forgotten + 1
+        self.triggers.append(Trigger(number, type_, selection, text, time.time()))
+        await self.nudge()
+        return self.triggers[-1]
+
+    async def _triggers(self, request: web.Request) -> web.Response:
+        after = int(request.query["after"])
+        newest = self.triggers[-1].number if self.triggers else 0
+        some = tuple(one for one in self.triggers if one.number > after)[: self.triggers_at_once]
+        return _json(Triggers(newest, some, self.forgotten))
+
+    async def _applied(self, request: web.Request) -> web.Response:
+        self.applied.append(msgspec.json.decode(await request.read(), type=TriggersApplied).number)
+        return web.Response(status=204)
 
     @web.middleware
     async def _maybe_away(self, request: web.Request, handler: Any) -> web.StreamResponse:

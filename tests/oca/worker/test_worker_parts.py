@@ -57,6 +57,7 @@ class Store:
         self.descriptors = Files()
         self.records: dict[int, ExtentRecord] = {}
         self.purged = False
+        self.epoch = 0
         self.touched: list[int] = []
 
     def lookup(self, hashed: bytes, extent_number: int) -> ExtentRecord | None:
@@ -70,6 +71,9 @@ class Store:
 
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         return PurgeMode.HARD if self.purged else None
+
+    def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None:
+        return PurgeMode.HARD if stored_epoch < self.epoch else None
 
     def recall(self, place: bytes) -> Descriptor | None:
         """It remembers nothing."""
@@ -157,6 +161,21 @@ def test_an_extent_that_is_gone_is_asked_for_whole_and_its_announcement_forgotte
     store.descriptors.gone.add(9)
     assert holdings.piece(wanted(EXTENT), 0, EXTENT - 1) == Missing(0, 0)
     assert len(holdings.announcements) == 0
+
+
+def test_what_was_announced_before_a_purge_is_missing_and_asked_for_in_one_run() -> None:
+    store = Store()
+    holdings = Holdings(store, EXTENT)
+    holdings.announcements.add("k", ready(0, 2, EXTENT))
+    assert holdings.holds(wanted(EXTENT), 0, BLOCK_BYTES)
+    store.epoch = 4
+    assert holdings.piece(wanted(EXTENT), 0, EXTENT - 1) == Missing(0, 3)
+    assert len(holdings.announcements) == 0
+    holdings.announcements.add("k", msgspec.structs.replace(ready(0, 0, EXTENT), stored_epoch=4))
+    held = holdings.piece(wanted(EXTENT), 0, EXTENT - 1)
+    assert isinstance(held, Held)
+    assert held.length == BLOCK_BYTES, "blocks of before the purge are not remembered beside it"
+    holdings.release(held)
 
 
 def test_what_is_purged_is_missing_and_not_planned_from() -> None:

@@ -121,6 +121,9 @@ class Layout:
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         return None
 
+    def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None:
+        return None
+
     def recall(self, place: bytes) -> Descriptor | None:
         """It remembers nothing."""
         return None
