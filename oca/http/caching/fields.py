@@ -52,12 +52,9 @@ def members(value: bytes) -> list[bytes]:
 
     Where a quoted string does not end, every comma separates: a directive behind the broken one is still seen.
     """
-    found = _MEMBER.findall(value) if value.count(b'"') % 2 == 0 or _ends_quoted(value) else value.split(b",")
+    quoted = b'"' in value and b'"' not in _QUOTED.sub(b"", value)
+    found = _MEMBER.findall(value) if quoted else value.split(b",")
     return [part for part in (part.strip(b" \t") for part in found) if part]
-
-
-def _ends_quoted(value: bytes) -> bool:
-    return b'"' not in _QUOTED.sub(b"", value)
 
 
 def names(value: bytes | None) -> frozenset[bytes]:

@@ -80,7 +80,9 @@ class Storing:
 
 
 def may_store(method: bytes, asked: Headers, response: Received, terms: Terms) -> Storing:
-    """§3, condition by condition. `asked` are the fields of the request as it went upstream, with the client's `Authorization` if it was sent on."""
+    """§3, condition by condition. `asked` are the fields of the request as it went upstream, `Authorization` and `Cache-Control` included if the client's
+    were sent on.
+    """
     said = read_response(response.fields)
     reason = _forbidden(method, asked, response, said)
     if reason is not None:

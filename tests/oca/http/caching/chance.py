@@ -63,8 +63,8 @@ def _cache_control(chance: Random) -> str:
             form = chance.random()
             names = chance.choice(_NAMES)
             said.append(name if form < 0.3 else f'{name}="{names}"' if form < 0.9 else f"{name}={names}")
-    if chance.random() < 0.03:
-        said.append(chance.choice(["no-store", "No-Store", "no-store=x"]))
+    if chance.random() < 0.05:
+        said.append(chance.choice(["no-store", "No-Store", "no-store=x", "must-understand, no-store"]))
     if chance.random() < 0.05:
         said.append(
             chance.choice(
@@ -145,7 +145,9 @@ def _response(chance: Random, case: Case) -> Lines:
         lines.append(
             (
                 "vary",
-                chance.choice(["accept", "Accept-Encoding", "x-a", "accept, x-a", "accept", "X-A", "*", "x-a, *", ""]),
+                chance.choice(
+                    ["accept", "Accept-Encoding", "x-a", "accept, x-a", "accept-encoding", "X-A", "*", "x-a, *", ""]
+                ),
             )
         )
     if chance.random() < 0.07:
@@ -225,7 +227,7 @@ def case_of(seed: int) -> Case:
         case.asked["cache-control"] = "no-store"
     if chance.random() < (0.9 if case.status == 206 else 0.05):
         case.asked["range"] = "bytes=0-9"
-    case.later = (dict(case.asked) if chance.random() < 0.7 else _selecting(chance)) | _wishes(chance)
+    case.later = (dict(case.asked) if chance.random() < 0.6 else _selecting(chance)) | _wishes(chance)
     case.later_method = chance.choice(["GET"] * 12 + ["HEAD", "POST", "BREW"])
     case.now = at + max(0, chance.choice(_turns(case)) + chance.choice([-1, 0, 0, 1]))
     return case
