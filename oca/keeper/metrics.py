@@ -71,7 +71,7 @@ class KeeperMetrics:
         )
         self._waiting = self._gauge("waiting_wants", "Wants of workers that wait for blocks now")
         self._under_way = self._gauge("blocks_under_way", "Blocks that are being fetched now")
-        self._passing = self._gauge("passing", "Exchanges that pass through now")
+        self._passed_now = self._gauge("passing", "Exchanges that pass through now")
         self._circuits = self._gauge(
             "open_circuits", "Sources that are left in peace because they failed again and again"
         )
@@ -111,7 +111,7 @@ class KeeperMetrics:
     ) -> None:
         self._waiting.set(waiting)
         self._under_way.set(under_way)
-        self._passing.set(passing)
+        self._passed_now.set(passing)
         self._circuits.set(open_circuits)
         self._links.set(links)
         self._connected.set(1.0 if connected else 0.0)

@@ -30,6 +30,7 @@ AHEAD = 2
 FAR_BLOCKS = 64
 """So far before a body that comes in order nobody waits for it, where a range may be asked for."""
 RESUMPTIONS = 3
+"""Ranges that may bring nothing, one after the other, before a run is given up."""
 
 
 class VersionEnd(Enum):
@@ -222,9 +223,8 @@ class PulledBlocks:
             try:
                 await self._ask(run, fields)
             except FetchFailed as error:
-                left -= 1
-                final = error.why in (FetchFailure.NO_SPACE, FetchFailure.VERSION_CHANGED)
-                if final or not left or run.next == began:
+                left = left - 1 if run.next == began else RESUMPTIONS
+                if not left or error.why in (FetchFailure.NO_SPACE, FetchFailure.VERSION_CHANGED):
                     raise
 
     async def _ask(self, run: Run, fields: Fields) -> None:

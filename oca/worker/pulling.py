@@ -14,6 +14,7 @@ from typing import Protocol
 
 from contracts.digests import BLOCK_BYTES
 from oca.config import PullService
+from oca.http.caching.fields import read_request
 from oca.http.caching.reuse import Reuse, ReuseReason, Use, decide
 from oca.http.caching.said import CacheStatus, age, appended, status_of
 from oca.http.keys import Resource, host_spellings, storage_key, target_host
@@ -177,12 +178,8 @@ class Pulled:
             if reuse.use is Use.REFRESH:
                 puller.machinery.link.hint(key, 0, 0, b"", self._asked)
             self._serve(chosen, status_of(reuse), Outcome.HIT)
-        elif reuse.use is Use.UNSATISFIABLE:
-            self._front.refuse(Outcome.NOT_HELD, "the object is not held here")
-        elif self._request.method == b"HEAD" and chosen is None:
-            self._front.pass_on(self._service, self._resource)
         else:
-            self._ask()
+            self._ask()  # also for what is wanted only if held: the keeper knows what is on its way
 
     def again(self) -> bool:
         """The version is no more, and nothing was sent: ask for another one, once."""
@@ -196,12 +193,17 @@ class Pulled:
         m = self._puller.machinery
         m.counters.add(Count.WANTS)
         blocks = (self._first // BLOCK_BYTES, self._first // BLOCK_BYTES) if self._first >= 0 else (0, None)
+        asked = self._asked
+        if self._is_head:  # nothing is fetched for it
+            said = dict(asked)
+            wanted = b"only-if-cached, " + said.get(b"cache-control", b"")
+            asked = tuple((said | {b"cache-control": wanted}).items())
         self._front.hold(
             ObjectWait(
                 m.loop,
                 m.link,
                 self._resource,
-                self._asked,
+                asked,
                 blocks,
                 m.first_byte_s,
                 self._known,
@@ -224,8 +226,15 @@ class Pulled:
         self._front.hold(None)
         self._front.pass_on(self._service, self._resource)
 
+    @property
+    def _is_head(self) -> bool:
+        return self._request.method == b"HEAD"
+
     def _failed(self, outcome: Outcome) -> None:
         self._front.hold(None)
+        if outcome is Outcome.NOT_HELD and self._is_head and not read_request(dict(self._asked)).only_if_cached:
+            self._front.pass_on(self._service, self._resource)
+            return
         self._front.refuse(outcome, SENTENCES.get(outcome, "the object is not held here"))
 
     def _serve(self, entry: Entry, said: CacheStatus, outcome: Outcome) -> None:

@@ -131,6 +131,7 @@ class Web:
         if page.cut_at is not None and page.cut_at < len(body):
             writer.write(body[: page.cut_at])
             await writer.drain()
+            await asyncio.sleep(0.3)  # what came is read before the end is seen
             return False
         if page.sized:
             writer.write(body)
