@@ -36,13 +36,16 @@ class _Waiting:
 
 
 class Classed(Generic[K]):
-    """A `Policy` around a policy. `passing_bytes` is what passing things may take before they go first."""
+    """A `Policy` around a policy. `passing_share` of `capacity_bytes` is what passing things may take before they go first."""
 
-    def __init__(self, lasting: Policy[K], admission: AdmissionPolicy[Hashable], passing_bytes: int) -> None:
+    def __init__(
+        self, lasting: Policy[K], admission: AdmissionPolicy[Hashable], passing_share: float, capacity_bytes: int
+    ) -> None:
         self.decided: Counter[Admission] = Counter()
         self._lasting = lasting
         self._admission = admission
-        self._passing_limit = passing_bytes
+        self._passing_share = passing_share
+        self._capacity = capacity_bytes
         self._passing: OrderedDict[K, _Waiting] = OrderedDict()
         self._passing_used = 0
 
@@ -60,6 +63,9 @@ class Classed(Generic[K]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._lasting or key in self._passing
+
+    def resize(self, capacity_bytes: int) -> None:
+        self._capacity = capacity_bytes
 
     def on_insert(self, key: K, size: int, asked: Asked | None = None) -> None:
         """A new key. Without `asked` (found at start, let go by a plan) it lasts and admission is not heard."""
@@ -86,7 +92,9 @@ class Classed(Generic[K]):
 
     def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
         before = self.used_bytes
-        chosen = self._leavers(min(need_bytes, self._passing_used - self._passing_limit), is_spared)
+        limit = int(self._capacity * self._passing_share)
+        chosen = self._leavers(min(need_bytes, self._passing_used - limit), is_spared)
+        self._lasting.resize(self._capacity - self._passing_used)
         left = need_bytes - (before - self.used_bytes)
         if left > 0:
             chosen += self._lasting.victims(left, is_spared)

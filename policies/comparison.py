@@ -87,7 +87,7 @@ def simulated_policy(name: PolicyName, rule: AdmissionRule, capacity_bytes: int)
     policy: Policy[int] = make_policy(name, capacity_bytes)
     if rule.name is AdmissionName.ALL and rule.max_share >= 1:
         return policy
-    return Classed(policy, make_admission(rule, capacity_bytes), int(capacity_bytes * PASSING_SHARE))
+    return Classed(policy, make_admission(rule, capacity_bytes), PASSING_SHARE, capacity_bytes)
 
 
 def compare(trace: Trace, wanted: Wanted, on_progress: Progress = _silent) -> Comparison:

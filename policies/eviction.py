@@ -3,7 +3,8 @@
 Laws of a policy, held by one property test for all: it knows exactly the keys inserted and neither removed nor given out as victims;
 `victims(n)` gives keys in the order of eviction whose sizes sum to at least `n`, none superfluous, or all it has; given out means
 forgotten, the caller evicts them. What must not go now (somebody writes it) is spared where it stands: inserted again it would look new, or
-remembered. What a plan pinned is simply not in the policy.
+remembered. What a plan pinned is simply not in the policy. Keys have to be those of the content and not of its place: a policy that remembers what
+it evicted must know it again.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class Policy(Protocol[K]):
 
     def __contains__(self, key: object) -> bool: ...
 
+    def resize(self, capacity_bytes: int) -> None:
+        """What it may hold changed: pins came or went, the filesystem shrank. Nothing goes because of it alone."""
+
     def on_insert(self, key: K, size: int) -> None:
         """A new key. One that is known is removed first: its size may have changed."""
 
@@ -44,7 +48,7 @@ class Policy(Protocol[K]):
         """`count` hits since the last call; unknown keys are ignored (they left meanwhile)."""
 
     def remove(self, key: K) -> None:
-        """Gone for another reason than eviction (purge, pin). Unknown keys are ignored."""
+        """Gone for another reason than eviction (purge, pin). Unknown keys are ignored: what is remembered of them stays."""
 
     def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
         """Who goes so that `need_bytes` are freed; given out means forgotten. What `is_spared` stays, in its place."""
@@ -57,7 +61,7 @@ def apply_marks(policy: Policy[K], accesses: Iterable[tuple[K, int, int]]) -> No
 
 
 def make_policy(name: PolicyName, capacity_bytes: int) -> Policy[K]:
-    """A fresh policy. `capacity_bytes` sizes the queues of those that have several."""
+    """A fresh policy. `capacity_bytes` sizes the queues of those that have several, until `resize` says otherwise."""
     if name is PolicyName.LRU:
         return Lru[K]()
     if name is PolicyName.SIEVE:

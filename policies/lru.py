@@ -24,6 +24,9 @@ class Lru(Generic[K]):
     def __contains__(self, key: object) -> bool:
         return key in self._sizes
 
+    def resize(self, capacity_bytes: int) -> None:
+        """One queue, whatever its size."""
+
     def on_insert(self, key: K, size: int) -> None:
         self.remove(key)
         self._sizes[key] = size

@@ -21,8 +21,8 @@ _MAX_HITS = 3
 class _Queue(Generic[K]):
     """First in, first out, with sizes and hit counts."""
 
-    def __init__(self, capacity_bytes: int) -> None:
-        self.capacity_bytes = capacity_bytes
+    def __init__(self) -> None:
+        self.capacity_bytes = 0
         self.used_bytes = 0
         self.entries: OrderedDict[K, tuple[int, int]] = OrderedDict()
 
@@ -60,11 +60,9 @@ def _nobody(key: object) -> bool:
 
 class S3Fifo(Generic[K]):
     def __init__(self, capacity_bytes: int) -> None:
-        small = int(capacity_bytes * _SMALL_SHARE)
-        self._small = _Queue[K](small)
-        self._main = _Queue[K](capacity_bytes - small)
-        self._ghost = _Queue[K](capacity_bytes - small)
+        self._small, self._main, self._ghost = _Queue[K](), _Queue[K](), _Queue[K]()
         self._has_evicted = False
+        self.resize(capacity_bytes)
 
     @property
     def used_bytes(self) -> int:
@@ -75,6 +73,12 @@ class S3Fifo(Generic[K]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._small.entries or key in self._main.entries
+
+    def resize(self, capacity_bytes: int) -> None:
+        """Main is evicted from when it has more than nine tenths of what there really is: else it would swallow the small queue, or starve."""
+        small = int(capacity_bytes * _SMALL_SHARE)
+        self._small.capacity_bytes = small
+        self._main.capacity_bytes = self._ghost.capacity_bytes = capacity_bytes - small
 
     def on_insert(self, key: K, size: int) -> None:
         if key in self:
@@ -88,8 +92,8 @@ class S3Fifo(Generic[K]):
             self._main.hit(key, count)
 
     def remove(self, key: K) -> None:
-        if not self._small.discard(key) and not self._main.discard(key):
-            self._ghost.discard(key)
+        if not self._small.discard(key):
+            self._main.discard(key)
 
     def victims(self, need_bytes: int, is_spared: Callable[[K], bool] | None = None) -> list[K]:
         chosen: list[K] = []

@@ -41,6 +41,9 @@ class Sieve(Generic[K]):
     def __contains__(self, key: object) -> bool:
         return key in self._nodes
 
+    def resize(self, capacity_bytes: int) -> None:
+        """One queue, whatever its size."""
+
     def on_insert(self, key: K, size: int) -> None:
         self.remove(key)
         node = self._nodes[key] = _Node(key, size)

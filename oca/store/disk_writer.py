@@ -428,8 +428,8 @@ class DiskWriter(DiskLedger):
         owner.extents[new.number] = new
         if pinned != (owner.plan is not None):
             (self.space.unpin if pinned else self.space.pin)(new.size)
-        if owner.plan is None:
-            self.policy.on_insert(new.extent_id, new.size)
+        if owner.plan is None and new.identity not in self.policy:
+            self.policy.on_insert(new.identity, new.size)
         self._close_idle(new)
 
     # -- pins ------------------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ class DiskWriter(DiskLedger):
         if before is None:
             self.space.pin(size)
             for extent in owner.extents.values():
-                self.policy.remove(extent.extent_id)
+                self.policy.remove(extent.identity)
 
     def unpin(self, key: str) -> bool:
         """The plan lets go: it may be evicted from now on. False when it was not pinned here."""
@@ -464,7 +464,7 @@ class DiskWriter(DiskLedger):
             self._set_plan(owner, None)
             for extent in owner.extents.values():
                 self.space.unpin(extent.size)
-                self.policy.on_insert(extent.extent_id, extent.size)
+                self.policy.on_insert(extent.identity, extent.size)
             return True
 
     def _set_plan(self, owner: HeldObject, plan: str | None) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from contracts.digests import BLOCK_BYTES
 from oca.store import blocks
-from oca.store.extents import DIGEST, PINNED, ExtentRecord, extent_length, key_hash
+from oca.store.extents import DIGEST, PINNED, ExtentRecord, extent_length, index_key, key_hash
 from oca.store.trailer import allocated_bytes
 
 FORMAT = 1
@@ -56,6 +56,11 @@ class HeldExtent:
         self.fresh = True
         """Not in the index yet."""
         self.gone = False
+
+    @property
+    def identity(self) -> bytes:
+        """Its name for eviction: the same again when its content comes back under another id."""
+        return index_key(self.object.hashed, self.number)
 
     @property
     def block_count(self) -> int:

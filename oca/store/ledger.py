@@ -27,7 +27,7 @@ from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
 from oca.store.disks import DiskSettings, StoreSettings, reserve_bytes
 from oca.store.errors import DiskFailed, NoSpace, NoSpaceReason, StoreError
-from oca.store.extents import ExtentRecord, ExtentSpec, extent_name, index_key, key_hash, pack_record
+from oca.store.extents import ExtentRecord, ExtentSpec, extent_name, index_key, key_hash, pack_record, split_index_key
 from oca.store.holdings import HeldExtent, Holdings
 from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.marks import Marks, id_low
@@ -108,7 +108,7 @@ class DiskLedger:
         self.batch = Batch(settings.batch_blocks, settings.batch_age_s)
         self.slots = Slots(parts.board.shape.marks_per_disk)
         self.marks = Marks(parts.board.marks(parts.number))
-        self.policy: Classed[int] = _make_policy(settings, parts.disk.quota_bytes)
+        self.policy: Classed[bytes] = _make_policy(settings, parts.disk.quota_bytes)
         self.gone: Counter[Gone] = Counter()
         self.blocks_written = 0
         self.scrubbed_blocks = 0
@@ -248,16 +248,21 @@ class DiskLedger:
         if need <= 0:
             return []
         self._hear_marks()
-        extents = self.holdings.extents
-        chosen = [extents[extent_id] for extent_id in self.policy.victims(need, self._is_busy)]
+        self.policy.resize(max(0, self.space.limit_bytes - self.space.pinned_bytes - self._reserves[1]))
+        chosen = [self._identified(identity) for identity in self.policy.victims(need, self._is_busy)]
         if sum(extent.size for extent in chosen) >= need:
             return chosen
         for extent in chosen:
-            self.policy.on_insert(extent.extent_id, extent.size)
+            self.policy.on_insert(extent.identity, extent.size)
         return None
 
-    def _is_busy(self, extent_id: int) -> bool:
-        return self.holdings.extents[extent_id].busy
+    def _identified(self, identity: bytes) -> HeldExtent:
+        extent = self.holdings.find(*split_index_key(identity))
+        assert extent is not None, "the policy knows only what is here"
+        return extent
+
+    def _is_busy(self, identity: bytes) -> bool:
+        return self._identified(identity).busy
 
     def _evict_for_index(self) -> None:
         """The index is nearly full: two out for one in. Pages empty slowly (LMDB merges them at a quarter), records at once.
@@ -380,14 +385,15 @@ class DiskLedger:
     def _keep(self, extents: list[HeldExtent]) -> None:
         """They could not leave: the policy knows them again."""
         for extent in extents:
-            if extent.object.plan is None and extent.extent_id not in self.policy:
-                self.policy.on_insert(extent.extent_id, extent.size)
+            if extent.object.plan is None and extent.identity not in self.policy:
+                self.policy.on_insert(extent.identity, extent.size)
 
     def _bury(self, extent: HeldExtent) -> None:
         size = extent.size
         self._dirty.pop(extent.extent_id, None)
+        if self.holdings.find(extent.object.hashed, extent.number) is extent:  # and not what it was moved to
+            self.policy.remove(extent.identity)
         self.holdings.remove_extent(extent)
-        self.policy.remove(extent.extent_id)
         self.slots.give_back(extent.slot)
         self.space.kill(size, extent.object.plan is not None)
         self._close_idle(extent)
@@ -477,7 +483,7 @@ class DiskLedger:
     def collect_marks(self, epoch: int) -> int:
         """Hand the access marks to the policy, oldest first; how many extents were used. `epoch` is the current one."""
         with self._lock:
-            accesses: list[tuple[int, int, int]] = []
+            accesses: list[tuple[bytes, int, int]] = []
             for mark in self.marks.collect():
                 extent_id = self.slots.owner(mark.slot)
                 if extent_id is None:
@@ -485,7 +491,9 @@ class DiskLedger:
                 if id_low(extent_id) != mark.extent_id_low:
                     self.marks.assign(mark.slot, extent_id)
                     continue
-                accesses.append((extent_id, mark.hits, epoch - _age(epoch, mark.epoch)))
+                extent = self.holdings.extents.get(extent_id)
+                if extent is not None:
+                    accesses.append((extent.identity, mark.hits, epoch - _age(epoch, mark.epoch)))
             apply_marks(self.policy, accesses)
             self._inserted = 0
             return len(accesses)
@@ -501,11 +509,11 @@ class DiskLedger:
     def _teach_policy(self, extent: HeldExtent, spec: ExtentSpec) -> None:
         """A new extent came for a client or a fill, and no plan pins it."""
         asked = Asked(
-            index_key(extent.object.hashed, extent.number),
+            extent.identity,
             extent.object.file_size,
             spec.lifetime_s is not None and spec.lifetime_s < self._short_life_s,
         )
-        self.policy.on_insert(extent.extent_id, extent.size, asked)
+        self.policy.on_insert(extent.identity, extent.size, asked)
         self._inserted += 1
 
 
@@ -515,7 +523,7 @@ def _age(epoch: int, low: int) -> int:
     return age if age < 0x8000 else 0
 
 
-def _make_policy(settings: StoreSettings, quota_bytes: int) -> Classed[int]:
+def _make_policy(settings: StoreSettings, quota_bytes: int) -> Classed[bytes]:
     rule = AdmissionRule(
         AdmissionName(settings.admission),
         settings.admission_max_share,
@@ -523,5 +531,5 @@ def _make_policy(settings: StoreSettings, quota_bytes: int) -> Classed[int]:
         settings.admission_requests,
         settings.admission_usual_bytes,
     )
-    lasting: Policy[int] = make_policy(PolicyName(settings.policy), quota_bytes)
-    return Classed(lasting, make_admission(rule, quota_bytes), int(quota_bytes * settings.passing_share))
+    lasting: Policy[bytes] = make_policy(PolicyName(settings.policy), quota_bytes)
+    return Classed(lasting, make_admission(rule, quota_bytes), settings.passing_share, quota_bytes)

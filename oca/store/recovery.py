@@ -76,7 +76,7 @@ def _teach_policy(writer: DiskWriter) -> None:
     """Oldest first: before the first marks are collected, age is all that is known."""
     for extent in sorted(writer.holdings.extents.values(), key=lambda extent: (extent.stored_at, extent.extent_id)):
         if extent.object.plan is None:
-            writer.policy.on_insert(extent.extent_id, extent.size)
+            writer.policy.on_insert(extent.identity, extent.size)
 
 
 def verify_recent(writer: DiskWriter) -> tuple[int, int]:

@@ -26,8 +26,8 @@ from policies.replay import replay
 from policies.trace import collect
 
 
-def _classed(passing_bytes: int = 0, admission: SecondRequest[object] | None = None) -> Classed[str]:
-    return Classed(Lru[str](), admission or SecondRequest(100, 100), passing_bytes)
+def _classed(passing_share: float = 0.0) -> Classed[str]:
+    return Classed(Lru[str](), SecondRequest(100, 100), passing_share, 100)
 
 
 def test_what_is_not_admitted_goes_before_what_lasts() -> None:
@@ -39,7 +39,7 @@ def test_what_is_not_admitted_goes_before_what_lasts() -> None:
 
 
 def test_passing_things_keep_their_share() -> None:
-    policy = _classed(passing_bytes=2)
+    policy = _classed(passing_share=0.02)
     policy.on_insert("kept", 1)
     for key in ("n1", "n2", "n3"):
         policy.on_insert(key, 1, Asked(key, 1))
@@ -57,7 +57,7 @@ def test_a_hit_on_what_waits_is_judged_again() -> None:
 
 
 def test_what_is_short_lived_passes_however_often_it_is_asked_for() -> None:
-    policy = Classed(Lru[str](), Always(100), 0)
+    policy = Classed(Lru[str](), Always(100), 0.0, 100)
     policy.on_insert("news", 1, Asked("news", 1, short_lived=True))
     policy.on_insert("film", 1, Asked("film", 1))
     policy.on_access("news", 9)
@@ -70,11 +70,11 @@ _actions = st.lists(
 
 
 @pytest.mark.parametrize("name", list(PolicyName))
-@given(actions=_actions, limit=st.integers(0, 60), spared=st.frozensets(st.integers(0, 9)))
+@given(actions=_actions, share=st.floats(0, 0.6), spared=st.frozensets(st.integers(0, 9)))
 def test_a_classed_policy_holds_the_laws_of_a_policy(
-    name: PolicyName, actions: list[tuple[str, int, int]], limit: int, spared: frozenset[int]
+    name: PolicyName, actions: list[tuple[str, int, int]], share: float, spared: frozenset[int]
 ) -> None:
-    policy: Classed[int] = Classed(make_policy(name, 100), SecondRequest(25, 5), limit)
+    policy: Classed[int] = Classed(make_policy(name, 100), SecondRequest(25, 5), share, 100)
     known: dict[int, int] = {}
     for action, key, size in actions:
         if action == "ask" and key in policy:

@@ -141,6 +141,20 @@ def test_s3fifo_main_is_a_clock_with_two_bits() -> None:
     assert order[-1] == 1
 
 
+def test_s3fifo_keeps_a_tenth_for_the_small_queue_of_whatever_there_is() -> None:
+    policy = S3Fifo[int](1000)
+    policy.resize(100)
+    for key in range(100):
+        policy.on_insert(key, 1)
+        policy.on_access(key, 3 if key < 95 else 0)
+    assert policy.victims(1) == [95], "main took what was hit, and is no larger than its share yet"
+    for key in range(100, 106):
+        policy.on_insert(key, 1)
+    policy.victims(6)
+    policy.resize(20)
+    assert policy.victims(1)[0] < 95, "main has more than nine tenths of what is left"
+
+
 def _hit_ratio(name: PolicyName, requests: list[int], capacity: int) -> float:
     policy: Policy[int] = make_policy(name, capacity)
     hits = 0

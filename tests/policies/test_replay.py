@@ -33,6 +33,7 @@ class _Watched:
         self.on_access = policy.on_access
         self.remove = policy.remove
         self.victims = policy.victims
+        self.resize = policy.resize
 
     @property
     def used_bytes(self) -> int:

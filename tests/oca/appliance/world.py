@@ -207,13 +207,13 @@ class World:
 
 
 @asynccontextmanager
-async def appliance_world(folder: Path, **settings: object) -> AsyncIterator[World]:
-    """`settings` are fields of `World`."""
+async def appliance_world(folder: Path, make: type[World] = World, **settings: object) -> AsyncIterator[World]:
+    """`settings` are fields of `World`, or of what `make` makes of it."""
     plane = FakeControlPlane(folder)
     await plane.start()
     origin = Origin()
     await origin.start()
-    world = World(folder, plane, origin, **settings)  # type: ignore[arg-type]
+    world = make(folder, plane, origin, **settings)  # type: ignore[arg-type]
     try:
         yield world
     finally:

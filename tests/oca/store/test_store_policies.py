@@ -114,3 +114,29 @@ def test_what_a_plan_holds_is_never_a_victim(tmp_path: Path, policy: str, admiss
         lab.store(writer, _film(n))
     assert _there(writer, range(3)) == [0, 1, 2]
     assert _disk(writer).space.used_bytes <= lab.quota_bytes
+
+
+def test_s3fifo_knows_again_what_it_evicted(tmp_path: Path) -> None:
+    lab = StoreLab(tmp_path, policy="s3fifo")
+    writer = lab.open_writer()
+    for n in range(9):
+        lab.store(writer, _film(n))
+    assert _there(writer, range(9)) == list(range(1, 9))
+    lab.store(writer, _film(0))
+    for n in range(9, 17):
+        lab.store(writer, _film(n))
+    assert 0 in _there(writer, range(17)), "asked for again, under another extent id, it went straight to main"
+
+
+def test_what_was_moved_keeps_its_place_in_the_policy(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    disk = _disk(writer)
+    for n in range(7):
+        lab.store(writer, _film(n))
+    old = disk.holdings.find(key_hash(_film(0).key), 0)
+    assert old is not None
+    assert disk.replace(old, old.bits & ~1) is not None
+    assert len(disk.policy) == 7
+    for n in range(7, 9):
+        lab.store(writer, _film(n))
+    assert _there(writer, range(9)) == list(range(1, 9))

@@ -1,0 +1,1 @@
+"""`make bench-store`: the rows of the store (DESIGN §8)."""
