@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 import typer
@@ -19,11 +19,9 @@ from oca.config import Appliance
 from oca.link import unix
 from oca.link.commands import RESTART, RestartProgress, socket_path
 from oca.link.files import KeeperStatus, Listening, TlsStatus
+from oca.store_cli import store_app
 from policies.admission import AdmissionName
 from policies.eviction import PolicyName
-
-if TYPE_CHECKING:
-    from oca.store.writer import StoreWriter
 
 T = TypeVar("T")
 NAME = "oca"
@@ -31,7 +29,6 @@ STALE_S = 5.0
 FOLLOW_S = 0.2
 
 app = typer.Typer(help="The appliance.", no_args_is_help=True, pretty_exceptions_enable=False)
-store_app = typer.Typer(help="The disks of a stopped appliance.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 log_app = typer.Typer(help="The access log (docs/access-log.md).", no_args_is_help=True)
 app.add_typer(log_app, name="log")
@@ -102,38 +99,6 @@ def _show_restart(lines: Iterable[bytes]) -> RestartProgress | None:
                 typer.echo(f"worker {slot}: {now}")
         last = found
     return last
-
-
-@store_app.command("check")
-def check_command(config: Config = None) -> None:
-    """Read every block of every disk and compare it with the index. Bad blocks are quarantined, as the appliance would.
-
-    The appliance must be stopped. Exit code 0 when all is well, 1 when something was bad, 2 when a disk cannot be opened.
-    """
-    import lmdb
-
-    from oca.link.settings import store_settings
-    from oca.store.board import Board, BoardShape
-    from oca.store.errors import StoreError
-    from oca.store.writer import StoreWriter
-
-    settings = settings_or_exit(NAME, Appliance, config)
-    absent = [disk.path for disk in settings.store.disks if not Path(disk.path, "lowtide-disk.json").exists()]
-    if absent:
-        typer.echo(f"No disk there yet: {', '.join(absent)}", err=True)
-        raise typer.Exit(2)
-    board = Board.create(BoardShape(workers=1, disks=len(settings.store.disks)))
-    try:
-        store = StoreWriter.open(store_settings(settings), board, time.time)
-    except (StoreError, OSError, lmdb.Error) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
-    try:
-        bad = _check_disks(store)
-    finally:
-        store.close()
-        board.close()
-    raise typer.Exit(1 if bad else 0)
 
 
 @app.command("simulate")
@@ -253,29 +218,6 @@ def convert_command(
 
 def _log_folder(settings: Appliance) -> Path:
     return Path(settings.log.folder) if settings.log.folder else Path(settings.state_dir) / "logs"
-
-
-def _check_disks(store: StoreWriter) -> bool:
-    """Scrubs everything once and prints a line per disk; True when something is wrong."""
-    wrong = False
-    found = store.scrub_some(sys.maxsize)
-    for disk in store.statistics():
-        recovery = store.recovered.get(disk.number)
-        stopped = "stopped in order" if recovery is not None and recovery.clean else "was not stopped in order"
-        if disk.failure is not None or disk.number not in found:
-            typer.echo(f"{disk.path}: taken out: {disk.failure}")
-            wrong = True
-            continue
-        scrubbed = found[disk.number]
-        typer.echo(
-            f"{disk.path}: {disk.objects} files in {disk.extents} extents, {scrubbed.blocks} blocks read, "
-            f"{scrubbed.bad_blocks} bad, {disk.used_bytes} of {disk.quota_bytes} bytes used; it {stopped}"
-        )
-        wrong = wrong or scrubbed.bad_blocks > 0
-    for number, why in store.unavailable.items():
-        typer.echo(f"{store.settings.disks[number].path}: cannot be opened: {why}")
-        wrong = True
-    return wrong
 
 
 def _read(path: Path, type_: type[T]) -> T | None:

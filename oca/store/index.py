@@ -131,6 +131,11 @@ class IndexReader:
         with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
             return list(cursor)
 
+    def count(self, table: Table) -> int:
+        """Rows of a table."""
+        with self._env.begin() as txn:
+            return int(txn.stat(self._tables[table])["entries"])
+
     def page(self, table: Table, after: bytes | None, at_most: int) -> list[tuple[bytes, bytes]]:
         """Rows behind `after` (None: from the first on) in the order of their keys, in one short transaction."""
         with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:

@@ -22,7 +22,7 @@ MAGIC = b"LTXTENT1"
 PAGE = 4096
 CHECK_BYTES = 8
 _HEAD = struct.Struct("<8sQ20sIQ32s")
-_HEAD_BYTES = 96
+HEAD_BYTES = 96
 
 
 def trailer_offset(length: int) -> int:
@@ -32,7 +32,7 @@ def trailer_offset(length: int) -> int:
 
 def file_length(length: int) -> int:
     """Bytes of the whole file: data, padding, trailer."""
-    return trailer_offset(length) + _HEAD_BYTES + CHECK_BYTES * count_blocks(length)
+    return trailer_offset(length) + HEAD_BYTES + CHECK_BYTES * count_blocks(length)
 
 
 def allocated_bytes(length: int) -> int:
@@ -46,7 +46,7 @@ def pack_head(extent_id: int, hashed: bytes, extent_number: int, file_size: int,
 
 def check_offset(length: int, block: int) -> int:
     """Where the check bytes of a block lie in the file."""
-    return trailer_offset(length) + _HEAD_BYTES + CHECK_BYTES * block
+    return trailer_offset(length) + HEAD_BYTES + CHECK_BYTES * block
 
 
 def checks_length(length: int) -> int:

@@ -23,8 +23,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "oca.simulate": ("policies",),
     "oca.cli": (
         *("contracts", "policies", "chassis", "oca.config", "oca.store", "oca.link", "oca.logger", "oca.supervisor"),
-        "oca.simulate",
+        *("oca.simulate", "oca.store_cli"),
     ),
+    "oca.store_cli": ("contracts", "chassis", "oca.config", "oca.store", "oca.link"),
     "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli"),
     "fill_planner.simulator": ("contracts", "policies", "fill_planner", "-fill_planner.cli"),
     "fill_planner.cli": ("contracts", "chassis", "fill_planner"),
