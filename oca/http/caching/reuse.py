@@ -47,7 +47,9 @@ class ReuseReason(Enum):
     STALE_IF_ERROR = "stale-if-error"
     STALE = "stale"
     NO_CACHE = "no-cache"
-    """The origin wants every reuse validated."""
+    """The origin wants every reuse validated, or an unsafe method made it necessary (§4.4)."""
+    PURGED = "purged"
+    """Turned stale before its time."""
     REQUEST_NO_CACHE = "request-no-cache"
     REQUEST_MAX_AGE = "request-max-age"
     REQUEST_MIN_FRESH = "request-min-fresh"
@@ -104,6 +106,8 @@ def _judge(wants: RequestDirectives, stored: StoredResponse, age_s: float, ttl_s
         return Use.REVALIDATE, ReuseReason.REQUEST_NO_CACHE
     if facts.no_cache:
         return Use.REVALIDATE, ReuseReason.NO_CACHE
+    if facts.purged:
+        return Use.REVALIDATE, ReuseReason.PURGED
     if wants.min_fresh is not None and ttl_s < wants.min_fresh:
         return Use.REVALIDATE, ReuseReason.REQUEST_MIN_FRESH if fresh else ReuseReason.STALE
     if fresh and facts.immutable:
@@ -140,10 +144,11 @@ def after_error(asked: Headers, stored: StoredResponse | None, status: int | Non
     wants = read_request(asked)
     facts = stored.freshness
     age_s, ttl_s = stored.age_s(now_s), stored.ttl_s(now_s)
-    covered = status is None or status in SERVER_ERRORS
+    fresh = ttl_s > 0 and not facts.purged
     allowed_s = max(facts.stale_if_error_s, float(wants.stale_if_error or 0))
-    forbidden = facts.no_cache or wants.no_cache or (facts.must_revalidate and ttl_s <= 0)
-    if covered and not forbidden and (ttl_s > 0 or 0 < allowed_s >= -ttl_s):
+    covered = status is None or status in SERVER_ERRORS
+    forbidden = facts.no_cache or wants.no_cache or (facts.must_revalidate and not fresh)
+    if covered and not forbidden and (fresh or 0 < allowed_s >= -ttl_s):
         return Reuse(Use.HIT_STALE, ReuseReason.STALE_IF_ERROR, stored, (), age_s, ttl_s)
     return Reuse(failed, ReuseReason.UPSTREAM_ERROR, stored, (), age_s, ttl_s)
 

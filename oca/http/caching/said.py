@@ -40,6 +40,7 @@ _FORWARDS = {
     ReuseReason.REQUEST_MAX_AGE: Forward.REQUEST,
     ReuseReason.REQUEST_MIN_FRESH: Forward.REQUEST,
     ReuseReason.NO_CACHE: Forward.STALE,
+    ReuseReason.PURGED: Forward.STALE,
     ReuseReason.STALE: Forward.STALE,
     ReuseReason.STALE_IF_ERROR: Forward.STALE,
     ReuseReason.UPSTREAM_ERROR: Forward.STALE,

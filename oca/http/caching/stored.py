@@ -47,8 +47,6 @@ class LifetimeSource(Enum):
     HEURISTIC = "heuristic"
     NONE = "none"
     """Nothing says it, nothing may be guessed: stale at once."""
-    PURGED = "purged"
-    """A soft purge has been here, or a `HEAD` that contradicts (§4.3.5)."""
 
 
 class Freshness(msgspec.Struct, frozen=True, array_like=True):
@@ -65,6 +63,8 @@ class Freshness(msgspec.Struct, frozen=True, array_like=True):
     immutable: bool = False
     stale_while_revalidate_s: float = 0.0
     stale_if_error_s: float = 0.0
+    purged: bool = False
+    """Stale since then, whatever its lifetime: validated before it is sent again, but where upstream fails and `stale_if_error_s` allows it."""
 
 
 class StoredResponse(msgspec.Struct, frozen=True, array_like=True):

@@ -15,7 +15,7 @@ import msgspec
 from oca.http.caching.fields import Fields, Headers, first, joined, read_response
 from oca.http.caching.freshness import date_of, freshness_of, modified_of
 from oca.http.caching.keeping import Received, content_length, storable_fields, tags_of
-from oca.http.caching.stored import Freshness, LifetimeSource, StoredResponse, Terms, read_etag, strong_validator
+from oca.http.caching.stored import StoredResponse, Terms, read_etag, strong_validator
 from oca.http.caching.storing import How, StoringReason, may_store
 from oca.http.caching.vary import matching, selecting
 
@@ -153,18 +153,10 @@ def _agrees(stored: StoredResponse, fields: Fields) -> bool:
 
 
 def softened(stored: StoredResponse) -> StoredResponse:
-    """The same, to be validated before it is sent again, unless upstream fails: what a soft purge leaves."""
-    facts = stored.freshness
-    return msgspec.structs.replace(
-        stored,
-        freshness=Freshness(
-            lifetime_s=0.0,
-            source=LifetimeSource.PURGED,
-            initial_age_s=facts.initial_age_s,
-            no_cache=facts.no_cache,
-            must_revalidate=facts.must_revalidate,
-            immutable=facts.immutable,
-            stale_while_revalidate_s=0.0,
-            stale_if_error_s=facts.stale_if_error_s,
-        ),
-    )
+    """The same, stale from now on: what a soft purge leaves, or a `HEAD` that contradicts (§4.3.5)."""
+    return msgspec.structs.replace(stored, freshness=msgspec.structs.replace(stored.freshness, purged=True))
+
+
+def invalid(stored: StoredResponse) -> StoredResponse:
+    """The same, never sent again without validation, not even where upstream fails: what an unsafe method leaves (§4.4)."""
+    return msgspec.structs.replace(stored, freshness=msgspec.structs.replace(stored.freshness, no_cache=True))

@@ -6,7 +6,7 @@ import pytest
 
 from oca.http.caching.reuse import ReuseReason, Use, after_error, decide
 from oca.http.caching.stored import pack_stored, unpack_stored
-from oca.http.caching.validation import softened
+from oca.http.caching.validation import invalid, softened
 from tests.oca.http.caching.shapes import NOW, stored
 
 TAGGED = 'etag: "a"\ndate: {now}\n'
@@ -109,10 +109,22 @@ def test_when_upstream_fails_what_is_stored_stands_in_as_far_as_allowed(
     assert found.use is use
 
 
-def test_a_soft_purge_has_a_fresh_response_validated_and_keeps_it_for_errors() -> None:
-    soft = softened(stored(TAGGED + "cache-control: max-age=60, stale-while-revalidate=60, stale-if-error=60"))
-    assert decide(b"GET", {}, [soft], NOW + 1).use is Use.REVALIDATE
-    assert after_error({}, soft, None, NOW + 1).use is Use.HIT_STALE
+def test_a_soft_purge_has_a_response_validated_and_keeps_it_for_errors_as_long_as_they_are_allowed_for() -> None:
+    text = TAGGED + "cache-control: max-age=60, stale-while-revalidate=60, stale-if-error=30"
+    soft = softened(stored(text + ", immutable"))
+    for asked in ({}, {b"cache-control": b"max-stale"}):
+        found = decide(b"GET", asked, [soft], NOW + 50)
+        assert (found.use, found.reason) == (Use.REVALIDATE, ReuseReason.PURGED)
+    assert after_error({}, soft, None, NOW + 90).use is Use.HIT_STALE
+    assert after_error({}, soft, None, NOW + 91).use is Use.UNSATISFIABLE
+    for forbidding in (text + ", must-revalidate", TAGGED + "cache-control: max-age=60"):
+        assert after_error({}, softened(stored(forbidding)), None, NOW + 1).use is Use.UNSATISFIABLE
+
+
+def test_what_an_unsafe_method_made_invalid_is_not_sent_without_validation_even_when_upstream_fails() -> None:
+    kept = invalid(stored(TAGGED + "cache-control: max-age=60, stale-if-error=600"))
+    assert decide(b"GET", {b"cache-control": b"max-stale"}, [kept], NOW).use is Use.REVALIDATE
+    assert after_error({}, kept, None, NOW).use is Use.UNSATISFIABLE
 
 
 def test_a_row_reads_back_as_it_was_and_another_format_is_not_stored() -> None:
