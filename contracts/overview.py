@@ -55,6 +55,8 @@ class ApplianceOverview(msgspec.Struct, frozen=True):
     held_files: int
     held_bytes: int
     disks: tuple[DiskFacts, ...]
+    triggers_applied: int = 0
+    """All triggers up to this number are applied there; `Overview.triggers_number` is the newest."""
 
 
 class SiteOverview(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class Overview(msgspec.Struct, frozen=True):
     files: int
     catalogue_bytes: int
     plan: PlanSummary | None = None
+    triggers_number: int = 0
 
 
 class FileFact(msgspec.Struct, frozen=True):

@@ -10,6 +10,8 @@ from enum import Enum
 
 import msgspec
 
+from contracts.urls import MEDIA_SERVICE, cache_key
+
 MAX_TEXT = 2048
 MAX_PER_ANSWER = 1000
 
@@ -105,6 +107,25 @@ class TriggerList(msgspec.Struct, frozen=True):
     """`GET /v1/triggers`: newest first."""
 
     triggers: tuple[TriggerStatus, ...]
+
+
+def selection_of(key: str, prefix: str, tag: str, everything: bool) -> tuple[Selection, str]:
+    """What an operator means; a path without a delivery service is one of media. Raises ValueError unless exactly one is given."""
+    given = (
+        (Selection.OBJECT, _whole(key)),
+        (Selection.PREFIX, _whole(prefix)),
+        (Selection.TAG, tag),
+        (Selection.ALL, "all" if everything else ""),
+    )
+    named = [(selection, text) for selection, text in given if text]
+    if len(named) != 1:
+        raise ValueError("say exactly one of KEY, --prefix, --tag and --all")
+    selection, text = named[0]
+    return selection, "" if selection is Selection.ALL else text
+
+
+def _whole(key: str) -> str:
+    return key if not key or "|" in key else cache_key(MEDIA_SERVICE, key)
 
 
 def state_of(acknowledgements: tuple[Acknowledgement, ...], age_s: float, patience_s: float) -> TriggerState:

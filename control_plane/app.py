@@ -33,6 +33,8 @@ from control_plane.reporting import Reporting
 from control_plane.revocations import Revocations
 from control_plane.service_api import ServiceApi
 from control_plane.stream import ChangeStream
+from control_plane.trigger_api import TriggerApi
+from control_plane.triggers import TriggerDesk
 
 DATABASE = "control_plane.sqlite"
 OPERATOR_TOKEN = "operator.token"
@@ -52,17 +54,20 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     await revocations.load()
     keys = Keys(desk, authority, publishers, revocations)
     await keys.load()
+    triggers = TriggerDesk(desk)
+    await triggers.load()
     heartbeats = Heartbeats(desk)
     enrolling = Enrolling(desk, authority, certificates.valid_days)
     reporting = Reporting(desk)
     planning = Planning(desk, settings.plans, settings.planner)
 
     inside = Routes("Lowtide control plane: appliances and services")
-    ApplianceApi(enrolling, reporting, keys, heartbeats).add_to(inside)
+    ApplianceApi(enrolling, reporting, keys, heartbeats, triggers).add_to(inside)
     ServiceApi(desk, keys, ChangeStream(desk), certificates.origins).add_to(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
     OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)
+    TriggerApi(triggers).add_to(outside, operator)
     add_pages(
         outside,
         page="operator",
@@ -78,6 +83,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     mtls = build_app(inside, metrics=service.metrics, listener="mtls")
     service.listen(Listener("mtls", mtls, Tcp(settings.mtls.host, settings.mtls.port), context))
     service.background("watch-heartbeats", heartbeats.watch)
+    service.background("watch-triggers", triggers.watch)
     service.background("nightly-plan", planning.run)
 
 

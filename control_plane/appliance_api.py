@@ -11,6 +11,7 @@ from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind
 from contracts.keys import KeySet
 from contracts.plans import AppliancePlan, Upstreams
 from contracts.reports import ApplianceReport, ReportAnswer
+from contracts.triggers import Triggers, TriggersApplied
 from control_plane.access import ApplianceGuard
 from control_plane.enrolling import Enrolling
 from control_plane.errors import unknown
@@ -18,6 +19,7 @@ from control_plane.heartbeats import Heartbeats
 from control_plane.keys import Keys
 from control_plane.registry import Box
 from control_plane.reporting import Reporting
+from control_plane.triggers import TriggerDesk
 from control_plane.upstreams import parents
 
 MAX_REPORT_BYTES = 64 * 1024 * 1024
@@ -29,14 +31,23 @@ class KeyQuery(msgspec.Struct, frozen=True):
     key: str
 
 
+class TriggerQuery(msgspec.Struct, frozen=True):
+    """The number of the last trigger that the caller has applied."""
+
+    after: int = 0
+
+
 class ApplianceApi:
     """Handlers; `add_to` is their table."""
 
-    def __init__(self, enrolling: Enrolling, reporting: Reporting, keys: Keys, heartbeats: Heartbeats) -> None:
+    def __init__(
+        self, enrolling: Enrolling, reporting: Reporting, keys: Keys, heartbeats: Heartbeats, triggers: TriggerDesk
+    ) -> None:
         self._enrolling = enrolling
         self._reporting = reporting
         self._keys = keys
         self._heartbeats = heartbeats
+        self._triggers = triggers
         self._desk = reporting.desk
 
     def add_to(self, routes: Routes) -> None:
@@ -60,6 +71,8 @@ class ApplianceApi:
             max_body_bytes=MAX_REPORT_BYTES,
         )
         routes.get("/v1/appliance/plan", self.plan, summary="The plan of the calling appliance", guard=box)
+        routes.get("/v1/appliance/triggers", self.triggers, summary="What is to be purged, above a number", guard=box)
+        routes.post("/v1/appliance/triggers", self.applied, summary="Up to where the caller has purged", guard=box)
         routes.get("/v1/upstreams", self.upstreams, summary="Whom the calling appliance asks on a miss", guard=box)
         routes.get("/v1/keys", self.keys, summary="All public keys", guard=anybody)
         routes.get("/v1/digests", self.digests, summary="The signed block digests of one file", guard=anybody)
@@ -78,6 +91,12 @@ class ApplianceApi:
         if plan is None:
             raise unknown("plan yet for appliance", call.who(Box).id)
         return plan
+
+    async def triggers(self, call: Call[None, TriggerQuery]) -> Triggers:
+        return self._triggers.after(call.query.after)
+
+    async def applied(self, call: Call[TriggersApplied]) -> None:
+        await self._triggers.acknowledge(call.who(Box), call.body)
 
     async def upstreams(self, call: Call[None]) -> Upstreams:
         return Upstreams(self._desk.log.number, parents(self._desk.registry, call.who(Box)))

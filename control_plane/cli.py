@@ -34,7 +34,9 @@ from contracts.places import (
 )
 from contracts.plans import PlacementExplanation, PlanList, PlanSummary
 from contracts.reports import NetworkList
+from contracts.triggers import TriggerRequest, selection_of
 from contracts.urls import MEDIA_SERVICE, cache_key
+from control_plane import trigger_cli
 from control_plane.config import NAME, ControlPlaneSettings
 from fill_planner.snapshot import PlanningSnapshot
 
@@ -292,6 +294,37 @@ def restore_session(
     """Take a revocation back."""
     _call(url, token_file, lambda client: client.delete(f"/v1/revocations/{quote(session, safe='')}"))
     typer.echo(f"session {session} is revoked no more")
+
+
+@app.command()
+def purge(
+    url: Url,
+    token_file: TokenFile,
+    key: trigger_cli.Key = "",
+    prefix: trigger_cli.Prefix = "",
+    tag: trigger_cli.Tag = "",
+    everything: trigger_cli.Everything = False,
+    soft: trigger_cli.Soft = False,
+    wait_s: trigger_cli.Wait = 10.0,
+    reason: Annotated[str, typer.Option("--reason", help="Goes to the audit log.")] = "",
+) -> None:
+    """Purge content from every appliance. Exit code 0 when all have acknowledged, 1 while some have not."""
+    try:
+        selection, text = selection_of(key, prefix, tag, everything)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    wanted = TriggerRequest(trigger_cli.TypeOf[soft], selection, text, reason)
+    complete = trigger_cli.make(lambda ask: _call(url, token_file, ask), wanted, wait_s)
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
+def triggers(
+    url: Url, token_file: TokenFile, limit: Annotated[int, typer.Option("--limit", help="At most so many.")] = 20
+) -> None:
+    """Purges, newest first, and who has not acknowledged them."""
+    for status in _call(url, token_file, lambda client: trigger_cli.listed(client, limit)).triggers:
+        typer.echo(f"{_moment(status.trigger.created_at)} {status.operator}: {trigger_cli.words(status)}")
 
 
 @plan_app.command("make")

@@ -105,4 +105,5 @@ class Desk:
     def standing(self, box: Box) -> Nudge:
         """What the appliance should know of by now."""
         plan_number = box.plan.number if box.plan else 0
-        return Nudge(plan_number, self.registry.keys_number, box.state.value)
+        registry = self.registry
+        return Nudge(plan_number, registry.keys_number, box.state.value, registry.triggers_number)

@@ -28,6 +28,8 @@ BEATS_TO_RETURN = 2
 STARTUP_GRACE_S = 15.0
 SCORE_STEP = 0.05
 LOAD_STEP = 0.05
+BEHIND = "behind-on-purges"
+"""Among the reasons of an appliance that has not applied a trigger in time."""
 
 
 class SuspectReason(Enum):
@@ -54,12 +56,17 @@ class Pulse:
     rising: bool = False
     reasons: tuple[str, ...] = ()
     shedding: bool = False
+    behind: bool = False
+    """It has not applied a purge in time: whatever its beats say, it is sent nobody."""
 
     def health(self, appliance_id: str) -> Health:
         """As others are told."""
         reasons = self.reasons if self.suspect is None else (self.suspect.value, *self.reasons)
+        if self.behind:
+            reasons = (BEHIND, *reasons)
+        serving = self.serving and not self.behind
         load = round(self.load, 3)
-        return Health(appliance_id, self.score, self.suspect is not None, self.serving, load, reasons, self.shedding)
+        return Health(appliance_id, self.score, self.suspect is not None, serving, load, reasons, self.shedding)
 
 
 def believed(score: float, reasons: tuple[str, ...], now_s: float) -> Pulse:

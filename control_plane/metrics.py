@@ -35,6 +35,10 @@ class ControlPlaneMetrics:
         self.dropped_readers = metrics.counter(
             "lowtide_control_plane_change_readers_dropped_total", "Readers of the change stream dropped for being slow"
         )
+        self.triggers = metrics.gauge("lowtide_control_plane_trigger_number", "Number of the last trigger (purges)")
+        self.behind = metrics.gauge(
+            "lowtide_control_plane_behind_now", "Appliances that have not applied a trigger in time and are sent nobody"
+        )
         self.plan_seconds = metrics.histogram(
             "lowtide_control_plane_plan_seconds", "Time to make a plan, from snapshot to stored", buckets=PLAN_BUCKETS_S
         )

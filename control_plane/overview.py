@@ -43,6 +43,7 @@ def overview(registry: Registry, sums: Mapping[str, Sums], number: int, now: flo
         files=size.files,
         catalogue_bytes=size.total_bytes,
         plan=registry.plan,
+        triggers_number=registry.triggers_number,
     )
 
 
@@ -105,6 +106,7 @@ def _appliance(box: Box, sums: Sums, now: float) -> ApplianceOverview:
         held_files=len(box.held),
         held_bytes=sum(holding.present_bytes for holding in box.held.values()),
         disks=report.disks if report else (),
+        triggers_applied=box.triggers_applied,
     )
 
 

@@ -194,6 +194,29 @@ explanations = Table(
     Column("manifest_cluster", String, primary_key=True),
     Column("document", LargeBinary, nullable=False),
 )
+triggers = Table(
+    "triggers",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("operator", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
+trigger_acknowledgements = Table(
+    "trigger_acknowledgements",
+    metadata,
+    Column("number", ForeignKey("triggers.number", ondelete="CASCADE"), primary_key=True),
+    Column("appliance_id", String, primary_key=True),
+    Column("at", Float),
+    sqlite_with_rowid=False,
+)
+trigger_positions = Table(
+    "trigger_positions",
+    metadata,
+    Column("appliance_id", ForeignKey("appliances.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
 audit = Table(
     "audit",
     metadata,

@@ -38,6 +38,8 @@ class Box:
     report: ApplianceReport | None = None
     reported_at: float = 0.0
     held: dict[str, Holding] = field(default_factory=dict)
+    triggers_applied: int = 0
+    """All triggers up to this number are applied there."""
     plan: AppliancePlan | None = None
     progress: dict[str, OrderProgress] = field(default_factory=dict)
 
@@ -93,6 +95,7 @@ class Registry:
         self.sizes: dict[str, CatalogueSize] = {}
         """By title id."""
         self.keys_number = 0
+        self.triggers_number = 0
         self.plan: PlanSummary | None = None
 
     def snapshot(self) -> Iterator[Change]:

@@ -88,6 +88,45 @@ def restart_command(config: Config = None) -> None:
     raise typer.Exit(0 if last is not None and last.succeeded else 1)
 
 
+@app.command("purge")
+def purge_command(
+    key: Annotated[str, typer.Argument(metavar="[KEY]", help="/media/TITLE/TIER/FILE, or a key SERVICE|/path.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="All keys that begin so.")] = "",
+    tag: Annotated[
+        str, typer.Option("--tag", help="title:ID, tier:NAME, group:TITLE/STEM, or what an origin said.")
+    ] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    soft: Annotated[
+        bool, typer.Option("--soft", help="Do not delete: ask whether it is current before it is served again.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Purge content from this appliance alone. Exit code 0 when every worker obeys, 1 when the appliance cannot be told."""
+    from contracts.triggers import TriggerType, selection_of
+    from oca.link.commands import PURGE, PurgeCommand, PurgeReport, keeper_socket_path
+
+    try:
+        selection, text = selection_of(key, prefix, tag, everything)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    wanted = PurgeCommand(TriggerType.INVALIDATE if soft else TriggerType.PURGE, selection, text)
+    settings = settings_or_exit(NAME, Appliance, config)
+    try:
+        with (
+            unix.connect(keeper_socket_path(Path(settings.state_dir))) as sock,
+            sock.makefile("rb") as lines,
+        ):
+            sock.sendall(PURGE + b" " + msgspec.json.encode(wanted) + b"\n")
+            report = msgspec.json.decode(lines.readline() or b"{}", type=PurgeReport)
+    except OSError as error:
+        typer.echo(f"No keeper of {settings.state_dir} runs here: {error.strerror or error}", err=True)
+        raise typer.Exit(1) from None
+    if report.refused or not report.number:
+        typer.echo(f"Nothing was purged: {report.refused or 'the keeper ended before it said so'}.", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"purge {report.number}: every worker obeys, {report.obeyed_s * 1000:.0f} ms after it was written down")
+
+
 def _show_restart(lines: Iterable[bytes]) -> RestartProgress | None:
     """Prints a line for each slot whose turn changed; gives the last word that was heard."""
     last: RestartProgress | None = None
@@ -250,6 +289,13 @@ def transport_words(listening: Listening) -> str:
     return f"{listening.congestion_control or 'unknown'} congestion control, {held}"
 
 
+def purge_words(status: KeeperStatus) -> str:
+    """How far purges are."""
+    swept = f"{status.purges_waiting} not swept yet" if status.purges_waiting else "all swept"
+    known = "all that the control plane spoke of" if status.triggers_current else "there may be newer ones"
+    return f"number {status.purge_epoch}, {swept}; trigger {status.trigger} ({known})"
+
+
 def index_words(locked: tuple[bool, ...]) -> str:
     """Per disk, in the order of the settings."""
     missing = [str(number) for number, is_locked in enumerate(locked) if not is_locked]
@@ -269,6 +315,7 @@ def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool
         "score": f"{status.score:g} {' '.join(status.reasons)}",
         "plan": f"{status.plan_number}; orders: {orders}",
         "keys": f"number {status.keys_number}",
+        "purges": purge_words(status),
         "held": f"{status.held_files} files, {status.held_bytes} bytes",
     }
     if listening is not None:

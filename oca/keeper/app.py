@@ -107,7 +107,6 @@ class Keeper:
         self.storing = Storing(self.store, settings.store.extent_bytes, clock)
         rate = settings.store.scrub_bytes_per_s
         self.tidying = Tidying(self.store, rate, lambda: self.storing.is_idle, clock)
-        self.commands = KeeperCommands(state.folder, self.tidying.scrub_all)
         self.connection = Connection(settings.control_plane, state.tls, dialled_addresses(settings), clock)
         self.accounts = Accounts(ledger, self.metrics, clock)
         self.following = Following(
@@ -161,6 +160,7 @@ class Keeper:
             self.metrics,
             clock,
         )
+        self.commands = KeeperCommands(state.folder, self.tidying.scrub_all, self.purging.command)
         self.reporter = Reporter(
             self.connection,
             ledger,

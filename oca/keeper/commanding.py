@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -11,18 +11,24 @@ import msgspec
 
 from chassis.logs import get_logger
 from oca.link import unix
-from oca.link.commands import SCRUB, ScrubReport, keeper_socket_path
+from oca.link.commands import PURGE, SCRUB, PurgeCommand, PurgeReport, ScrubReport, keeper_socket_path
 
 COMMAND_S = 5.0
 UNKNOWN = "the keeper does not know this command"
 
 
 class KeeperCommands:
-    """`scrub(rate)` scrubs everything and says how far it is."""
+    """`scrub(rate)` scrubs everything and says how far it is; `purge(order)` returns when every worker obeys."""
 
-    def __init__(self, state_dir: Path, scrub: Callable[[int], AsyncGenerator[ScrubReport, None]]) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        scrub: Callable[[int], AsyncGenerator[ScrubReport, None]],
+        purge: Callable[[PurgeCommand], Awaitable[PurgeReport]],
+    ) -> None:
         self._path = keeper_socket_path(state_dir)
         self._scrub = scrub
+        self._purge = purge
         self._server: asyncio.AbstractServer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -55,6 +61,8 @@ class KeeperCommands:
                 word, _, rest = (await reader.readline()).strip().partition(b" ")
             if word == SCRUB:
                 await _tell_all(writer, self._scrub(int(rest or b"0")))
+            elif word == PURGE:
+                await _tell(writer, await self._purge(msgspec.json.decode(rest, type=PurgeCommand)))
             else:
                 await _tell(writer, ScrubReport(ended=True, refused=UNKNOWN))
         except (OSError, TimeoutError, ValueError) as error:
@@ -72,6 +80,6 @@ async def _tell_all(writer: asyncio.StreamWriter, reports: AsyncGenerator[ScrubR
             await _tell(writer, report)
 
 
-async def _tell(writer: asyncio.StreamWriter, report: ScrubReport) -> None:
+async def _tell(writer: asyncio.StreamWriter, report: ScrubReport | PurgeReport) -> None:
     writer.write(msgspec.json.encode(report) + b"\n")
     await writer.drain()

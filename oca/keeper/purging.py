@@ -26,6 +26,7 @@ from oca.keeper.following import happened
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.state import StateFolder
 from oca.keeper.storing import Storing
+from oca.link.commands import PurgeCommand, PurgeReport
 from oca.link.files import PurgeReached
 from oca.link.messages import FetchFailure, Reload, ReloadWhat
 from oca.store.errors import StoreError
@@ -157,6 +158,14 @@ class Purging:
         self._metrics.purge_seconds.set(seconds)
         self._to_sweep.set()
         return Obeyed(rules, seconds)
+
+    async def command(self, wanted: PurgeCommand) -> PurgeReport:
+        """What an operator at the box orders; errors come as words."""
+        try:
+            obeyed = await self.order([PurgeOrder(KIND[wanted.selection], wanted.text, MODE[wanted.type])])
+        except StoreError as error:
+            return PurgeReport(refused=str(error))
+        return PurgeReport(obeyed.rules[-1].number, obeyed.seconds)
 
     def _remember(self) -> None:
         """For a start without the disks that heard of it. Losing it is only bad together with losing them."""

@@ -1,7 +1,8 @@
 """What `lowtide oca` tells a running supervisor, and its keeper: a Unix stream socket of each in the state folder, only for the same user.
 
 One command per connection, a line of text. To the supervisor `restart`: the answer is lines of JSON (`RestartProgress`), one at once and one per change.
-To the keeper `scrub RATE` (bytes per second and disk, 0 for no bound): lines of `ScrubReport`; who leaves ends it. The last line has `ended`; then the other side closes.
+To the keeper `scrub RATE` (bytes per second and disk, 0 for no bound): lines of `ScrubReport`; who leaves ends it; and `purge ORDER` (JSON of `PurgeCommand`): one
+line of `PurgeReport`, when every worker obeys. The last line has `ended`; then the other side closes.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import msgspec
 
+from contracts.triggers import Selection, TriggerType
+
 RESTART = b"restart\n"
 SCRUB = b"scrub"
+PURGE = b"purge"
 
 
 class RestartProgress(msgspec.Struct, frozen=True):
@@ -45,6 +49,23 @@ class ScrubReport(msgspec.Struct, frozen=True):
 
     disks: tuple[DiskScrub, ...] = ()
     ended: bool = False
+    refused: str = ""
+
+
+class PurgeCommand(msgspec.Struct, frozen=True):
+    """What an operator at the box wants gone, or asked for again."""
+
+    type: TriggerType
+    selection: Selection
+    text: str = ""
+
+
+class PurgeReport(msgspec.Struct, frozen=True):
+    """A purge that every worker obeys: its number, and how long that took from its commit. `refused` says why there is none."""
+
+    number: int = 0
+    obeyed_s: float = 0.0
+    ended: bool = True
     refused: str = ""
 
 

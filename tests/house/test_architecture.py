@@ -17,6 +17,7 @@ from companions.recommendation.api import RecommendationApi
 from control_plane.appliance_api import ApplianceApi
 from control_plane.operator_api import OperatorApi
 from control_plane.service_api import ServiceApi
+from control_plane.trigger_api import TriggerApi
 from origin.api import IngestApi
 from steering.api import Api, routes_of
 from tests.house.source import ROOT
@@ -28,9 +29,10 @@ _SPAN = re.compile(r"`((?:GET|HEAD|PUT|POST|DELETE)(?:\|(?:GET|HEAD|PUT|POST|DEL
 
 def control_plane() -> Routes:
     routes = Routes("both listeners")
-    ApplianceApi(ANY, ANY, ANY, ANY).add_to(routes)
+    ApplianceApi(ANY, ANY, ANY, ANY, ANY).add_to(routes)
     ServiceApi(ANY, ANY, ANY, ("origin",)).add_to(routes)
     OperatorApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).add_to(routes, GUARD)
+    TriggerApi(ANY).add_to(routes, GUARD)
     return routes
 
 

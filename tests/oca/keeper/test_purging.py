@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.plans import SourceKind
 from contracts.triggers import Selection, Trigger, Triggers, TriggerType
+from oca.cli import purge_words
 from oca.keeper.errors import FetchFailed
 from oca.keeper.purging import orders_of
+from oca.link.commands import PurgeCommand, PurgeReport, keeper_socket_path
 from oca.link.messages import FetchFailure, ReloadWhat
 from oca.store.purge import PurgeKind, PurgeMode, PurgeOrder
 from oca.store.reader import StoreReader
@@ -224,6 +227,25 @@ async def test_a_fetch_that_a_purge_overtakes_goes_on_by_what_is_published_now(t
             assert await asking == file.data
             epochs = {e.stored_epoch for d in keeper.store.disks.values() for e in d.holdings.extents.values()}
             assert epochs == {rule.epoch}
+
+
+async def test_an_operator_at_the_box_purges_by_hand(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        file, other = lab.publish("t/hd/v.mp4", MIB), lab.publish("u/hd/v.mp4", MIB)
+        await lab.source(SourceKind.ORIGIN, "origin", [file, other])
+        keeper = await lab.start()
+        worker = await lab.worker()
+        for one in (file, other):
+            await worker.bytes_of(one)
+        reader, writer = await asyncio.open_unix_connection(str(keeper_socket_path(lab.state_dir)))
+        wanted = PurgeCommand(PURGE, Selection.TAG, "title:t")
+        writer.write(b"purge " + msgspec.json.encode(wanted) + b"\n")
+        report = msgspec.json.decode(await reader.readline(), type=PurgeReport)
+        assert (report.number, report.ended, report.refused) == (1, True, "")
+        writer.close()
+        await until(lambda: held(lab) == {other.key})
+        assert keeper.status().purge_epoch == 1
+        assert purge_words(keeper.status()).startswith("number 1, all swept")
 
 
 async def test_a_keeper_that_comes_back_sweeps_what_the_one_before_left(tmp_path: Path) -> None:
