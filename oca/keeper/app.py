@@ -129,7 +129,9 @@ class Keeper:
         self.filler = Filler(
             self.fetcher, self.storing, state, settings.fetching.fill_orders, self.metrics, clock, self._changed
         )
-        self.origins = HttpOrigins(settings.fetching, lambda: self.connection.appliance_id, clock.wall_s)
+        self.origins = HttpOrigins(
+            settings.fetching, lambda: self.connection.appliance_id, clock.wall_s, clock.monotonic_s
+        )
         self.pulling = Pulling(settings.services, self.storing, self.origins, self.metrics, clock)
         self.misses = Misses(
             self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics, self.pulling
@@ -391,7 +393,7 @@ class Keeper:
                 waiting=self.misses.waiting,
                 under_way=self.fetcher.blocks_under_way,
                 passing=self.passing.under_way,
-                open_circuits=len(self.sources.open_circuits),
+                open_circuits=len(self.sources.open_circuits) + len(self.origins.open_circuits),
                 links=len(self.link.links),
                 connected=self.pulse.connected,
             )
