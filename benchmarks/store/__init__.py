@@ -1,1 +1,1 @@
-"""`make bench-store`: the rows of the store (DESIGN §8)."""
+"""What the store costs and holds (DESIGN §8, `store/…`): `make bench-store`."""
