@@ -50,19 +50,23 @@ class Prepared:
         )
         (folder / "state").mkdir(parents=True)
         write_keys(folder / "state", self.keys.public())
-        self._put_film()
         self.stocked = stocking.stock(stocked, extents, files=True)
+        self.opened_s = self._put_film()
+        """How long a keeper takes to read the index and look at all files."""
         self.config = folder / "oca.json"
         self.config.write_bytes(msgspec.json.encode(self.settings))
 
-    def _put_film(self) -> None:
+    def _put_film(self) -> float:
         settings = store_settings(self.settings)
         marks = expected_marks(self.settings.store.disks[0].quota_bytes, settings.extent_bytes)
         board = Board.create(BoardShape(1, 1, marks))
+        began = time.monotonic()
         store = StoreWriter.open(settings, board, time.time)
+        opened_s = time.monotonic() - began
         put_file(store, settings.extent_bytes, self.film)
         store.close()
         board.close()
+        return opened_s
 
 
 async def row(prepared: Prepared, rounds: int, say: Callable[[str], None]) -> Row:

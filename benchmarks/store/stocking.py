@@ -52,7 +52,10 @@ def key_of(number: int) -> str:
 
 
 def stock(settings: StoreSettings, extents: int, *, files: bool) -> Stocked:
-    """Fill an empty disk; without `files` only the index is made, and a keeper would forget it all."""
+    """Fill an empty disk; without `files` only the index is made, and a keeper would forget it all.
+
+    It has to be empty: what is put in front of a key that is there leaves pages half full.
+    """
     disk = settings.disks[0]
     description = prepare_disk(disk, settings)
     index = IndexWriter.open(os.path.join(disk.path, "index"), description.map_bytes)
