@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from benchmarks.serve.running import free_port
 from benchmarks.store import stocking
 from contracts.urls import with_token
 from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
+from oca.link.files import KeeperStatus
 from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
 from oca.store.disks import expected_marks
@@ -27,7 +29,7 @@ from tests.oca.worker.worker_harness import Keys, Published, publish, put_file, 
 
 EXTENTS = 1_000_000
 WORKERS = 2
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _EVERY_S = 0.002
 
 
@@ -100,11 +102,22 @@ def _start_once(prepared: Prepared) -> Plain:
     try:
         listening_s, hit_s = _first_hit(prepared, began)
         with os.fdopen(reading, "rb") as pipe:
-            pipe.readline()  # the keeper has read the index: it can be stopped in order
-        ready_s = time.monotonic() - began
+            pipe.readline()
+        ready_s = _keeper_reports(prepared, process, began)  # only then it can be stopped in order
     finally:
         processes.stop(process, 60.0)
-    return Plain(hit_s, {"listening_s": listening_s, "all_ready_s": ready_s})
+    return Plain(hit_s, {"listening_s": listening_s, "keeper_ready_s": ready_s})
+
+
+def _keeper_reports(prepared: Prepared, process: subprocess.Popen[bytes], began: float) -> float:
+    """Seconds to the first word of the keeper, which has read all of the index before."""
+    path = prepared.folder / "state" / "run" / "keeper.json"
+    while time.monotonic() - began < PATIENCE_S and process.poll() is None:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            if msgspec.json.decode(path.read_bytes(), type=KeeperStatus).pid in processes.tree(process.pid):
+                return time.monotonic() - began
+        time.sleep(0.05)
+    raise RuntimeError("the keeper does not report")
 
 
 def _first_hit(prepared: Prepared, began: float) -> tuple[float, float]:
