@@ -12,12 +12,14 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from chassis import config as configuration
 from chassis import logs
 from chassis.errors import ConfigError
-from chassis.service import GRACE_S, Service, run
+
+if TYPE_CHECKING:
+    from chassis.service import Service
 
 T = TypeVar("T")
 BAD_SETTINGS = 2
@@ -53,16 +55,22 @@ def serve(
     ready_fd: int | None = None,
     overrides: Mapping[str, object] | None = None,
     log_level: str = "info",
-    grace_s: float = GRACE_S,
+    grace_s: float | None = None,
 ) -> int:
-    """Runs a service of these settings until it is told to stop; gives the exit code.
+    """Runs a service of these settings until it is told to stop; gives the exit code. `grace_s` None: the usual time.
 
     A setting `log_level` of the configuration, where there is one, is used instead of the argument.
     """
+    from chassis.service import (
+        GRACE_S,
+        Service,
+        run,
+    )  # commands that only read settings are spared a quarter of a second
+
     settings = settings_or_exit(name, cls, config, overrides=overrides)
     logs.configure(name, str(getattr(settings, "log_level", log_level)))
 
     async def composed(service: Service) -> None:
         await compose(service, settings)
 
-    return run(Service(name, composed, ready_fd=ready_fd, grace_s=grace_s))
+    return run(Service(name, composed, ready_fd=ready_fd, grace_s=GRACE_S if grace_s is None else grace_s))

@@ -10,7 +10,8 @@ dies, and answers `/healthz`, `/readyz`, `/metrics` for them.
     sockets    one SO_REUSEPORT listening socket per slot and listener
     children   exec, readiness, death
     status     readiness in words, metrics of all processes in one text
-    app        the composition root
+    app        the composition root, as far as workers need it
+    service    the rest: status listener, checks, commands
 
 It imports neither worker nor keeper. What goes down with `exec` is said in `oca.link.handover` and `oca.keeper`.
 """

@@ -1,7 +1,7 @@
 """The composition root of an appliance: sockets, shared memory, locked indexes, keeper, logger and workers, status.
 
 Order: disks are prepared and their indexes locked before any child runs; sockets listen before workers exist, so that nobody is
-refused; `--ready-fd` is told when the first worker serves and the keeper takes asks (or `START_S` have passed: then `/readyz` says
+refused; keeper and logger start when the first worker serves, which needs neither for a hit; `--ready-fd` is told when the first worker serves and the keeper takes asks (or `START_S` have passed: then `/readyz` says
 what is missing).
 
 A rolling restart (`lowtide oca restart`, SIGHUP) is decided by `rolling` and seen over `run/supervisor.sock`.
@@ -13,6 +13,7 @@ workers left in their pipes, then this process ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import signal
 import socket
@@ -26,10 +27,6 @@ from chassis import logs
 from chassis.clock import SYSTEM_CLOCK, Clock
 from chassis.errors import ChassisError
 from chassis.logs import get_logger
-from chassis.routes import Routes
-from chassis.service import Inherited, Listener, OnDeath, Service
-from chassis.service import run as run_service
-from chassis.web import build_app
 from oca.config import Appliance, Listen
 from oca.link.counters import Counters
 from oca.link.files import Listening, PurgeReached
@@ -40,15 +37,15 @@ from oca.store.disks import StoreSettings, expected_marks, prepare_disk
 from oca.store.errors import StoreError
 from oca.store.pinning import PinnedIndex, pin_index
 from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_logger, start_worker
-from oca.supervisor.commands import CommandSocket
 from oca.supervisor.logpipes import LogPipes
 from oca.supervisor.rolling import Rolling
 from oca.supervisor.slots import Action, Adopt, Kill, Release, Retire, Slots, Start, keeper_pause_s
 from oca.supervisor.sockets import CannotListen, Opened, facts_of, open_further, open_group, url_of
-from oca.supervisor.status import BoxMetrics, Checks
 from oca.supervisor.tls import SharedTls, shared_tls
 
 START_S = 10.0
+WORKERS_FIRST_S = 1.0
+"""So long the first worker has the processor to itself: keeper, logger and status come behind it."""
 TICK_S = 0.1
 KEEPER_STOP_S = 10.0
 KEEPER_STEADY_S = 30.0
@@ -91,6 +88,7 @@ class Supervisor:
 
     def open(self, status: socket.socket) -> None:
         """Prepare, bind, lock, and say in `run/listening.json` where. Raises CannotRun."""
+        self.status = status
         settings = self.settings
         serving = settings.serving
         store = store_settings(settings)
@@ -159,6 +157,12 @@ class Supervisor:
                 await self._kept.wait()
         except TimeoutError:
             self._log.warning("slow-start", workers=self.slots.sentence(), keeper_ready=self.keeper_ready)
+
+    async def first_served(self) -> None:
+        """Returns when a worker serves, or after `WORKERS_FIRST_S`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WORKERS_FIRST_S):
+                await self._served.wait()
 
     async def watch(self) -> None:
         """The clock of the slot table. Raises what ended a task that keeps a child: without it the child would stay dead."""
@@ -303,6 +307,7 @@ class Supervisor:
 
     async def _keep_keeper(self) -> None:
         """Every life of the keeper, with growing pauses while it dies young."""
+        await self.first_served()
         deaths = 0
         while True:
             began = self._clock.monotonic_s()
@@ -325,6 +330,7 @@ class Supervisor:
 
     async def _keep_logger(self) -> None:
         """Every life of the logger. Workers never wait for it: while it is away their pipes fill up."""
+        await self.first_served()
         settings, deaths = self.settings, 0
         folder = settings.log.folder or str(Path(settings.state_dir) / "logs")
         line = settings.serving.workers * LINES_PER_SLOT
@@ -385,60 +391,53 @@ class Supervisor:
             raise CannotRun(f"cannot write into state_dir {self.settings.state_dir}: {error}") from error
 
 
-async def compose(service: Service, settings: Appliance, commands: Commands | None = None) -> Supervisor:
-    """Build one appliance into a service: its status listener, its checks, its children."""
-    supervisor = Supervisor(settings, service.clock, commands)
+def open_status(settings: Appliance) -> socket.socket:
+    """The listening socket of `/healthz`, `/readyz` and `/metrics`. Raises CannotRun."""
     try:
         (status,) = open_group(settings.status, 1, large_answers=False)
     except CannotListen as error:
         raise CannotRun(str(error)) from error
-    supervisor.open(status)
-    run = Path(supervisor.settings.state_dir) / "run"
-    metrics = BoxMetrics(supervisor.counters, run / "keeper.metrics", lambda: supervisor.keeper_ready)
-    for index in supervisor.pinned:
-        metrics.index_locked.labels(index.disk_path).set(index.locked)
-    supervisor.on_death(lambda child: metrics.child_deaths.labels(child).inc())
-    checks = Checks(
-        supervisor.slots,
-        supervisor.board,
-        supervisor.settings.store.disks,
-        supervisor.pinned,
-        run / "keeper.json",
-        lambda: supervisor.keeper_ready,
-    )
-    service.health.add_check("workers", checks.workers)
-    service.health.add_check("keeper", checks.keeper)
-    service.health.add_check("disks", checks.disks)
-    service.health.add_check("index", checks.index)
-    app = build_app(Routes("oca"), metrics=metrics, health=service.health)
-    service.listen(Listener("status", app, Inherited(status)))
-    service.urls["media"] = supervisor.listening.media
-    service.urls["peers"] = supervisor.listening.peers
-    for number, url in enumerate(supervisor.listening.further):
-        service.urls[f"media-{number + 1}"] = url
-    service.background("slots", supervisor.watch, OnDeath.END)
-    service.on_close(supervisor.stop)
-    await service.enter(
-        CommandSocket(Path(supervisor.settings.state_dir), supervisor.restart, service.clock).listening()
-    )
-    await supervisor.start()
-    return supervisor
+    return status
 
 
 def run(settings: Appliance, ready_fd: int | None = None) -> int:
     """`lowtide oca run`: serve until told to stop. Gives the exit code; what the operator can mend is one line of the log."""
+    import uvloop
+
     logs.configure("oca", settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(settings, ready_fd))
+    except ChassisError as error:
+        get_logger("oca.supervisor").error("cannot-run", service="oca", detail=str(error))
+        return 1
 
-    async def composed(service: Service) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGUSR1):
-            loop.add_signal_handler(number, lambda: None)  # while all starts there is nothing to replace or load again
-        supervisor = await compose(service, settings)
-        loop.add_signal_handler(signal.SIGHUP, supervisor.restart)
-        loop.add_signal_handler(signal.SIGUSR1, supervisor.reload)
 
-    # Workers have their own ten seconds behind those of the status listener, which has nothing long to finish.
-    return run_service(Service("oca", composed, ready_fd=ready_fd, grace_s=1.0))
+async def _serve(settings: Appliance, ready_fd: int | None) -> int:
+    """Workers first; what the status listener is made of is imported (a quarter of a second) when they serve."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        loop.add_signal_handler(number, lambda: None)  # while all starts there is nothing to replace or load again
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    supervisor = Supervisor(settings)
+    try:
+        supervisor.open(open_status(settings))
+    except OSError as error:
+        raise CannotRun(f"cannot start: {error}") from error
+    starting = asyncio.create_task(supervisor.start())
+    try:
+        await supervisor.first_served()
+        from oca.supervisor.service import serve
+
+        if not told.is_set():
+            return await serve(supervisor, starting, ready_fd)
+        await supervisor.stop()
+        return 0
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
 
 
 def _purge_epoch(state_dir: Path) -> int:
