@@ -57,6 +57,8 @@ class PulledVersion:
     validator: Validator | None
     header: bytes = b""
     is_digested: bool = False
+    lifetime_s: float | None = None
+    asked_for: str = ""
 
     def digest(self, block: int, data: bytes) -> bytes:
         return block_digest(data)

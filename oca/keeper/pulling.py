@@ -353,6 +353,7 @@ class Pulling:
 
     def _version(self, service: Service, key: str, entry: Entry) -> PulledVersion:
         stored = storage_key(key, entry.variant.version)
+        validator = strong_validator(entry.stored.fields) if entry.stored.version else None
         return PulledVersion(
             service.settings,
             split_key(key)[1],
@@ -360,7 +361,10 @@ class Pulling:
             key_hash(stored),
             entry.variant.version,
             entry.variant.size,
-            strong_validator(entry.stored.fields) if entry.stored.version else None,
+            validator,
+            # Under a validator its bytes outlive their freshness: a 304 makes them fresh again.
+            lifetime_s=None if validator is not None else entry.stored.freshness.lifetime_s,
+            asked_for=key,
         )
 
     def _store_row(self, key: str, variant: PulledVariant) -> None:

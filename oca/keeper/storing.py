@@ -10,7 +10,7 @@ import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from chassis.clock import Clock
@@ -67,6 +67,14 @@ class Storable(Protocol):
     def is_digested(self) -> bool:
         """True where `digest` is what was published; False where it is made from the bytes that came."""
 
+    @property
+    def lifetime_s(self) -> float | None:
+        """How long it is of use from now on; None for as long as it is held."""
+
+    @property
+    def asked_for(self) -> str:
+        """What clients ask for, the same for every version; "" where the key says just that."""
+
     def digest(self, block: int, data: bytes) -> bytes: ...
 
 
@@ -81,6 +89,14 @@ class Facts:
     """The purge epoch in which the list was asked for: nothing that is verified by it may be newer."""
     stale: bool = False
     """A soft purge came after it, and the control plane cannot be asked: what is held is served, nothing is stored by it."""
+
+    @property
+    def lifetime_s(self) -> float | None:
+        return None
+
+    @property
+    def asked_for(self) -> str:
+        return ""
 
     @property
     def is_digested(self) -> bool:
@@ -232,6 +248,7 @@ class Storing:
                 raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
             size = facts.size_bytes
             spec = ExtentSpec(facts.key, facts.version, size, number, facts.header, plan, epoch, facts.is_digested)
+            spec = replace(spec, lifetime_s=facts.lifetime_s, asked_for=facts.asked_for)
             try:
                 made = await self._in_disk(disk, functools.partial(_write, disk, spec, inside, data, facts, block))
             except NoSpace as error:

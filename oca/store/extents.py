@@ -66,7 +66,8 @@ class ExtentSpec:
 
     `header` is the header block served with it (CRLF-terminated lines). `plan` pins it. `epoch` is the purge epoch that
     was current when the fetch began (None: now), so that a purge beats a fetch that was under way. `digest_version` is
-    False for versions made from validators. `lifetime_s` is how long it will be fresh (None: for good).
+    False for versions made from validators. `lifetime_s` is how long it will be of use (None: for good); `asked_for` is what
+    clients ask for where the key says more than that (a version): admission remembers it by this.
     """
 
     key: str
@@ -78,6 +79,7 @@ class ExtentSpec:
     epoch: int | None = None
     digest_version: bool = True
     lifetime_s: float | None = None
+    asked_for: str = ""
 
 
 class ExtentRecord:

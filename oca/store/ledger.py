@@ -509,7 +509,7 @@ class DiskLedger:
     def _teach_policy(self, extent: HeldExtent, spec: ExtentSpec) -> None:
         """A new extent came for a client or a fill, and no plan pins it."""
         asked = Asked(
-            extent.identity,
+            index_key(key_hash(spec.asked_for), extent.number) if spec.asked_for else extent.identity,
             extent.object.file_size,
             spec.lifetime_s is not None and spec.lifetime_s < self._short_life_s,
         )

@@ -103,6 +103,19 @@ def test_what_is_fresh_for_a_moment_goes_first(lab: StoreLab) -> None:
     assert disk.policy.decided[Admission.SHORT_LIVED] == 2
 
 
+def test_admission_knows_an_object_again_in_another_version(tmp_path: Path) -> None:
+    lab = StoreLab(tmp_path, admission="second-request")
+    writer = lab.open_writer()
+    disk = _disk(writer)
+    for n in range(2):
+        film = make_file(f"pages|/{n}#version-{n}", MIB)
+        extent = disk.open_extent(replace(film.spec(0), asked_for="pages|/"))
+        disk.write_block(extent, 0, *film.block(0, 0, MIB))
+        disk.close_extent(extent)
+        lab.commit(writer)
+    assert disk.policy.decided == {Admission.FIRST_REQUEST: 1, Admission.ADMITTED: 1}
+
+
 @pytest.mark.parametrize("policy", ["lru", "sieve", "s3fifo"])
 @pytest.mark.parametrize("admission", ["all", "second-request", "frequent"])
 def test_what_a_plan_holds_is_never_a_victim(tmp_path: Path, policy: str, admission: str) -> None:
