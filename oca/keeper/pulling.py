@@ -27,9 +27,9 @@ from contracts.urls import split_key
 from oca.config import PullService
 from oca.http.caching.keeping import Received, content_range, stored_response
 from oca.http.caching.reuse import Reuse, Use, after_error, decide
-from oca.http.caching.stored import StoredResponse, pack_stored, strong_validator
+from oca.http.caching.stored import StoredResponse, pack_stored, strong_validator, unpack_stored
 from oca.http.caching.storing import How, StoringReason, may_store
-from oca.http.caching.validation import not_modified
+from oca.http.caching.validation import invalid, not_modified
 from oca.http.caching.vary import matches
 from oca.http.keys import service_key, storage_key
 from oca.keeper.errors import FetchFailed
@@ -160,12 +160,11 @@ class Pulling:
         raise FetchFailed(FetchFailure.OVERLOADED, f"{MAX_TURNS} flights brought nothing for this request")
 
     def invalidate(self, keys: Sequence[str]) -> None:
-        """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is validated before it is used again."""
+        """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is validated before it is used again, whatever fails."""
         for key in keys:
             row = self._rows.get(key, key_hash(key))
             if row.variants:
-                stale = tuple(msgspec.structs.replace(variant, stale=True) for variant in row.variants)
-                self._rows.put(PulledObject(key, stale))
+                self._rows.put(PulledObject(key, tuple(_invalid(variant) for variant in row.variants)))
 
     def _entries(self, key: str) -> tuple[Entry, ...]:
         """The row and what is on its way, without what was purged; what a soft purge met is stale."""
@@ -428,6 +427,12 @@ class Pulling:
 
 
 _UPSTREAM_DOWN = (FetchFailure.UPSTREAM_UNREACHABLE, FetchFailure.UPSTREAM_TIMEOUT, FetchFailure.UPSTREAM_ERROR)
+
+
+def _invalid(variant: PulledVariant) -> PulledVariant:
+    """A row of another format is not read by anybody anyway."""
+    stored = unpack_stored(variant.response)
+    return variant if stored is None else msgspec.structs.replace(variant, response=pack_stored(invalid(stored)))
 
 
 def _given(landed: Landed) -> Found:
