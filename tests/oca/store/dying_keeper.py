@@ -1,4 +1,5 @@
-"""A keeper that is killed with signal 9 just before its n-th system call, for every n, and looked at afterwards.
+"""A keeper that is killed with signal 9 just before its n-th step, for every n, and looked at afterwards. Steps are system calls (create,
+allocate, write, sync, sync_folder, read, open, close, unlink) and both sides of every index commit.
 
 `python -m tests.oca.store.dying_keeper FOLDER`: prints one JSON line per n and ends with 1 at the first wrong one. Every life is its own
 forked process, because LMDB is opened once per process and never across a fork; what a life says it committed goes to a pipe.
@@ -17,7 +18,16 @@ from pathlib import Path
 from oca.store.extents import key_hash
 from oca.store.reader import StoreReader
 from oca.store.space import allocated
-from tests.oca.store.harness import MIB, DyingSyscalls, MadeFile, StoreLab, make_file, promised_bytes_are_right
+from tests.oca.store.harness import (
+    MIB,
+    Death,
+    DyingIndex,
+    DyingSyscalls,
+    MadeFile,
+    StoreLab,
+    make_file,
+    promised_bytes_are_right,
+)
 
 FILES = {name: make_file(f"vod|/media/{name}/hd/v.mp4", 2 * MIB + 700_000) for name in "abc"}
 NEWER = make_file(FILES["b"].key, 2 * MIB, seed=9)
@@ -25,8 +35,10 @@ NEWER = make_file(FILES["b"].key, 2 * MIB, seed=9)
 
 def live(lab: StoreLab, at: int, say: Callable[[str], None]) -> None:
     """One life that goes through every kind of step: store, continue, evict, replace a version, move an extent, purge, close."""
-    writer = lab.open_writer(DyingSyscalls(at))
+    death = Death(at, say)
+    writer = lab.open_writer(DyingSyscalls(death))
     disk = writer.disks[0]
+    disk.index = DyingIndex(disk.index, death)
     lab.write(writer, FILES["a"], 0, [0, 2])
     lab.commit(writer)
     say("a 0 0")

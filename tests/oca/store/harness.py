@@ -27,6 +27,7 @@ from oca.store.disks import DiskSettings, StoreSettings, prepare_disk
 from oca.store.errors import NoSpace, NoSpaceReason
 from oca.store.extents import ExtentSpec, extent_count, key_hash
 from oca.store.holdings import HeldExtent
+from oca.store.index import Changes, IndexWriter
 from oca.store.reader import StoreReader
 from oca.store.syscalls import RealSyscalls, Syscalls
 from oca.store.trailer import allocated_bytes
@@ -288,18 +289,47 @@ class FailingSyscalls(RealSyscalls):
         super().unlink(path)
 
 
-class DyingSyscalls(FailingSyscalls):
-    """Kills the process with signal 9 just before the call number `at` (counted over all kinds)."""
+class Death:
+    """Kills the process with signal 9 just before its step number `at`; `say` hears the name of that step first."""
 
-    def __init__(self, at: int) -> None:
-        super().__init__()
+    def __init__(self, at: int, say: Callable[[str], object] = lambda _line: None) -> None:
         self._left = at
+        self._say = say
 
-    def _step(self, name: str) -> None:
+    def step(self, name: str) -> None:
         if self._left == 0:
+            self._say(f"before {name}")
             os.kill(os.getpid(), signal.SIGKILL)
         self._left -= 1
+
+
+class DyingSyscalls(FailingSyscalls):
+    """Every system call is a step of a `Death`, counted over all kinds."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__()
+        self._death = death
+
+    def _step(self, name: str) -> None:
+        self._death.step(name)
         super()._step(name)
+
+    def close(self, fd: int) -> None:
+        self._step("close")
+        super().close(fd)
+
+
+class DyingIndex(IndexWriter):
+    """An index whose commits are steps too: before one, nothing of it is there; behind it, all."""
+
+    def __init__(self, index: IndexWriter, death: Death) -> None:
+        super().__init__(index._env)
+        self._death = death
+
+    def commit(self, changes: Changes) -> None:
+        self._death.step("commit")
+        super().commit(changes)
+        self._death.step("what follows a commit")
 
 
 class ForgetfulSyscalls(FailingSyscalls):
@@ -354,6 +384,58 @@ class ForgetfulSyscalls(FailingSyscalls):
                         undone += 1
         self._volatile.clear()
         self._paths.clear()
+        return undone
+
+
+class VolatileFolders(ForgetfulSyscalls):
+    """Names are volatile too: what was created or unlinked and whose folder was not synced since is as before after `power_cut`.
+
+    That is the worst that a filesystem may do (fsync(2): "does not necessarily ensure that the entry in the directory has also reached disk").
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._created: dict[str, set[str]] = {}
+        self._unlinked: dict[str, dict[str, str]] = {}
+
+    def create(self, path: str) -> int:
+        fd = super().create(path)
+        self._created.setdefault(os.path.dirname(path), set()).add(path)
+        return fd
+
+    def unlink(self, path: str) -> None:
+        folder, name = os.path.split(path)
+        shadow = os.path.join(os.path.dirname(os.path.dirname(folder)), f"unlinked-{name}")
+        os.link(path, shadow)
+        super().unlink(path)
+        if path in self._created.get(folder, ()):
+            self._created[folder].discard(path)
+            os.unlink(shadow)
+        else:
+            self._unlinked.setdefault(folder, {})[path] = shadow
+
+    def sync_folder(self, path: str) -> None:
+        super().sync_folder(path)
+        self._created.pop(path, None)
+        for shadow in self._unlinked.pop(path, {}).values():
+            os.unlink(shadow)
+
+    def forget_below(self, folder: str) -> None:
+        """The disk was replaced: nothing of it can come back."""
+        for kept in (self._volatile, self._created, self._unlinked):
+            for path in [path for path in kept if path.startswith(folder)]:
+                del kept[path]
+
+    def power_cut(self) -> int:
+        undone = super().power_cut()
+        for paths in self._created.values():
+            for path in paths:
+                os.unlink(path)
+        for pairs in self._unlinked.values():
+            for path, shadow in pairs.items():
+                os.rename(shadow, path)
+        self._created.clear()
+        self._unlinked.clear()
         return undone
 
 

@@ -24,9 +24,9 @@ from oca.store.space import allocated
 from oca.store.writer import StoreWriter
 from tests.oca.store.harness import (
     MIB,
-    ForgetfulSyscalls,
     MadeFile,
     StoreLab,
+    VolatileFolders,
     make_file,
     promised_bytes_are_right,
     spoil,
@@ -56,7 +56,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         base = "/dev/shm" if Path("/dev/shm").is_dir() else None
         self.folder = Path(tempfile.mkdtemp(prefix="lowtide-machine-", dir=base))
-        self.calls = ForgetfulSyscalls()
+        self.calls = VolatileFolders()
         self.written: dict[str, tuple[MadeFile, set[Block]]] = {}
         self.durable: dict[str, set[Block]] = {}
         self.pinned: set[str] = set()
@@ -228,6 +228,33 @@ class StoreMachine(RuleBasedStateMachine):
         self._reopen(new_board)
         assert all(recovery.clean for recovery in self.writer.recovered.values())
         assert sum(recovery.orphans for recovery in self.writer.recovered.values()) == 0
+
+    @precondition(lambda self: len(self.writer.disks) > 1)
+    @rule(replaced=st.booleans(), data=st.data())
+    def lose_a_disk(self, replaced: bool, data: st.DataObject) -> None:
+        """It errs, the others serve on; then the appliance starts again, with an empty disk in its place or with the same one."""
+        self.commit()
+        lost = self.writer.disks[data.draw(st.integers(0, len(self.writer.disks) - 1))]
+        gone = {
+            owner.key: {(e.number, b) for e in owner.extents.values() for b in range(e.block_count) if e.bits >> b & 1}
+            for owner in lost.holdings.objects.values()
+        }
+        lost.take_out("lost")
+        for key, blocks in gone.items():
+            shown = _blocks(self.reader.lookup(key_hash(key), number) for number in range(8))
+            assert not shown & blocks, "nothing of it is served"
+        for key in KEYS:
+            if key in self.written:
+                assert promised_bytes_are_right(self.lab, self.reader, self.written[key][0]) >= 0
+        self._let_go()
+        self.lab.crash(self.writer)
+        if replaced:
+            shutil.rmtree(lost.path)
+            self.calls.forget_below(lost.path)
+            for key, blocks in gone.items():
+                self.written[key][1].difference_update(blocks)
+                self.durable[key].difference_update(blocks)
+        self._reopen(new_board=True)
 
     def _let_go(self) -> None:
         for held in self.holding:

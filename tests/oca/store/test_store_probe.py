@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from oca.store.board import Board, DiskState
+from oca.store.index import IndexStatistics
 from oca.store.space import allocated
+from oca.store.writer import StoreWriter
 from tests.oca.store.harness import MIB, StoreLab, promised_bytes_are_right
 from tests.oca.store.restless_keeper import FILMS, film
 
@@ -84,6 +86,9 @@ def test_a_keeper_killed_before_any_of_its_system_calls_leaves_a_store_that_is_r
     assert done.returncode == 0, (lives[-1:], done.stderr)
     assert len(lives) > 100 / stride, "a life has more than a hundred steps"
     assert [life["died"] for life in lives[:-1]] == [signal.SIGKILL] * (len(lives) - 1)
+    before = {line for life in lives for line in life["said"] if line.startswith("before ")}
+    steps = "create allocate write sync sync_folder commit read unlink close open"
+    assert before >= {"before what follows a commit", *(f"before {step}" for step in steps.split())}
 
 
 def test_a_keeper_killed_at_any_moment_leaves_a_store_that_is_right(memory_folder: Path) -> None:
@@ -120,17 +125,82 @@ def test_workers_read_right_bytes_while_keepers_evict_and_die_beside_them(memory
     assert writer.dead_outstanding == 0
 
 
+def test_a_thousand_workers_killed_inside_look_ups_leave_the_index_as_it_was(memory_folder: Path) -> None:
+    lab = StoreLab(memory_folder, quota_bytes=12 * MIB)
+    writer = lab.open_writer()
+    lab.store(writer, film(0))
+    _churn(lab, writer)
+    data = lab.disk_path() / "index" / "data.mdb"
+    size = data.stat().st_size
+    before = _index(writer)
+    nursery = _start("doomed", memory_folder, lab.board, 1000)
+    assert nursery.stdout is not None
+    killed = freed = 0
+    for line in nursery.stdout:
+        killed += int(line)
+        freed += writer.reader_check()
+        lab.board.clear_worker(0)
+        _churn(lab, writer)
+    assert nursery.wait(10) == 0
+    nursery.stdout.close()
+    assert killed == 1000
+    assert freed >= 990, "those that were killed had a slot each"
+    after = _index(writer)
+    assert after.oldest_reader_transaction is None
+    assert after.used_bytes <= before.used_bytes + 16 * 4096
+    assert data.stat().st_size == size
+    assert after.last_transaction > before.last_transaction + 100, "the keeper wrote meanwhile"
+    worker = _figures(_start("worker", memory_folder, lab.board, 1, 0.5))
+    assert worker["wrong"] == 0
+    assert worker["right"] > 0
+    reader = lab.open_reader()
+    assert promised_bytes_are_right(lab, reader, film(0)) == 5
+
+
+def _index(writer: StoreWriter) -> IndexStatistics:
+    found = writer.statistics()[0].index
+    assert found is not None
+    return found
+
+
+def _churn(lab: StoreLab, writer: StoreWriter) -> None:
+    """Writes that would make an index grow whose old pages somebody still reads."""
+    for number in (1, 2, 3):
+        lab.store(writer, film(number))
+        writer.drop(film(number).key)
+    writer.reap()
+
+
+def test_a_reader_that_was_killed_inside_a_transaction_holds_pages_until_it_is_looked_for(memory_folder: Path) -> None:
+    """Why `reader_check` is called at every worker's death: without it the index of the test above would fill up."""
+    lab = StoreLab(memory_folder, quota_bytes=12 * MIB)
+    writer = lab.open_writer()
+    lab.store(writer, film(0))
+    nursery = _start("sleeper", memory_folder, lab.board)
+    _ready(nursery)
+    _kill(nursery)
+    used = [_grown(lab, writer) for _ in range(3)]
+    assert _index(writer).oldest_reader_transaction is not None
+    assert used == sorted(used)
+    assert writer.reader_check() == 1
+    assert _index(writer).oldest_reader_transaction is None
+
+
+def _grown(lab: StoreLab, writer: StoreWriter) -> int:
+    _churn(lab, writer)
+    found = _index(writer)
+    return found.last_transaction - (found.oldest_reader_transaction or found.last_transaction)
+
+
 def test_killed_readers_do_not_use_up_the_index(memory_folder: Path) -> None:
     lab = StoreLab(memory_folder, quota_bytes=12 * MIB)
     writer = lab.open_writer()
     lab.store(writer, film(0))
     for _ in range(3):
-        worker = _start("worker", memory_folder, lab.board, 0, 30.0)
-        time.sleep(0.4)
-        _kill(worker)
+        _kill(_ready(_start("sleeper", memory_folder, lab.board)))
         lab.board.clear_worker(0)
     freed = writer.reader_check()
     statistics = writer.statistics()[0].index
     assert statistics is not None
-    assert freed >= 1
+    assert freed == 3
     assert statistics.oldest_reader_transaction is None

@@ -26,6 +26,7 @@ from tests.oca.store.harness import (
     FailingSyscalls,
     ForgetfulSyscalls,
     StoreLab,
+    VolatileFolders,
     make_file,
     promised_bytes_are_right,
     read_extent,
@@ -59,6 +60,34 @@ def test_committed_blocks_survive_a_power_cut_and_uncommitted_ones_were_never_pr
     assert len(lab.extent_files()) == 1
     lab.store(writer, FILM)
     assert promised_bytes_are_right(lab, reader, FILM) == 12
+
+
+def test_names_that_a_power_cut_takes_back_cost_nothing_that_was_promised(tmp_path: Path) -> None:
+    """A new file may vanish and an unlinked one be back, as long as its folder was not synced."""
+    calls = VolatileFolders()
+    lab = StoreLab(tmp_path, syscalls=calls)
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    lab.write(writer, make_file("vod|/media/new", MIB), 0, [0])
+    dropped = make_file("vod|/media/dropped", MIB)
+    lab.store(writer, dropped)
+    lab.write(writer, make_file("vod|/media/newer", MIB), 0, [0])
+    assert len(lab.extent_files()) == 6
+    writer.drop(dropped.key)
+    assert len(lab.extent_files()) == 5
+    lab.crash(writer)
+    calls.power_cut()
+    assert len(lab.extent_files()) == 5, "the newest vanished, the dropped one is back"
+    lab.board = lab.new_board()
+    writer, reader = lab.open_writer(), lab.open_reader()
+    recovery = writer.recovered[0]
+    assert (recovery.bad_blocks, recovery.missing, recovery.orphans) == (0, 0, 1)
+    assert promised_bytes_are_right(lab, reader, FILM) == 12
+    assert promised_bytes_are_right(lab, reader, make_file("vod|/media/new", MIB)) == 1, (
+        "its folder was synced before the index named it"
+    )
+    assert promised_bytes_are_right(lab, reader, dropped) == 0
+    assert len(lab.extent_files()) == 4
 
 
 def test_a_power_cut_during_the_sync_finds_nothing_promised(tmp_path: Path) -> None:
