@@ -372,6 +372,9 @@ class PullService:
         Le(64 << 20),
         Doc("An answer that does not say its length is held in memory up to here, then passed on and not stored"),
     ] = 4 << 20
+    max_request_bytes: Annotated[
+        int, Ge(0), Doc("Longest body of a request that is forwarded; a longer one is 413")
+    ] = 1 << 30
     negative_ttl_s: Annotated[
         float,
         Ge(0),

@@ -24,6 +24,8 @@ class Outcome(Enum):
     PREFLIGHT = ("preflight", None)
     BAD_REQUEST = ("bad-request", ProblemCode.BAD_REQUEST)
     URI_TOO_LONG = ("uri-too-long", ProblemCode.URI_TOO_LONG)
+    TOO_LARGE = ("too-large", ProblemCode.TOO_LARGE)
+    """A body is longer than the service takes."""
     HEADER_TOO_LARGE = ("header-too-large", ProblemCode.HEADER_TOO_LARGE)
     METHOD = ("method", ProblemCode.METHOD_NOT_ALLOWED)
     MISDIRECTED = ("misdirected", ProblemCode.MISDIRECTED)

@@ -6,8 +6,10 @@ Laws:
   connection is read any more (RFC 9112 §11).
 - Memory is bounded before it is used: target, header bytes, header count and body have limits, and what is over them is never parsed.
 - Requests that were complete before the refusal are still answered, in order.
-- No method of ours takes a body. One of up to `Limits.body_bytes` is read and thrown away. A larger one, or one that the client
+- Media take no body. One of up to `Limits.body_bytes` is read and thrown away. A larger one, or one that the client
   keeps back until it is told to go on (`Expect: 100-continue`), is not read: the answer goes out at once and ends the connection.
+- A request that `forwards` names is given out as soon as its head is complete, with all its fields. Its body follows (`Request.body`) as
+  far as it is fed; the next request begins behind it.
 
 Theory: llhttp sees every byte, but never bytes of two messages at once. The cuts are ours: a head ends at the first empty line, a body
 with a length after so many bytes, a chunked one at an empty line, too. So a request line can be held against its grammar byte for
@@ -24,7 +26,9 @@ target that no URI has, such as quotation marks in a query that a player did not
 from __future__ import annotations
 
 import re
+import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import httptools
@@ -87,10 +91,27 @@ class RequestRefused(Exception):
         self.fatal = fatal
 
 
+class Incoming:
+    """The body of a request that is forwarded, while it comes: without its framing, trailers dropped (RFC 9110 §6.5.1)."""
+
+    __slots__ = ("broken", "ended", "length", "pieces", "received", "waits")
+
+    def __init__(self, length: int | None, waits: bool) -> None:
+        self.length = length
+        """None: chunked."""
+        self.waits = waits
+        """The client keeps it back until it is told to go on (RFC 9110 §10.1.1)."""
+        self.pieces: deque[bytes] = deque()
+        self.received = 0
+        self.ended = False
+        self.broken = False
+        """It cannot be read: its end will never be known."""
+
+
 class Request:
     """One request's facts. Header names are lower case; values of repeated headers are joined by a comma."""
 
-    __slots__ = ("headers", "keep_alive", "method", "minor", "target")
+    __slots__ = ("body", "fields", "headers", "keep_alive", "method", "minor", "target")
 
     def __init__(
         self, method: bytes, target: bytes, minor: int = 1, headers: dict[bytes, bytes] | None = None, keep: bool = True
@@ -100,6 +121,10 @@ class Request:
         self.minor = minor
         self.headers: dict[bytes, bytes] = headers if headers is not None else {}
         self.keep_alive = keep
+        self.fields: tuple[tuple[bytes, bytes], ...] = ()
+        """All header fields in their order, names as they came; only where requests are forwarded."""
+        self.body: Incoming | None = None
+        """None: it has none, or it is thrown away."""
 
 
 class RequestParser:
@@ -110,10 +135,13 @@ class RequestParser:
         "_body_left",
         "_chunked",
         "_count",
+        "_fields",
+        "_forwards",
         "_head_bytes",
         "_headers",
         "_in_body",
         "_in_headers",
+        "_incoming",
         "_limits",
         "_line",
         "_method",
@@ -127,8 +155,10 @@ class RequestParser:
         "requests",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, forwards: Callable[[Request], bool] | None = None) -> None:
+        """`forwards` tells by its head whether a request with a body is forwarded; None: none is."""
         self._limits = limits
+        self._forwards = forwards
         self._parser = httptools.HttpRequestParser(self)
         self.requests: deque[Request] = deque()
         self.refused: RequestRefused | None = None
@@ -149,13 +179,20 @@ class RequestParser:
         self._method = self._target = b""
         self._minor = 1
         self._headers: dict[bytes, bytes] = {}
+        self._fields: list[tuple[bytes, bytes]] = []
         self._count = 0
         self._request: Request | None = None
+        self._incoming: Incoming | None = None
         self.partial = False
 
     def end(self) -> None:
         """It is fed no more. Without this it lives until the collector of cycles comes by: httptools holds what it calls."""
         del self._parser
+
+    @property
+    def is_streaming(self) -> bool:
+        """True while the body of a request that was given out has not ended."""
+        return self._incoming is not None
 
     @property
     def begun(self) -> Request | None:
@@ -175,14 +212,21 @@ class RequestParser:
                     at = self._read_line(data, at)
         except RequestRefused as refused:
             self.refused = refused
+            self._break_off()
         except httptools.HttpParserUpgrade:
             # The upgrade is declined by answering as HTTP/1.1 (RFC 9110 §7.8); what follows may be anything.
             if self.requests:
                 self.requests[-1].keep_alive = False
             self.refused = RequestRefused(Outcome.BAD_REQUEST, "no protocol is upgraded here")
+            self._break_off()
         except httptools.HttpParserError as error:
             if self.refused is None:  # what a callback raised comes back as the parser's own error
                 self.refused = RequestRefused(Outcome.BAD_REQUEST, f"not HTTP/1.1: {error}")
+            self._break_off()
+
+    def _break_off(self) -> None:
+        if self._incoming is not None:
+            self._incoming.broken = True
 
     def _read_line(self, data: bytes, at: int) -> int:
         """The request line, and one empty line before it (RFC 9112 §2.2)."""
@@ -251,10 +295,14 @@ class RequestParser:
         self._count += 1
         if self._count > self._limits.headers:
             self._refuse(Outcome.HEADER_TOO_LARGE, f"a request has at most {self._limits.headers} header lines")
-        name = name.lower()
-        if self._request is not None or (name not in WANTED and name not in self._limits.further):
+        if self._request is not None:
             return
         value = value.strip(b" \t")
+        if self._forwards is not None:
+            self._fields.append((name, value))
+        name = name.lower()
+        if name not in WANTED and name not in self._limits.further:
+            return
         earlier = self._headers.get(name)
         if earlier is None:
             self._headers[name] = value
@@ -271,12 +319,21 @@ class RequestParser:
         if host is not None and HOST.fullmatch(host) is None:
             self._refuse(Outcome.BAD_REQUEST, "the Host header is malformed")
         self._request = Request(self._method, self._target, self._minor, headers, _keep_alive(self._minor, headers))
+        self._request.fields = tuple(self._fields)
         self._frame(headers)
+
+    def on_body(self, data: bytes) -> None:
+        if self._incoming is not None:
+            self._incoming.pieces.append(data)
+            self._incoming.received += len(data)
 
     def on_message_complete(self) -> None:
         request = self._request
         if request is not None and self.refused is None:
-            self.requests.append(request)
+            if self._incoming is None:
+                self.requests.append(request)
+            else:
+                self._incoming.ended = True
             self._begin()
 
     def _frame(self, headers: dict[bytes, bytes]) -> None:
@@ -291,7 +348,13 @@ class RequestParser:
         else:
             self._body_left = length
         waits = bool(self._minor) and b"expect" in headers and (self._chunked or length > 0)
-        if waits or length > self._limits.body_bytes:
+        request = self._request
+        assert request is not None, "a body belongs to a request"
+        if (self._chunked or length) and self._forwards is not None and self._forwards(request):
+            self._incoming = request.body = Incoming(None if self._chunked else length, waits)
+            self._body_left = sys.maxsize if self._chunked else length
+            self.requests.append(request)
+        elif waits or length > self._limits.body_bytes:
             self._leave_body()
 
     def _leave_body(self) -> None:

@@ -31,6 +31,7 @@ STATUS_LINES = {
     404: b"HTTP/1.1 404 Not Found\r\n",
     405: b"HTTP/1.1 405 Method Not Allowed\r\n",
     412: b"HTTP/1.1 412 Precondition Failed\r\n",
+    413: b"HTTP/1.1 413 Content Too Large\r\n",
     414: b"HTTP/1.1 414 URI Too Long\r\n",
     416: b"HTTP/1.1 416 Range Not Satisfiable\r\n",
     417: b"HTTP/1.1 417 Expectation Failed\r\n",

@@ -27,11 +27,12 @@ from oca.keeper.digests import DigestLibrary
 from oca.keeper.errors import CannotStart
 from oca.keeper.fetching import Fetcher
 from oca.keeper.following import Following, Pulse
+from oca.keeper.forwarding import HttpForwarding
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.misses import Misses
 from oca.keeper.orders import Filler
 from oca.keeper.origins import HttpOrigins
-from oca.keeper.passing import NoServices, Passing
+from oca.keeper.passing import Passing
 from oca.keeper.pulling import Pulling
 from oca.keeper.purging import Purging
 from oca.keeper.reporter import Reporter, View, load_ledger
@@ -148,8 +149,11 @@ class Keeper:
                 self.metrics,
             )
         )
+        self.forwarding = HttpForwarding(
+            settings.services, settings.fetching, settings.serving.stall_s, self.pulling.invalidate, self.metrics
+        )
         self.passing = Passing(
-            self.unstored, NoServices(), settings.fetching.passing, settings.serving.stall_s, self.metrics
+            self.unstored, self.forwarding, settings.fetching.passing, settings.serving.stall_s, self.metrics
         )
         self.handing = HandingServer(state.folder, self.passing.take)
         self.purging = Purging(
@@ -220,6 +224,7 @@ class Keeper:
         await self.pulling.close()
         await self.digests.close()
         await self.reporter.keep()
+        await self.forwarding.close()
         await self.upstream.close()
         await self.origins.close()
         await self.connection.close()

@@ -85,6 +85,7 @@ class Stream:
     def within(self, timeout: asyncio.Timeout, stall_s: float) -> Iterator[None]:
         """`timeout` is set anew to `stall_s` with every piece that moves, and does not run while the client is waited for."""
         self._timeout, self._stall_s = timeout, stall_s
+        timeout.reschedule(asyncio.get_running_loop().time() + stall_s)
         try:
             yield
         finally:
@@ -289,14 +290,6 @@ class Passing:
             self._metrics.passed_bytes.labels("span").inc(len(piece))
             await stream.send(piece)
         await stream.say(End())
-
-
-class NoServices:
-    """Where no service is configured."""
-
-    async def forward(self, stream: Stream, asked: Forward) -> None:
-        """Refuses."""
-        raise FetchFailed(FetchFailure.NOT_FOUND, f"no service {asked.service} is configured")
 
 
 def _tell_and_close(end: socket.socket, said: bytes) -> None:

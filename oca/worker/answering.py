@@ -33,8 +33,10 @@ from oca.link.counters import Count, CounterLine
 from oca.link.messages import Head
 from oca.link.variants import Service
 from oca.store.extents import ExtentRecord, key_hash
+from oca.worker import forwarding
 from oca.worker.accesslog import AccessLog, Unlogged, cmcd_of
 from oca.worker.accounting import Accounting
+from oca.worker.forwarding import Forwarder
 from oca.worker.gate import CMCD_HEADERS, Gate
 from oca.worker.holdings import Held, Version
 from oca.worker.misses import SENTENCES, HeadWait, Wait
@@ -140,6 +142,9 @@ class Owner(Protocol):
 
     def set_pace(self, rate: int) -> None: ...
 
+    def read_on(self) -> bool:
+        """Parse more of the body of the request that is being answered; False when nothing more has come."""
+
 
 class Exchange:
     """One request on one connection. `start` it; `lost` when the connection is gone."""
@@ -177,7 +182,7 @@ class Exchange:
         self._pulled: Pulled | None = None
         self._wait: Wait | None = None
         self._deadline = 0.0
-        self.sender: Sender | None = None
+        self.sender: Sender | Forwarder | None = None
 
     @property
     def is_congested(self) -> bool:
@@ -213,6 +218,17 @@ class Exchange:
             sender.cancel()
         self._ended(why, sender)
 
+    def more_came(self) -> None:
+        """More of the request's body has come."""
+        if isinstance(self.sender, Forwarder):
+            self.sender.more_came()
+
+    def read_on(self) -> bool:
+        return self._owner.read_on()
+
+    def planned(self, answer: Answer) -> None:
+        self._answer = answer
+
     def sent(self, outcome: Outcome) -> None:
         sender, answer = self.sender, self._answer
         assert sender is not None, "a sender told it"
@@ -226,7 +242,8 @@ class Exchange:
         if not head_sent and outcome is Outcome.UPSTREAM_FAILED and self._pulled is not None and self._pulled.again():
             return
         if not head_sent and outcome.problem is not None:
-            self.refuse(outcome, SENTENCES.get(outcome, "the stored bytes cannot be read"))
+            sentences = forwarding.SENTENCES if isinstance(sender, Forwarder) else SENTENCES
+            self.refuse(outcome, sentences.get(outcome, "the stored bytes cannot be read"))
             return
         self._ended(outcome, sender)
         self._owner.give_up(Closing.CLIENT if outcome is Outcome.CLIENT_LEFT else Closing.ABORTED)
@@ -281,7 +298,22 @@ class Exchange:
 
     def pass_on(self, service: Service, resource: Resource) -> None:
         """Forward the request as it is; nothing of the answer is stored."""
-        self.refuse(Outcome.UNAVAILABLE, f"{resource.path} of {service.name} may not be stored, and is not passed on")
+        desk, request = self._desk, self._request
+        try:
+            asked = forwarding.ask_of(service, resource, request, desk.own_id)
+        except RequestRefused as refused:
+            self.refuse(refused.outcome, refused.detail, fatal=refused.fatal)
+            return
+        forwarder = self.sender = Forwarder(
+            desk.machinery,
+            self._owner.transport,
+            self,
+            request,
+            asked,
+            desk.around(),
+            service.settings.max_request_bytes,
+        )
+        forwarder.start()
 
     def take_over(
         self,
@@ -392,6 +424,8 @@ class Exchange:
         self.send(answer, version, known)
 
     def refuse(self, outcome: Outcome, detail: str, *, fatal: bool = False) -> None:
+        body = self._request.body
+        fatal = fatal or (body is not None and not body.ended)  # where the next request begins is not known yet
         self._fatal = fatal
         extra = refusal(outcome) if self._owner.is_trusted else b""
         self.send(problem(self._request, self._desk.around(), outcome, detail, extra, fatal=fatal), None)
@@ -408,7 +442,7 @@ class Exchange:
         )
         sender.step()
 
-    def _ended(self, outcome: Outcome, sender: Sender | None) -> None:
+    def _ended(self, outcome: Outcome, sender: Sender | Forwarder | None) -> None:
         """Count, account and log, once per request."""
         desk, remote, request, answer = self._desk, self._owner.remote, self._request, self._answer
         desk.counters.ended(outcome)
@@ -435,7 +469,7 @@ class Exchange:
             missed,
         )
 
-    def _account(self, sender: Sender) -> None:
+    def _account(self, sender: Sender | Forwarder) -> None:
         """What of a media body reached the kernel, whether or not all of it did."""
         key, answer = self._key, self._answer
         pulled = self._pulled is not None

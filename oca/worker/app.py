@@ -14,6 +14,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum
 from functools import partial
@@ -28,7 +29,7 @@ from oca.http.cors import Cors
 from oca.http.disclosure import TrustedNetworks
 from oca.http.keys import host_spellings
 from oca.http.reasons import Handshake
-from oca.http.request import Limits
+from oca.http.request import Limits, Request
 from oca.link.counters import Count, CounterLine, Counters
 from oca.link.files import Desired, TlsStatus
 from oca.link.handover import DRAIN_S, ORPHAN_S, Handover
@@ -158,6 +159,7 @@ class Worker:
         self.client_bits = (settings.log.ipv4_bits, settings.log.ipv6_bits)
         if settings.services:
             self.desk.puller = Puller(settings.services, self._reader, machinery)
+        self.forwards: Callable[[Request], bool] | None = self.desk.puller.forwards if self.desk.puller else None
         self.express = Express(self.desk)
         self.timeouts = Timeouts(serving.header_timeout_s, serving.idle_timeout_s, serving.send_timeout_s)
         self.limits = Limits(further=self.desk.puller.fields if self.desk.puller is not None else frozenset())

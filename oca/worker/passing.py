@@ -23,6 +23,7 @@ from oca.link.passing import (
     Answer,
     Ask,
     End,
+    Forward,
     Interim,
     OfKeeper,
     Refused,
@@ -89,7 +90,8 @@ class Passage:
         self._is_deaf = False
         """The keeper reads no more of the request; its answer may still come."""
         self._paused = False
-        self._whole = False
+        self._owed = False
+        """It is the keeper's turn to say something."""
         self._timer: asyncio.TimerHandle | None = None
         loop.add_reader(end, self._read)
 
@@ -99,6 +101,7 @@ class Passage:
         return bool(self._unsent)
 
     def ask(self, ask: Ask) -> None:
+        self._owed = isinstance(ask, Forward) and ask.waits
         self._write(say(ask))
 
     def send(self, data: bytes) -> None:
@@ -107,7 +110,7 @@ class Passage:
 
     def end(self) -> None:
         """The request is whole."""
-        self._whole = True
+        self._owed = True
         self._write(say(End()))
 
     def pause(self) -> None:
@@ -192,6 +195,8 @@ class Passage:
             case Answer():
                 listener.answered(said)
             case Interim():
+                self._owed = False
+                self._rearm()
                 listener.interim(said)
             case End():
                 self.close()
@@ -204,7 +209,7 @@ class Passage:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._is_open and not self._paused and (self._whole or self._unsent):
+        if self._is_open and not self._paused and (self._owed or self._unsent):
             self._timer = self._loop.call_later(max(self._wait_s, 0.0), self._expired)
 
     def _expired(self) -> None:

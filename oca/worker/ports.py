@@ -69,5 +69,7 @@ class Waiting(Enum):
     DISK = "disk"
     SHARE = "share"
     """For a part of the egress cap."""
+    BODY = "body"
+    """For the client to send more of its request."""
     CLIENT = "client"
     """For the client to take what was handed over."""

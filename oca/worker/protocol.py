@@ -31,6 +31,7 @@ from oca.worker.remote import Remote
 from oca.worker.tls import appliance_of
 
 SLICE_BYTES = 4096
+BODY_SLICE_BYTES = 16 * 1024
 MAX_UNPARSED_BYTES = 64 * 1024
 LINGER_S = 2.0
 _SAMPLE_S = 1.0
@@ -55,6 +56,8 @@ class House(Protocol):
     express: Express
     timeouts: Timeouts
     limits: Limits
+    forwards: Callable[[Request], bool] | None
+    """True for a player's request whose body goes to an upstream; None where none does."""
     client_bits: tuple[int, int]
     """What clients' addresses are cut to: IPv4, IPv6."""
 
@@ -191,6 +194,7 @@ class Connection(asyncio.Protocol):
             if len(self._unparsed) > MAX_UNPARSED_BYTES and not self._paused_reading:
                 self._paused_reading = True
                 self._wire.pause_reading()
+            self._tell_of_body(parser)
         else:
             whole = not parser.partial
             parser.feed(data)
@@ -202,6 +206,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client writes no more; what it asked for is still answered, but over TLS, where the transport ends both directions."""
         self._saw_eof = True
+        if self._parser is not None:
+            self._tell_of_body(self._parser)
         return self.phase is Phase.ANSWERING and self._wire.can_write_eof()
 
     def pause_writing(self) -> None:
@@ -236,7 +242,10 @@ class Connection(asyncio.Protocol):
             leaving = not self._house.desk.keep_alive
             why = Closing.REFUSED if fatal else Closing.DRAINED if leaving else Closing.ANSWERED
             # A client that does not expect the end may have sent more: a reset would take the answer away.
-            self._end(why, linger=fatal or leaving or (parser is not None and parser.refused is not None))
+            self._end(
+                why,
+                linger=fatal or leaving or (parser is not None and (parser.refused is not None or parser.is_streaming)),
+            )
             return
         if self._house.is_draining:  # it began behind the header
             self._close(Closing.DRAINED)
@@ -263,6 +272,17 @@ class Connection(asyncio.Protocol):
         self.phase = Phase.ANSWERING
         self._since = self._acked_at = self._now()
         self._exchange = exchange
+
+    def read_on(self) -> bool:
+        parser = self._parser
+        if not self._unparsed or parser is None or parser.refused is not None:
+            if self._saw_eof:  # the rest will never come
+                self._close(Closing.CLIENT, abort=True)
+            return False
+        parser.feed(bytes(self._unparsed[:BODY_SLICE_BYTES]))
+        del self._unparsed[:BODY_SLICE_BYTES]
+        self._resume_when_low()
+        return True
 
     def give_up(self, why: Closing) -> None:
         self._exchange = None
@@ -332,7 +352,7 @@ class Connection(asyncio.Protocol):
         """The parser, made when the first bytes come that are not of the usual kind."""
         parser = self._parser
         if parser is None:
-            parser = self._parser = RequestParser(self._house.limits)
+            parser = self._parser = RequestParser(self._house.limits, None if self.is_peer else self._house.forwards)
         return parser
 
     def _next_turn(self) -> None:
@@ -347,9 +367,7 @@ class Connection(asyncio.Protocol):
             piece = bytes(self._unparsed[:SLICE_BYTES])
             del self._unparsed[:SLICE_BYTES]
             parser.feed(piece)
-        if self._paused_reading and len(self._unparsed) <= SLICE_BYTES:
-            self._paused_reading = False
-            self._wire.resume_reading()
+        self._resume_when_low()
         if parser.requests:
             self._answer(parser.requests.popleft())
         elif parser.refused is not None:
@@ -362,6 +380,17 @@ class Connection(asyncio.Protocol):
         elif parser.partial and self.phase is Phase.IDLE:
             self.phase = Phase.READING
             self._since = self._now()
+
+    def _resume_when_low(self) -> None:
+        if self._paused_reading and len(self._unparsed) <= SLICE_BYTES:
+            self._paused_reading = False
+            self._wire.resume_reading()
+
+    def _tell_of_body(self, parser: RequestParser) -> None:
+        """What has come may be more of the body of the request that is being answered."""
+        if parser.is_streaming and self._exchange is not None:
+            self._acked_at = self._now()
+            self._guarded(self._exchange.more_came)
 
     def _answer(self, request: Request) -> None:
         exchange = Exchange(self._house.desk, self, request)
@@ -386,6 +415,10 @@ class Connection(asyncio.Protocol):
         if exchange.is_stuck:
             # Between two turns everything healthy waits for something: an error (logged) broke this one.
             self._close(Closing.ABORTED, abort=True)
+            return
+        if sender is not None and sender.waiting is Waiting.BODY:
+            if now - self._acked_at > self._house.timeouts.header_s:
+                self._close(Closing.HEADER_TIMEOUT, abort=True)
             return
         if sender is None or sender.waiting is not Waiting.CLIENT:
             self._acked_at = now

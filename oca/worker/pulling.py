@@ -66,6 +66,10 @@ class Puller:
         host = target_host(request.target) or request.headers.get(b"host", b"")
         return self._by_host.get(host.lower())
 
+    def forwards(self, request: Request) -> bool:
+        """True for a request whose body goes upstream as it comes; that of GET and HEAD means nothing (RFC 9110 §9.3.1)."""
+        return request.method not in (b"GET", b"HEAD") and self.select(request) is not None
+
     def entries(self, key: str, hashed: bytes) -> tuple[Entry, ...]:
         row = self.rows.lookup_pulled(hashed)
         if row is None or row.key != key:

@@ -79,9 +79,11 @@ async def bench(root: Path, size: int = 8 * MIB, limit: int = 100, passing: int 
         file = lab.publish("t/hd/v.mp4", size)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
         made = Bench(lab, await lab.start(), file, origin, limit)
-        yield made
-        made.passing.close()
-        os.close(made.counters.fd)
+        try:
+            yield made
+        finally:
+            made.passing.close()
+            os.close(made.counters.fd)
 
 
 async def test_a_span_is_right_to_the_byte_and_leaves_no_descriptor(tmp_path: Path) -> None:
@@ -165,7 +167,9 @@ async def test_failures_are_told_before_and_behind_the_first_byte(tmp_path: Path
         cut = b.read(0, 8 * MIB - 1)
         await until(lambda: cut.is_over)
         assert cut.span is not None
-        assert (cut.got, cut.span.failure) == (b.file.data[: 3 * 262_144], Outcome.UPSTREAM_FAILED)
+        assert cut.span.failure is Outcome.UPSTREAM_FAILED
+        assert len(cut.got) in (2 * 262_144, 3 * 262_144), "whole blocks before the one that broke off"
+        assert b.file.data.startswith(cut.got)
 
 
 @pytest.mark.parametrize("stopping", ["stop", "silent"])

@@ -82,6 +82,9 @@ class Player:
 
     def set_pace(self, rate: int) -> None: ...
 
+    def read_on(self) -> bool:
+        return False
+
     def begin(self, exchange: Exchange) -> None:
         raise NotImplementedError("the bodies of this test take one turn")
 
