@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -69,7 +68,7 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> Results:
             f"only {arguments.files} files per working set: no figure here stands for the design's rows"
         )
     return Results(
-        machine=_machine(),
+        machine=processes.machine(),
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         command=arguments.command,
         rows=tuple(rows),
@@ -175,16 +174,6 @@ def _conditions(pace: Pace, load_before: tuple[float, float, float]) -> dict[str
         "CPU": "user + system of the server's process tree from /proc; the receiver's TCP work on loopback is charged to the sender",
         "load before": " ".join(f"{number:.2f}" for number in load_before),
     }
-
-
-def _machine() -> str:
-    model = "unknown processor"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}, {python}"
 
 
 def _arguments() -> argparse.Namespace:

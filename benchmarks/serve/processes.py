@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import resource
 import signal
 import subprocess
@@ -39,14 +40,15 @@ class Cpu:
 def start(
     command: Sequence[str],
     log: Path,
-    core: int = SERVER_CORE,
+    core: int | None = SERVER_CORE,
     pass_fds: Sequence[int] = (),
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start on one core, in a session of its own, with as many descriptors as the machine allows."""
+    """Start on one core (None: on any), in a session of its own, with as many descriptors as the machine allows."""
 
     def prepare() -> None:
-        os.sched_setaffinity(0, {core})
+        if core is not None:
+            os.sched_setaffinity(0, {core})
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -155,3 +157,14 @@ def raise_file_limit() -> None:
     """As many descriptors for this process as the machine allows."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def machine() -> str:
+    """Processor, memory, kernel and interpreter in a line."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}, {python}"

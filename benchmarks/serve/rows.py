@@ -7,7 +7,7 @@ and not within one. The verdict is drawn from a row by `standing`, never stored 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
 import msgspec
@@ -149,13 +149,13 @@ def ratios(row: Row) -> list[float]:
     ]
 
 
-def standing(row: Row) -> tuple[float, Verdict]:
+def standing(row: Row, bars: Mapping[str, tuple[float, float]] = BARS) -> tuple[float, Verdict]:
     """What is held against the bar (a ratio, or the value itself), and how it stands."""
     found = ratios(row)
     value = statistics.median(found) if found else row.ours
-    if row.name not in BARS:
+    if row.name not in bars:
         return value, Verdict.NO_BAR
-    bar, stretch = BARS[row.name]
+    bar, stretch = bars[row.name]
     if value > bar:
         return value, Verdict.MISSED
     return value, Verdict.STRETCH if value <= min(bar, stretch) else Verdict.BAR

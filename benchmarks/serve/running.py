@@ -76,7 +76,7 @@ def start_origin(folder: Path, root: Path) -> Running:
     folder.mkdir()
     ports = _free_ports()
     process = _nginx(folder, peers.nginx_origin(str(folder), ports, str(root)), processes.CLIENT_CORE)
-    return _listening(Running("origin", "", "", ports.off, [process]), folder)
+    return listening(Running("origin", "", "", ports.off, [process]), folder)
 
 
 def start_static(folder: Path, root: Path, version: str, certificate: Certificate) -> list[Running]:
@@ -88,7 +88,7 @@ def start_static(folder: Path, root: Path, version: str, certificate: Certificat
     words = "sendfile, open_file_cache, secure_link, buffered access log"
     plain = _twice("nginx-static", version, words, ports, process, root, folder)
     words = f"TLS 1.3, ECDSA P-256, records of 16 KiB, {words.removeprefix('sendfile, ')}"
-    return [*plain, _listening(Running("nginx-static", version, words, ports.tls, [process], root, tls=True), folder)]
+    return [*plain, listening(Running("nginx-static", version, words, ports.tls, [process], root, tls=True), folder)]
 
 
 def start_cache(folder: Path, origin: Running, version: str) -> list[Running]:
@@ -108,7 +108,7 @@ def start_varnish(folder: Path, origin: Running, version: str, memory_mib: int) 
     command = peers.varnish_command(str(work), port, str(vcl), memory_mib)
     process = processes.start(command, folder / "log")
     words = f"malloc {memory_mib} MiB, no token check, varnishncsa"
-    running = _listening(Running("varnish", version, words, port, [process], None, True), folder)
+    running = listening(Running("varnish", version, words, port, [process], None, True), folder)
     running.loggers = (processes.start(peers.varnish_log_command(str(work)), folder / "log"),)
     return [running]
 
@@ -131,7 +131,7 @@ def start_trafficserver(folder: Path, origin: Running, version: str, memory_mib:
     process = processes.start(command, folder / "log.txt", env={"TS_RUNROOT": f"{folder}/runroot.yaml"})
     words = f"RAM cache {memory_mib} MiB, one event thread, cachekey without query, no token check, buffered access log"
     # Its memory cache takes what is read again.
-    return [_listening(Running("trafficserver", version, words, port, [process], None, True, 2), folder)]
+    return [listening(Running("trafficserver", version, words, port, [process], None, True, 2), folder)]
 
 
 def requests_of(origin: Running) -> int:
@@ -155,7 +155,7 @@ def _nginx(folder: Path, text: str, core: int = processes.SERVER_CORE) -> subpro
     )
 
 
-def _listening(running: Running, folder: Path) -> Running:
+def listening(running: Running, folder: Path) -> Running:
     """Wait until it accepts. Raises CannotStart; nothing of it is left then."""
     end = time.monotonic() + START_S
     while time.monotonic() < end and all(process.poll() is None for process in running.processes):
@@ -184,7 +184,7 @@ def _twice(
     # What one port has stored the other finds; and with tcp_nopush the cache waits 40 ms per answer to a lone small connection.
     pairs = ((ports.off, "off", 1), (ports.on, "on", 0))
     return [
-        _listening(Running(name, version, f"{words}, tcp_nopush {on}", port, [process], cached, is_copy, warm), folder)
+        listening(Running(name, version, f"{words}, tcp_nopush {on}", port, [process], cached, is_copy, warm), folder)
         for port, on, warm in pairs
     ]
 

@@ -55,6 +55,7 @@ class Came(msgspec.Struct, frozen=True):
     """What a wave came to: seconds from the first request to the end of the last answer, and when first bytes came."""
 
     seconds: float
+    began_at: float
     first_at: tuple[float, ...]
     ends: dict[str, int]
 
@@ -78,7 +79,7 @@ class _Readers:
         began = time.monotonic()
         found = await asyncio.gather(*(reader.ask(one) for reader, one in zip(self.readers, asks, strict=True)))
         seconds = time.monotonic() - began
-        return Came(seconds, tuple(one.first_at for one in found), dict(ends(found)))
+        return Came(seconds, began, tuple(one.first_at for one in found), dict(ends(found)))
 
     def _bytes_of(self, made: FileMade) -> bytes:
         name = (made.key, made.size, made.seed)
