@@ -7,14 +7,15 @@ case and order. Nothing else: a field whose grammar is unknown has to be the sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from oca.http.caching.fields import Fields, Headers, joined, members, names
 from oca.http.caching.stored import StoredResponse
 
 _LISTS = frozenset((b"accept", b"accept-charset", b"accept-encoding", b"accept-language"))
 _CASELESS = frozenset((b"accept-charset", b"accept-encoding", b"accept-language"))
-_UNORDERED = _LISTS
-"""Preference is said by `q`, never by position (RFC 9110 §12.4.2)."""
+_REMEMBERED_BYTES = 256
+"""Few values come again and again, and are worth 4 µs each; longer ones are nobody's."""
 
 Selecting = tuple[tuple[bytes, bytes | None], ...]
 
@@ -34,8 +35,16 @@ def normalised(name: bytes, value: bytes | None) -> bytes | None:
         return None
     if name not in _LISTS:
         return value.strip(b" \t")
+    return _in_order(name, value) if len(value) > _REMEMBERED_BYTES else _remembered(name, value)
+
+
+def _in_order(name: bytes, value: bytes) -> bytes:
+    """Preference is said by `q`, never by position (RFC 9110 §12.4.2)."""
     listed = [_weighted(part.lower() if name in _CASELESS else part) for part in members(value)]
-    return b",".join(sorted(listed) if name in _UNORDERED else listed)
+    return b",".join(sorted(listed))
+
+
+_remembered = lru_cache(1024)(_in_order)
 
 
 def _weighted(member: bytes) -> bytes:
