@@ -186,3 +186,61 @@ def test_a_batch_of_marks_is_applied_oldest_epoch_first() -> None:
         policy.on_insert(key, 1)
     apply_marks(policy, [("b", 1, 7), ("a", 3, 7), ("c", 1, 9), ("gone", 1, 8)])
     assert policy.victims(4) == ["d", "b", "a", "c"]
+
+
+class _PlainS3Fifo:
+    """The algorithm of the paper on lists, oldest first: (key, size, hits). Nothing here is quick."""
+
+    def __init__(self, capacity: int) -> None:
+        self.small_bytes = capacity // 10
+        self.main_bytes = capacity - self.small_bytes
+        self.small: list[list[int]] = []
+        self.main: list[list[int]] = []
+        self.ghost: list[list[int]] = []
+        self.evicted_before = False
+
+    def ask(self, key: int, size: int) -> None:
+        for entry in self.small + self.main:
+            if entry[0] == key:
+                entry[2] = min(3, entry[2] + 1)
+                return
+        remembered = [entry for entry in self.ghost if entry[0] == key]
+        self.ghost = [entry for entry in self.ghost if entry[0] != key]
+        small_is_full = sum(entry[1] for entry in self.small) >= self.small_bytes
+        to_main = remembered or (small_is_full and not self.evicted_before)
+        (self.main if to_main else self.small).append([key, size, 0])
+
+    def evict(self) -> int:
+        self.evicted_before = True
+        if sum(entry[1] for entry in self.main) <= self.main_bytes:
+            while self.small:
+                entry = self.small.pop(0)
+                if entry[2] >= 2:
+                    self.main.append([entry[0], entry[1], 0])
+                    continue
+                if entry[1] <= self.main_bytes:
+                    self.ghost.append(entry)
+                while sum(one[1] for one in self.ghost) > self.main_bytes:
+                    self.ghost.pop(0)
+                return entry[0]
+        while True:
+            entry = self.main.pop(0)
+            if not entry[2]:
+                return entry[0]
+            self.main.append([entry[0], entry[1], entry[2] - 1])
+
+
+@given(st.lists(st.one_of(st.none(), _keys), max_size=120), st.lists(st.integers(1, 30), min_size=13, max_size=13))
+def test_s3fifo_decides_like_the_paper(actions: list[int | None], sizes: list[int]) -> None:
+    policy, model = S3Fifo[int](CAPACITY), _PlainS3Fifo(CAPACITY)
+    for key in actions:
+        if key is None:
+            if len(policy):
+                assert policy.victims(1) == [model.evict()]
+        else:
+            model.ask(key, sizes[key])
+            if key in policy:
+                policy.on_access(key)
+            else:
+                policy.on_insert(key, sizes[key])
+    assert len(policy) == len(model.small) + len(model.main)
