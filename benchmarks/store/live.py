@@ -30,8 +30,10 @@ CONNECTIONS = 12
 """Enough that both workers have some."""
 BATCH_BLOCKS = 4
 """As 64 blocks are a small part of a disk, so are these of a scaled-down one: what is not durable yet cannot be evicted."""
-LAW = ZipfLaw(objects=1500, alpha=0.8, drift_every=8, smallest=4_000, largest=100_000)
+LAW = ZipfLaw(objects=2500, alpha=0.8, drift_every=8, smallest=4_000, largest=100_000)
 SEED = 11
+QUOTAS_MIB = (8, 16, 32)
+"""Of about 90 MiB. What a miss evicts is free when the workers let go of it: the smaller the disk, the fewer misses per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,12 @@ async def _ask_all(world: World, files: Sequence[MadeFile]) -> int:
 def live_rows(quick: bool = False, on_found: Callable[[Found], None] | None = None) -> list[Row]:
     """`store/live/POLICY`: the largest distance of three sizes, in points of object miss ratio; `quick` plays less, and LRU only."""
     policies = (PolicyName.LRU,) if quick else tuple(PolicyName)
-    return [_row(policy, 1500 if quick else 5000, on_found) for policy in policies]
+    return [_row(policy, 1200 if quick else 4000, on_found) for policy in policies]
 
 
 def _row(policy: PolicyName, requests: int, on_found: Callable[[Found], None] | None) -> Row:
     found = []
-    for mebibytes in (4, 8, 16):
+    for mebibytes in QUOTAS_MIB:
         with tempfile.TemporaryDirectory(prefix="lowtide-live-") as folder:
             one = asyncio.run(play(Path(folder), policy, mebibytes * MIB, requests))
         if on_found is not None:

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from oca.store.disk_writer import DiskWriter
 from oca.store.extents import key_hash
+from oca.store.marks import Mark, Marks
 from oca.store.reader import StoreReader
 from oca.store.writer import StoreWriter
 from policies.admission import Admission
@@ -153,3 +156,14 @@ def test_what_was_moved_keeps_its_place_in_the_policy(lab: StoreLab) -> None:
     for n in range(7, 9):
         lab.store(writer, _film(n))
     assert _there(writer, range(9)) == list(range(1, 9))
+
+
+@given(st.dictionaries(st.integers(0, 70_000), st.integers(1, 255), max_size=30))
+def test_every_mark_is_collected_once_wherever_it_lies(counts: dict[int, int]) -> None:
+    words = memoryview(bytearray(8 * 70_001)).cast("Q")
+    marks = Marks(words)
+    for slot, hits in counts.items():
+        words[slot] = slot << 24 | 7 << 8 | hits
+    assert marks.collect() == [Mark(slot, slot, counts[slot], 7) for slot in sorted(counts)]
+    assert marks.collect() == []
+    assert all(words[slot] == slot << 24 | 7 << 8 for slot in counts)
