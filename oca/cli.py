@@ -16,6 +16,8 @@ from rich.table import Table
 
 from chassis.command import settings_or_exit
 from oca.config import Appliance
+from oca.disk_cli import app as disk_app
+from oca.disk_cli import disk_words
 from oca.link import unix
 from oca.link.commands import RESTART, RestartProgress, socket_path
 from oca.link.files import KeeperStatus, Listening, TlsStatus
@@ -30,6 +32,7 @@ FOLLOW_S = 0.2
 
 app = typer.Typer(help="The appliance.", no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(store_app, name="store")
+app.add_typer(disk_app, name="disk")
 log_app = typer.Typer(help="The access log (docs/access-log.md).", no_args_is_help=True)
 app.add_typer(log_app, name="log")
 
@@ -318,6 +321,7 @@ def _print_status(status: KeeperStatus, listening: Listening | None, fresh: bool
         "purges": purge_words(status),
         "held": f"{status.held_files} files, {status.held_bytes} bytes",
     }
+    rows |= {f"disk {disk.number}": f"{disk.path} ({disk.storage_class}): {disk_words(disk)}" for disk in status.disks}
     if listening is not None:
         players = " ".join((listening.media, *listening.further))
         rows |= {"players": players, "peers": listening.peers, "status page": listening.status}

@@ -84,6 +84,12 @@ class Disk:
     path: Annotated[str, Doc("Folder of this disk, on its own filesystem in production")]
     quota_bytes: Annotated[int, Ge(1 << 20), Doc("Space that extents may take on this disk, in bytes")]
     weight: Annotated[float, Gt(0), Doc("Share of extents relative to the other disks")] = 1.0
+    storage_class: Annotated[
+        Literal["hot", "cold"],
+        Doc(
+            "hot (flash): small files, and what is used much; cold (large): all else. One class alone holds everything"
+        ),
+    ] = "cold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,18 @@ class Store:
     cache_share: Annotated[
         float, Ge(0), Le(1), Doc("Share of the quota kept for what no plan pinned (pull-through cache)")
     ] = 0.15
+    spare_disks: Annotated[
+        int,
+        Ge(0),
+        Le(32),
+        Doc("Disks that may be added while the appliance runs (lowtide oca disk add), 40 with the others"),
+    ] = 4
+    move_bytes_per_s: Annotated[
+        int, Ge(1 << 20), Doc("What is moved between disks at most (drain, promotion), all together")
+    ] = 64 * 1024 * 1024
+    promote_bytes_per_minute: Annotated[
+        int, Ge(0), Doc("What is written to hot disks at most because it is used much; 0 promotes nothing")
+    ] = 1024 * 1024 * 1024
     policy: Annotated[Literal["lru", "sieve", "s3fifo"], Doc("Eviction policy of the unpinned part")] = "lru"
     high_mark: Annotated[
         float,

@@ -28,6 +28,7 @@ from oca.keeper.errors import CannotStart
 from oca.keeper.fetching import Fetcher
 from oca.keeper.following import Following, Pulse
 from oca.keeper.forwarding import HttpForwarding
+from oca.keeper.lineup import Lineup
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.misses import Misses
 from oca.keeper.orders import Filler
@@ -42,7 +43,7 @@ from oca.keeper.storing import Storing
 from oca.keeper.tidying import Tidying
 from oca.keeper.unstored import MemoryBlocks, Unstored
 from oca.keeper.upstream import HttpUpstream
-from oca.link.files import KeeperStatus, Listening
+from oca.link.files import KeeperStatus, Listening, read_roster
 from oca.link.handing import HandingServer
 from oca.link.messages import Reload, ReloadWhat
 from oca.link.server import LinkServer
@@ -65,7 +66,9 @@ async def open_store(settings: Appliance, board: Board, clock: Clock) -> StoreWr
     until_s = clock.monotonic_s() + LOCK_PATIENCE_S
     while True:
         try:
-            return await asyncio.to_thread(StoreWriter.open, store_settings(settings), board, clock.wall_s)
+            return await asyncio.to_thread(
+                StoreWriter.open, store_settings(settings, read_roster(settings.state_dir)), board, clock.wall_s
+            )
         except DiskBusy as error:
             if clock.monotonic_s() >= until_s:
                 raise CannotStart(str(error)) from error
@@ -108,6 +111,8 @@ class Keeper:
         self.storing = Storing(self.store, settings.store.extent_bytes, clock)
         rate = settings.store.scrub_bytes_per_s
         self.tidying = Tidying(self.store, rate, lambda: self.storing.is_idle, clock)
+        self.lineup = Lineup(settings, self.storing, self.tidying, self.metrics, clock)
+        self.lineup.changed = self._changed
         self.connection = Connection(settings.control_plane, state.tls, dialled_addresses(settings), clock)
         self.accounts = Accounts(ledger, self.metrics, clock)
         self.following = Following(
@@ -202,6 +207,9 @@ class Keeper:
             ("tidying", self.tidying.tidy),
             ("scrub", self.tidying.scrub_at_idle),
             ("sweeping", self.purging.sweep),
+            ("lineup", self.lineup.run),
+            ("moves", self.lineup.run_moves),
+            ("probes", self.lineup.run_probes),
             ("filler", self.filler.run),
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),
@@ -315,7 +323,7 @@ class Keeper:
         return score_of(
             Condition(
                 workers=len(self.link.links) or int(self._clock.monotonic_s() - self._began_s < LINKED_WITHIN_S),
-                disks=len(self.settings.store.disks),
+                disks=len(self.lineup.status()),
                 healthy_disks=sum(disk.failure is None for disk in disks),
                 can_store=any(disk.failure is None and not disk.read_only for disk in disks),
                 media_keys=self.following.media_keys,
@@ -329,9 +337,8 @@ class Keeper:
     def disk_facts(self, listening: Listening) -> tuple[DiskFacts, ...]:
         known = {disk.number: disk for disk in self.store.statistics()}
         facts: list[DiskFacts] = []
-        for number, disk in enumerate(self.settings.store.disks):
-            found = known.get(number)
-            reason = self.store.unavailable.get(number, "") if found is None else found.failure or ""
+        for disk in self.lineup.status():
+            number, found = disk.number, known.get(disk.number)
             facts.append(
                 DiskFacts(
                     path=disk.path,
@@ -340,7 +347,7 @@ class Keeper:
                     pinned_bytes=found.pinned_bytes if found else 0,
                     healthy=found is not None and found.failure is None,
                     index_locked=number < len(listening.index_locked) and listening.index_locked[number],
-                    reason=reason,
+                    reason=disk.reason,
                 )
             )
         return tuple(facts)
@@ -389,6 +396,7 @@ class Keeper:
             trigger=self.purging.applied,
             purges_waiting=self.purging.waiting,
             triggers_current=self.purging.is_current,
+            disks=self.lineup.status(),
         )
 
     async def _keep_status(self) -> None:
@@ -406,6 +414,7 @@ class Keeper:
                 epoch=self.store.purges.epoch, waiting=self.purging.waiting, current=self.purging.is_current
             )
             self.metrics.observe_disks(self.store.statistics())
+            self.metrics.observe_reach(self.store.board.reach)
             try:
                 self.state.write("run/keeper.json", self.status(), durable=False)
                 write_atomically(self.state.run / "keeper.metrics", self.metrics.text(), durable=False)

@@ -53,6 +53,9 @@ class KeeperMetrics:
         )
         self.orders = self._counter("orders", "Fill orders that ended", "state")
         self.reports = self._counter("reports", "Reports to the control plane, by how they ended", "end")
+        self.disk_failures = self._counter("disk_failures", "Disks taken out because of errors", "disk")
+        self.moves = self._counter("moves", "Extents moved between disks, by why and how it ended", "reason", "end")
+        self.moved_bytes = self._counter("moved_bytes", "Bytes written to another disk by moves", "reason")
         self.task_deaths = self._counter("background_deaths", "Tasks that died unexpectedly", "task")
         self.evictions = self._counter("removed_extents", "Extents that left the store", "reason")
         self.admissions = self._counter(
@@ -86,6 +89,10 @@ class KeeperMetrics:
         self._dead = self._gauge("disk_dead_bytes", "Space of unlinked extents that some worker may still hold", "disk")
         self._extents = self._gauge("disk_extents", "Extents in the store", "disk")
         self._healthy = self._gauge("disk_healthy", "1 while the disk takes part, 0 once it was taken out", "disk")
+        self._read_only = self._gauge("disk_read_only", "1 while the disk serves and takes no writes", "disk")
+        self._reach = self._gauge(
+            "reach", "Ranks of disks that look-up asks at most; 0 for all, after the disks have changed"
+        )
         self._unsynced = self._gauge("disk_unsynced_blocks", "Blocks written and not durable yet", "disk")
         self._index_used = self._gauge("index_used_share", "Used share of the index map", "disk")
         self._readers = self._gauge("index_oldest_reader_lag", "Transactions the oldest index reader is behind", "disk")
@@ -134,6 +141,7 @@ class KeeperMetrics:
             self._dead.labels(name).set(disk.dead_bytes)
             self._extents.labels(name).set(disk.extents)
             self._healthy.labels(name).set(0.0 if disk.failure else 1.0)
+            self._read_only.labels(name).set(float(disk.read_only))
             self._unsynced.labels(name).set(disk.unsynced_blocks)
             self._bad_blocks.labels(name).set(disk.scrub_bad_blocks)
             self._scrubbed.labels(name).set(disk.scrubbed_blocks)
@@ -151,6 +159,9 @@ class KeeperMetrics:
                 before = self._seen_admissions[disk.number, decision.value]
                 self._seen_admissions[disk.number, decision.value] = count
                 self.admissions.labels(decision.value).inc(count - before)
+
+    def observe_reach(self, reach: int) -> None:
+        self._reach.set(reach)
 
     def text(self) -> bytes:
         """Prometheus text format."""

@@ -24,6 +24,7 @@ from oca.store.disk_writer import Announcement, DiskWriter
 from oca.store.errors import DiskFailed, ExtentGone, NoSpace, NoSpaceReason, Purged, StoreError
 from oca.store.extents import ExtentSpec, extent_length, key_hash
 from oca.store.holdings import HeldFile
+from oca.store.placement import class_of_new
 from oca.store.pulled import PulledObject, PulledVariant
 from oca.store.purge import PurgeMode, PurgeOrder, PurgeRule
 from oca.store.scrub import examine_extent
@@ -41,6 +42,7 @@ EXAMINED_AT_MOST = 1024
 """Extents of one disk that wait to be looked at."""
 NOTHING_TO_EVICT = (NoSpaceReason.QUOTA, NoSpaceReason.DISK_FULL)
 """A commit may help: extents with blocks that are not durable yet are no victims."""
+SURVEY_PAUSE_S = 0.01
 SPACE_EVERY_S = 2.0
 
 
@@ -156,6 +158,8 @@ class Storing:
         self._commits: set[asyncio.Task[None]] = set()
         self._examining: dict[int, set[int]] = {}
         self._said_failed: set[int] = set()
+        self.disk_failed: Callable[[DiskWriter], None] = lambda _disk: None
+        """Told once of each disk that was taken out."""
         self._pressed_s: dict[int, float] = {}
         self._log = get_logger("oca.keeper.storing")
 
@@ -243,10 +247,10 @@ class Storing:
         until_s = self._clock.monotonic_s() + HELD_PATIENCE_S
         failed: set[int] = set()
         while True:
-            disk = self.store.place(facts.hashed, number)
+            size = facts.size_bytes
+            disk = self.store.place(facts.hashed, number, class_of_new(plan is not None, size))
             if disk is None or disk.number in failed:
                 raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
-            size = facts.size_bytes
             spec = ExtentSpec(facts.key, facts.version, size, number, facts.header, plan, epoch, facts.is_digested)
             spec = replace(spec, lifetime_s=facts.lifetime_s, asked_for=facts.asked_for)
             try:
@@ -258,6 +262,8 @@ class Storing:
                     await self._commit(disk)
                 elif error.reason is NoSpaceReason.DEAD_HELD and self._clock.monotonic_s() < until_s:
                     await self._wait_for_held(disk, until_s)
+                elif error.reason is NoSpaceReason.READ_ONLY:
+                    failed.add(disk.number)  # from now on another one is chosen
                 else:
                     raise FetchFailed(FetchFailure.NO_SPACE, str(error)) from error
             except ExtentGone:
@@ -299,7 +305,7 @@ class Storing:
         """
         needed: dict[int, int] = {}
         for number in range(first // self.blocks_per_extent, last // self.blocks_per_extent + 1):
-            disk = self.store.place(facts.hashed, number)
+            disk = self.store.place(facts.hashed, number, class_of_new(must_pin, facts.size_bytes))
             if disk is None:
                 raise FetchFailed(FetchFailure.NO_SPACE, "no disk takes writes")
             record = self.store.find(facts.hashed, number)
@@ -433,10 +439,51 @@ class Storing:
         finally:
             self._committing.discard(disk.number)
 
+    # -- disks that come and go ------------------------------------------------------------------------------------
+
+    def joined(self, number: int) -> None:
+        """A disk takes part from now on, or again."""
+        if number not in self._threads:
+            self._threads[number] = ThreadPoolExecutor(1, f"disk-{number}")
+        self._said_failed.discard(number)
+
+    def look_for_failures(self) -> None:
+        """Disks that failed in housekeeping are said and told like those that failed in a write."""
+        for disk in self.store.disks.values():
+            if disk.failure is not None:
+                self._disk_failed(disk, DiskFailed(disk.path, disk.failure))
+
+    async def alone(self, disk: DiskWriter, call: Callable[[], T]) -> T:
+        """In the disk's thread, while neither housekeeping nor sweeping does anything: for a disk that was detached."""
+
+        def in_its_thread() -> T:
+            return self._threads[disk.number].submit(call).result()
+
+        return await self._keep_house(lambda: self._sweeping.submit(in_its_thread).result())
+
+    async def survey(self) -> list[tuple[int, int]]:
+        """Where extents lie (`Arrangement.survey`), in steps with pauses; the copies that another disk holds better."""
+        worse: list[tuple[int, int]] = []
+        steps = iter(self.store.surveying())
+        loop = asyncio.get_running_loop()
+        while (step := await loop.run_in_executor(None, next, steps, None)) is not None:
+            worse += step
+            await self._clock.sleep(SURVEY_PAUSE_S)
+        return worse
+
+    async def in_disk(self, disk: DiskWriter, call: Callable[[], T]) -> T:
+        """In the disk's thread."""
+        return await self._in_disk(disk, call)
+
+    async def keep_house(self, call: Callable[[], T]) -> T:
+        """In the thread of what concerns all disks."""
+        return await self._keep_house(call)
+
     def _disk_failed(self, disk: DiskWriter, error: DiskFailed) -> None:
         if disk.number not in self._said_failed:
             self._said_failed.add(disk.number)
             self._log.error("disk-taken-out", disk=disk.path, detail=str(error))
+            self.disk_failed(disk)
 
     async def _tolerant(self, call: Callable[[], object]) -> None:
         try:

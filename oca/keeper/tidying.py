@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from chassis.clock import Clock
@@ -42,6 +43,9 @@ class Tidying:
         self._is_idle = is_idle
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, "tidying")
+        self._going = asyncio.Event()
+        self._going.set()
+        self._under_way = 0
         self.is_asked = False
         """A scrub that somebody asked for runs."""
         self._log = get_logger("oca.keeper.tidying")
@@ -125,11 +129,26 @@ class Tidying:
 
     async def _step(self, step: Callable[[], T], otherwise: T) -> T:
         """Run in a thread; what the store refuses is said and tried again later."""
+        await self._going.wait()
+        self._under_way += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, step)
         except StoreError as error:
             self._log.warning("tidying-waits", detail=str(error))
             return otherwise
+        finally:
+            self._under_way -= 1
+
+    @asynccontextmanager
+    async def halted(self) -> AsyncIterator[None]:
+        """While entered no step is under way: a disk may be closed."""
+        self._going.clear()
+        try:
+            while self._under_way:
+                await self._clock.sleep(PAUSE_S)
+            yield
+        finally:
+            self._going.set()
 
     async def close(self) -> None:
         """Waits for the steps that are under way. Call before the store is closed."""

@@ -1,13 +1,16 @@
 """What `lowtide oca` tells a running supervisor, and its keeper: a Unix stream socket of each in the state folder, only for the same user.
 
-One command per connection, a line of text. To the supervisor `restart`: the answer is lines of JSON (`RestartProgress`), one at once and one per change.
+One command per connection, a line of text. To the supervisor `restart`: the answer is lines of JSON (`RestartProgress`), one at once and one per change;
+or `disk ` and a `DiskOrder` as JSON: one line (`DiskAnswer`).
 To the keeper `scrub RATE` (bytes per second and disk, 0 for no bound): lines of `ScrubReport`; who leaves ends it; and `purge ORDER` (JSON of `PurgeCommand`): one
 line of `PurgeReport`, when every worker obeys. The last line has `ended`; then the other side closes.
 """
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -16,6 +19,37 @@ from contracts.triggers import Selection, TriggerType
 RESTART = b"restart\n"
 SCRUB = b"scrub"
 PURGE = b"purge"
+DISK = b"disk "
+
+
+class DiskDo(Enum):
+    ADD = "add"
+    DRAIN = "drain"
+    REMOVE = "remove"
+
+
+class DiskOrder(msgspec.Struct, frozen=True):
+    """`target` is a path, or a number except for ADD; the rest is for ADD, `by_force` for REMOVE."""
+
+    do: DiskDo
+    target: str
+    quota_bytes: int = 0
+    """0 for a disk that is known: what it had."""
+    weight: float = 1.0
+    storage_class: Literal["hot", "cold"] = "cold"
+    by_force: bool = False
+
+    @property
+    def path(self) -> str:
+        return self.target
+
+
+class DiskAnswer(msgspec.Struct, frozen=True):
+    """What came of an order, as a sentence. `number` is the disk's, -1 where nothing was done."""
+
+    done: bool
+    sentence: str
+    number: int = -1
 
 
 class RestartProgress(msgspec.Struct, frozen=True):

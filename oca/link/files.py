@@ -5,9 +5,13 @@ Writers write whole and rename, so that a reader sees the old or the new. A read
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import msgspec
 
 from contracts.places import ApplianceState
+from oca.link.roster import Roster
 
 
 class Listening(msgspec.Struct, frozen=True):
@@ -24,6 +28,21 @@ class Listening(msgspec.Struct, frozen=True):
     """Of the TCP listeners of players, as the kernel calls it."""
     not_sent_low_water_bytes: int = 0
     """`TCP_NOTSENT_LOWAT` of the same; 0 where the kernel has none."""
+
+
+class DiskStatus(msgspec.Struct, frozen=True):
+    """A disk as the keeper sees it, in `run/keeper.json`. `state` is taking part, joining, draining, drained, or out; `reason` says why it is out."""
+
+    number: int
+    path: str
+    storage_class: str
+    state: str
+    reason: str = ""
+    quota_bytes: int = 0
+    used_bytes: int = 0
+    left_bytes: int = 0
+    """Of a disk that drains: what still has to move."""
+    read_only: bool = False
 
 
 class CertificateStatus(msgspec.Struct, frozen=True):
@@ -97,3 +116,24 @@ class KeeperStatus(msgspec.Struct, frozen=True):
     """Purges that every worker obeys and whose content is not all swept or found to be current yet."""
     triggers_current: bool = False
     """Every trigger that the control plane spoke of is applied."""
+    disks: tuple[DiskStatus, ...] = ()
+
+
+def replace_file(path: Path, content: bytes, *, durable: bool) -> None:
+    """Replaces the file at once or not at all, making its folder where it is missing. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_roster(state_dir: str) -> Roster | None:
+    """`run/disks.json`; None where no supervisor has written one."""
+    try:
+        return msgspec.json.decode((Path(state_dir) / "run" / "disks.json").read_bytes(), type=Roster)
+    except (OSError, msgspec.MsgspecError):
+        return None

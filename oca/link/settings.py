@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from oca.config import Appliance
+from oca.config import Appliance, Disk
+from oca.link.roster import Roster, RosterDisk, Use
 from oca.store.disks import DiskSettings, StoreSettings
+from oca.store.placement import DiskClass
 
 
-def store_settings(appliance: Appliance) -> StoreSettings:
-    """What `oca.store` opens its disks with. Pure."""
+def store_settings(appliance: Appliance, roster: Roster | None = None) -> StoreSettings:
+    """What `oca.store` opens its disks with: those of the roster, without one those of the configuration. Pure."""
     store = appliance.store
+    disks = roster.disks if roster is not None else tuple(_as_listed(disk) for disk in store.disks)
     return StoreSettings(
-        disks=tuple(DiskSettings(disk.path, disk.quota_bytes, disk.weight) for disk in store.disks),
+        disks=tuple(_disk(disk) for disk in disks),
         extent_bytes=store.extent_bytes,
         index_map_bytes=store.index_map_bytes,
         cache_share=store.cache_share,
@@ -25,4 +28,21 @@ def store_settings(appliance: Appliance) -> StoreSettings:
         batch_blocks=store.batch_blocks,
         high_mark=store.high_mark,
         low_mark=store.low_mark,
+    )
+
+
+def _as_listed(disk: Disk) -> RosterDisk:
+    return RosterDisk(disk.path, disk.quota_bytes, disk.weight, disk.storage_class)
+
+
+def _disk(disk: RosterDisk) -> DiskSettings:
+    return DiskSettings(
+        disk.path,
+        disk.quota_bytes,
+        disk.weight,
+        disk.use is Use.DRAINING,
+        DiskClass(disk.storage_class),
+        disk.use is Use.REMOVED,
+        disk.life,
+        disk.uuid,
     )

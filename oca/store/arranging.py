@@ -73,7 +73,7 @@ class Arrangement:
 
         When it ends and nothing changed meanwhile, the reach is what was found.
         """
-        disks = list(disks)
+        disks = list(disks) if len(self.places) > 1 else []
         began, deepest = self._changes, 1
         self._deepest_before, self._deepest_new = self._deepest_new, 0
         places = tuple(self.places.values())

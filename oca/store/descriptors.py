@@ -16,7 +16,7 @@ import os
 from collections import Counter, OrderedDict
 from enum import Enum
 
-from oca.store.board import FLUSH, Board, WorkerLine
+from oca.store.board import FLUSH, Board, DiskState, WorkerLine
 from oca.store.extents import ExtentRecord, extent_name
 from oca.store.trailer import file_length
 
@@ -146,7 +146,7 @@ class DescriptorCache:
 
     def __init__(self, disk_paths: list[str], board: Board, line: WorkerLine, limit: int) -> None:
         self.paths = disk_paths
-        """Folders of the disks, by number."""
+        """Folders of the disks, by number; empty for one that left."""
         self._board = board
         self._line = line
         self._limit = limit
@@ -181,7 +181,8 @@ class DescriptorCache:
         return self._open_file(name, disk, extent_id, length)
 
     def _open_file(self, name: int, disk: int, extent_id: int, length: int) -> Descriptor | None:
-        if disk >= len(self.paths):  # a keeper may know of a disk before this worker does
+        # A keeper may know of a disk before this worker does; under the path of one that is out another disk may be mounted.
+        if disk >= len(self.paths) or not self.paths[disk] or self._board.disk_state(disk) is DiskState.FAILED:
             self.not_opened[NotOpened.GONE] += 1
             return None
         try:

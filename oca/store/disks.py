@@ -43,6 +43,7 @@ class DiskSettings:
     disk_class: Annotated[DiskClass, Doc("hot (flash) or cold (large)")] = DiskClass.COLD
     removed: Annotated[bool, Doc("Not there any more: its number is not given again while the appliance runs")] = False
     life: Annotated[int, Doc("Grows when a disk that was out comes back under its number: it is opened anew")] = 0
+    uuid: Annotated[str, Doc("Which disk it has to be; empty for any")] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,15 @@ def reserve_bytes(quota_bytes: int, settings: StoreSettings) -> tuple[int, int]:
 
 def place_of(number: int, settings: DiskSettings, description: DiskDescription) -> Place:
     return Place(number, description.salt, settings.weight, not settings.draining, settings.disk_class)
+
+
+def check_identity(settings: DiskSettings, description: DiskDescription) -> None:
+    """Raises NotADisk when the folder holds another disk than the one that has the number."""
+    if settings.uuid and settings.uuid != description.uuid:
+        raise NotADisk(
+            f"{settings.path} holds another disk ({description.uuid}) than before ({settings.uuid}): "
+            "take it in with `lowtide oca disk add`, or mount the one that was there"
+        )
 
 
 def read_description(path: str) -> DiskDescription:

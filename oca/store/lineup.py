@@ -22,7 +22,15 @@ from oca.store.arranging import Arrangement
 from oca.store.board import Board, DiskState
 from oca.store.dead import DeadExtents
 from oca.store.disk_writer import DiskWriter, Gone, WriterParts
-from oca.store.disks import DiskDescription, DiskSettings, StoreSettings, lock_disk, place_of, prepare_disk
+from oca.store.disks import (
+    DiskDescription,
+    DiskSettings,
+    StoreSettings,
+    check_identity,
+    lock_disk,
+    place_of,
+    prepare_disk,
+)
 from oca.store.errors import DiskBusy, DiskFailed, NoSpace, NotADisk
 from oca.store.index import META_BATCH, META_CLEAN, META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.purging import Purges
@@ -63,7 +71,7 @@ class Lineup:
         self.unavailable = unavailable
         """Disks that could not be opened at all, and why."""
         self.recovered: dict[int, Recovery] = {}
-        self._board = board
+        self.board = board
         self._dead = dead
         self._locks = locks
         self._now = now
@@ -100,6 +108,7 @@ class Lineup:
                 continue
             try:
                 descriptions[number] = prepare_disk(disk, settings)
+                check_identity(disk, descriptions[number])
                 locks[number] = lock_disk(disk.path)
                 index = IndexWriter.open(os.path.join(disk.path, "index"), descriptions[number].map_bytes)
             except DiskBusy:
@@ -145,21 +154,21 @@ class Lineup:
         disk.start_ids(first_id, index.number(META_BATCH))
         if clean:
             if not joins and not self.purges.is_behind(disk):
-                self._board.set_disk_state(disk.number, DiskState.READY)
+                self.board.set_disk_state(disk.number, DiskState.READY)
             changes = Changes()
             changes.number(META_CLEAN, 0)
             index.commit(changes)
         else:
             disk.unclean_before = first_id
-            if not joins and self._board.disk_state(disk.number) != DiskState.READY:
-                self._board.set_disk_state(disk.number, DiskState.RECOVERING)
+            if not joins and self.board.disk_state(disk.number) != DiskState.READY:
+                self.board.set_disk_state(disk.number, DiskState.RECOVERING)
             self._dead.flush(disk.number)
         unreadable = load(disk, self.settings.extent_bytes)
         read, bad = (0, 0) if clean else verify_recent(disk)
         self.purges.level(disk)
         if joins:
             self._forget_replaced(disk)
-        self._board.set_disk_state(disk.number, DiskState.READY)
+        self.board.set_disk_state(disk.number, DiskState.READY)
         self._strays[disk.number] = Strays(disk, first_id)
         return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad)
 
@@ -173,13 +182,14 @@ class Lineup:
         known = self.settings.disks
         settings = replace(self.settings, disks=(*known[:number], disk, *known[number + 1 :]))
         description = prepare_disk(disk, settings)
+        check_identity(disk, description)
         lock = lock_disk(disk.path)
         try:
             index = IndexWriter.open(os.path.join(disk.path, "index"), description.map_bytes)
         except BaseException:
             os.close(lock)
             raise
-        parts = WriterParts(number, settings, index, self._board, self._dead, self._syscalls, self._now)
+        parts = WriterParts(number, settings, index, self.board, self._dead, self._syscalls, self._now)
         writer = DiskWriter(parts)
         writer.space.dead_bytes += self._dead.held_bytes(number)
         try:
@@ -237,10 +247,12 @@ class Lineup:
     def detach(self, number: int, why: str) -> DiskWriter | None:
         """The disk takes part no more; `close_detached` it when no call to it is under way. None when it does not take part."""
         self.unavailable[number] = why
+        self.recovered.pop(number, None)
+        self._strays.pop(number, None)
         disk = self.disks.get(number)
         self.disks = {n: other for n, other in self.disks.items() if n != number}
         self.arrangement.places = {n: place for n, place in self.arrangement.places.items() if n != number}
-        self._board.set_disk_state(number, DiskState.FAILED)
+        self.board.set_disk_state(number, DiskState.FAILED)
         self.arrangement.changed()
         return disk
 

@@ -18,7 +18,7 @@ import lmdb
 
 from oca.store.board import PULSE_EPOCH, PULSE_HEAD, PULSE_REACH, PULSE_STATES, Board, DiskState
 from oca.store.descriptors import Descriptor, DescriptorCache, NotOpened
-from oca.store.disks import DiskDescription, DiskSettings, StoreSettings, place_of, read_description
+from oca.store.disks import DiskDescription, DiskSettings, StoreSettings, check_identity, place_of, read_description
 from oca.store.errors import NotADisk
 from oca.store.extents import ExtentRecord, index_key, unpack_record
 from oca.store.index import META_CLEAN, META_EPOCH, IndexReader, Table
@@ -141,7 +141,7 @@ class StoreReader:
                     self.unavailable.pop(number, None)
                 except (NotADisk, lmdb.Error, OSError) as error:
                     self.unavailable[number] = str(error)
-        self.descriptors.paths = [disk.path for disk in settings.disks]
+        self.descriptors.paths = ["" if disk.removed else disk.path for disk in settings.disks]
         self._arrange(settings)
         self._load_rules()
         self._line.roster = generation
@@ -153,6 +153,11 @@ class StoreReader:
         self._groups = by_class(places)
         several = sum(not disk.removed for disk in settings.disks) > 1
         self._only = None if several or not places else self._disks[places[0].disk]
+
+    def knows(self, number: int, life: int) -> bool:
+        """Whether the disk of this number is open, as it is in this life."""
+        disk = self._disks.get(number)
+        return disk is not None and disk.life == life
 
     @property
     def roster(self) -> int:
@@ -321,6 +326,7 @@ class StoreReader:
 def _open_disk(number: int, disk: DiskSettings, board: Board, shared: Mapping[int, IndexReader] | None) -> _DiskReader:
     """Raises NotADisk, FormatTooNew, lmdb.Error, OSError."""
     description = read_description(disk.path)
+    check_identity(disk, description)
     borrowed = shared.get(number) if shared else None
     index = borrowed or IndexReader.open(os.path.join(disk.path, "index"), description.map_bytes)
     return _DiskReader(number, disk.life, description, index, Marks(board.marks(number)), borrowed is not None)

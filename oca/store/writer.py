@@ -53,6 +53,7 @@ class DiskStatistics:
     passing_bytes: int = 0
     """Of the live ones, what goes first: not admitted, or short-lived."""
     admissions: dict[Admission, int] = field(default_factory=dict)
+    read_only: bool = False
 
     @property
     def used_bytes(self) -> int:
@@ -287,6 +288,7 @@ class StoreWriter(Lineup):
             disk.index.statistics() if disk.failure is None else None,
             disk.policy.passing_bytes,
             dict(disk.policy.decided),
+            disk.read_only,
         )
 
 

@@ -20,7 +20,6 @@ import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import lmdb
 import msgspec
 
 from chassis import logs
@@ -29,14 +28,12 @@ from chassis.errors import ChassisError
 from chassis.logs import get_logger
 from oca.config import Appliance, Listen
 from oca.link.counters import Counters
-from oca.link.files import Listening, PurgeReached
+from oca.link.files import Listening, PurgeReached, replace_file
 from oca.link.handover import DRAIN_S, LoggerHandover
-from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
-from oca.store.disks import StoreSettings, expected_marks, prepare_disk
-from oca.store.errors import StoreError
-from oca.store.pinning import PinnedIndex, pin_index
+from oca.store.disks import expected_marks
 from oca.supervisor.children import Child, Commands, WorkerChild, start_keeper, start_logger, start_worker
+from oca.supervisor.disks import CannotUseDisks, Disks
 from oca.supervisor.logpipes import LogPipes
 from oca.supervisor.rolling import Rolling
 from oca.supervisor.slots import Action, Adopt, Kill, Release, Retire, Slots, Start, keeper_pause_s
@@ -70,7 +67,7 @@ class Supervisor:
         # A worker that retires has that time, then drains as at the end of the box.
         self.slots = Slots(settings.serving.workers, settings.serving.retire_s + 2 * DRAIN_S)
         self.rolling: Rolling | None = None
-        self.pinned: list[PinnedIndex] = []
+        self.disks = Disks(settings, self._disks_changed)
         self.keeper_ready = False
         self._workers: dict[int, WorkerChild] = {}
         self._keeper: Child | None = None
@@ -82,6 +79,7 @@ class Supervisor:
         self._served = asyncio.Event()
         self._kept = asyncio.Event()
         self._on_death: Callable[[str], None] = lambda _child: None
+        self._on_disks: Callable[[], None] = lambda: None
         self.further: list[Opened] = []
         self._tls: SharedTls | None = None
         self._tls_said = b""
@@ -89,10 +87,12 @@ class Supervisor:
     def open(self, status: socket.socket) -> None:
         """Prepare, bind, lock, and say in `run/listening.json` where. Raises CannotRun."""
         self.status = status
-        settings = self.settings
-        serving = settings.serving
-        store = store_settings(settings)
-        self._prepare_disks(store)
+        try:
+            disks = self.disks.open()
+        except CannotUseDisks as error:
+            raise CannotRun(str(error)) from error
+        settings = dataclasses.replace(self.settings, store=dataclasses.replace(self.settings.store, disks=disks))
+        serving, store = settings.serving, settings.store
         try:
             self.media = open_group(serving.media, serving.workers, large_answers=True)
             self.peers = open_group(serving.peers, serving.workers, large_answers=True)
@@ -101,13 +101,10 @@ class Supervisor:
         except CannotListen as error:
             raise CannotRun(str(error)) from error
         self._log_pipes = LogPipes(serving.workers * LINES_PER_SLOT if settings.log.access else 0)
-        self.pinned = [pin_index(disk.path) for disk in store.disks]
-        for index in self.pinned:
-            if not index.locked:
-                self._log.warning("index-not-locked", path=index.disk_path, why=index.reason)
         marks = max(expected_marks(disk.quota_bytes, store.extent_bytes) for disk in store.disks)
         lines = serving.workers * LINES_PER_SLOT
-        self.board = Board.create(BoardShape(lines, len(store.disks), marks))
+        most = self.disks.most
+        self.board = Board.create(BoardShape(lines, most, marks, most - len(disks)))
         self.board.purge_epoch = _purge_epoch(Path(settings.state_dir))
         self.counters = Counters.create(lines + 1)  # the last line is the logger's
         self.settings = dataclasses.replace(
@@ -119,24 +116,33 @@ class Supervisor:
             url_of("http", self.media[0]),
             url_of("https", self.peers[0]),
             url_of("http", status),
-            tuple(index.locked for index in self.pinned),
+            self._index_locked(),
             tuple(one.url for one in self.further),
             *facts_of(self.media[0]),
         )
         self._write("listening.json", msgspec.json.encode(self.listening))
+        try:
+            self.disks.attach(self.board)
+        except OSError as error:
+            raise CannotRun(f"cannot write into state_dir {self.settings.state_dir}: {error}") from error
         (Path(settings.state_dir) / "run" / "tls.json").unlink(missing_ok=True)  # of an earlier life
 
-    def _prepare_disks(self, store: StoreSettings) -> None:
-        """A disk that cannot be used is left out: its share becomes misses. Raises CannotRun when none is left."""
-        failed: list[str] = []
-        for disk in store.disks:
-            try:
-                prepare_disk(disk, store)
-            except (StoreError, OSError, lmdb.Error) as error:
-                failed.append(str(error))
-                self._log.error("disk-left-out", path=disk.path, detail=str(error))
-        if len(failed) == len(store.disks):
-            raise CannotRun(f"no disk can be used: {'; '.join(failed)}")
+    def _index_locked(self) -> tuple[bool, ...]:
+        """By number; a disk that was removed has nothing to lock."""
+        pinned = self.disks.pinned
+        return tuple(number not in pinned or pinned[number].locked for number in range(len(self.disks.roster.disks)))
+
+    def _disks_changed(self) -> None:
+        self.listening = msgspec.structs.replace(self.listening, index_locked=self._index_locked())
+        try:
+            self._write("listening.json", msgspec.json.encode(self.listening))
+        except CannotRun as error:
+            self._log.warning("listening-not-written", detail=str(error))
+        self._on_disks()
+
+    def on_disks(self, told: Callable[[], None]) -> None:
+        """`told()` hears of each change of the disks."""
+        self._on_disks = told
 
     def on_death(self, told: Callable[[str], None]) -> None:
         """`told(child)` hears of each child that ended untold."""
@@ -381,12 +387,8 @@ class Supervisor:
 
     def _write(self, name: str, content: bytes) -> None:
         """Write a file of the run folder whole. Raises CannotRun."""
-        folder = Path(self.settings.state_dir) / "run"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            temporary = folder / f".{name}.new"
-            temporary.write_bytes(content)
-            temporary.replace(folder / name)
+            replace_file(Path(self.settings.state_dir) / "run" / name, content, durable=False)
         except OSError as error:
             raise CannotRun(f"cannot write into state_dir {self.settings.state_dir}: {error}") from error
 

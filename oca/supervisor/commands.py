@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import msgspec
 from chassis.clock import Clock
 from chassis.logs import get_logger
 from oca.link import unix
-from oca.link.commands import RESTART, RestartProgress, socket_path
+from oca.link.commands import DISK, RESTART, DiskAnswer, DiskOrder, RestartProgress, socket_path
 from oca.supervisor.rolling import Rolling
 
 LOOK_S = 0.1
@@ -22,12 +22,19 @@ UNKNOWN = "the appliance does not know this command"
 
 
 class CommandSocket:
-    """`restart()` begins one and gives it, None when it cannot begin now."""
+    """`restart()` begins one and gives it, None when it cannot begin now; `disks(order)` obeys it and says what came of it."""
 
-    def __init__(self, state_dir: Path, restart: Callable[[], Rolling | None], clock: Clock) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        restart: Callable[[], Rolling | None],
+        clock: Clock,
+        disks: Callable[[DiskOrder], Awaitable[DiskAnswer]],
+    ) -> None:
         self._path = socket_path(state_dir)
         self._restart = restart
         self._clock = clock
+        self._disks = disks
         self._tasks: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -59,6 +66,9 @@ class CommandSocket:
                 line = await reader.readline()
             if line == RESTART:
                 await self._show(writer)
+            elif line.startswith(DISK):
+                order = msgspec.json.decode(line.removeprefix(DISK), type=DiskOrder)
+                await _tell(writer, await self._disks(order))
             else:
                 await _tell(writer, RestartProgress(ended=True, refused=UNKNOWN))
         except (OSError, TimeoutError, ValueError) as error:
@@ -87,6 +97,6 @@ def progress_of(rolling: Rolling) -> RestartProgress:
     return RestartProgress(tuple(turn.text for turn in rolling.turns), rolling.has_ended, rolling.succeeded)
 
 
-async def _tell(writer: asyncio.StreamWriter, progress: RestartProgress) -> None:
-    writer.write(msgspec.json.encode(progress) + b"\n")
+async def _tell(writer: asyncio.StreamWriter, said: RestartProgress | DiskAnswer) -> None:
+    writer.write(msgspec.json.encode(said) + b"\n")
     await writer.drain()

@@ -31,14 +31,19 @@ async def around(service: Service, supervisor: Supervisor) -> None:
     service.on_close(supervisor.stop)
     run = Path(supervisor.settings.state_dir) / "run"
     metrics = BoxMetrics(supervisor.counters, run / "keeper.metrics", lambda: supervisor.keeper_ready)
-    for index in supervisor.pinned:
-        metrics.index_locked.labels(index.disk_path).set(index.locked)
+
+    def show_indexes() -> None:
+        metrics.index_locked.clear()
+        for index in supervisor.disks.pinned.values():
+            metrics.index_locked.labels(index.disk_path).set(index.locked)
+
+    show_indexes()
+    supervisor.on_disks(show_indexes)
     supervisor.on_death(lambda child: metrics.child_deaths.labels(child).inc())
     checks = Checks(
         supervisor.slots,
         supervisor.board,
-        supervisor.settings.store.disks,
-        supervisor.pinned,
+        supervisor.disks,
         run / "keeper.json",
         lambda: supervisor.keeper_ready,
     )
@@ -54,7 +59,9 @@ async def around(service: Service, supervisor: Supervisor) -> None:
         service.urls[f"media-{number + 1}"] = url
     service.background("slots", supervisor.watch, OnDeath.END)
     await service.enter(
-        CommandSocket(Path(supervisor.settings.state_dir), supervisor.restart, service.clock).listening()
+        CommandSocket(
+            Path(supervisor.settings.state_dir), supervisor.restart, service.clock, supervisor.disks.obey
+        ).listening()
     )
 
 

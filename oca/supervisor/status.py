@@ -12,11 +12,10 @@ from prometheus_client.metrics_core import Metric
 from chassis.health import NotReady
 from chassis.logs import get_logger
 from chassis.metrics import Metrics
-from oca.config import Disk
 from oca.link.counters import Count, CounterKind, Counters, ReasonMetric
 from oca.link.files import KeeperStatus
 from oca.store.board import Board, DiskState
-from oca.store.pinning import PinnedIndex
+from oca.supervisor.disks import Disks
 from oca.supervisor.slots import Slots
 
 
@@ -72,15 +71,13 @@ class Checks:
         self,
         slots: Slots,
         board: Board,
-        disks: tuple[Disk, ...],
-        pinned: list[PinnedIndex],
+        disks: Disks,
         keeper_file: Path,
         keeper_ready: Callable[[], bool],
     ) -> None:
         self._board = board
         self._disks = disks
         self._slots = slots
-        self._pinned = pinned
         self._keeper_file = keeper_file
         self._keeper_ready = keeper_ready
 
@@ -101,18 +98,21 @@ class Checks:
 
     async def disks(self) -> str:
         """Not ready when no disk is left: nothing can be served, not even a miss."""
-        states = {disk.path: self._board.disk_state(number) for number, disk in enumerate(self._disks)}
+        states = {disk.path: self._board.disk_state(number) for number, disk in self._disks.roster.present}
         out = [path for path, state in states.items() if state is DiskState.FAILED]
         if not out:
             return f"{len(states)} disks take part"
-        words = f"{', '.join(out)} taken out: its files are misses until the keeper or the appliance is restarted"
+        words = (
+            f"{', '.join(out)} taken out: its files are misses until it is sound and added again (lowtide oca disk add)"
+        )
         if len(out) == len(states):
             raise NotReady(words)
         return words
 
     async def index(self) -> str:
         """Ready in any case: service goes on unlocked, and says so."""
-        unlocked = [index for index in self._pinned if not index.locked]
+        pinned = self._disks.pinned.values()
+        unlocked = [index for index in pinned if not index.locked]
         if not unlocked:
-            return f"{len(self._pinned)} indexes are locked in memory"
+            return f"{len(pinned)} indexes are locked in memory"
         return "; ".join(f"{index.disk_path} is not locked: {index.reason}" for index in unlocked)

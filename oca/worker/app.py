@@ -31,7 +31,7 @@ from oca.http.keys import host_spellings
 from oca.http.reasons import Handshake
 from oca.http.request import Limits, Request
 from oca.link.counters import Count, CounterLine, Counters
-from oca.link.files import Desired, TlsStatus
+from oca.link.files import Desired, TlsStatus, read_roster
 from oca.link.handover import DRAIN_S, ORPHAN_S, Handover
 from oca.link.messages import ReloadWhat
 from oca.link.settings import store_settings
@@ -47,6 +47,7 @@ from oca.worker.admission import Ceilings, Doors, SharedNetworks
 from oca.worker.answering import Desk
 from oca.worker.egress import TICK_S, Egress
 from oca.worker.express import Express
+from oca.worker.following import DiskFollowing
 from oca.worker.gate import Gate, HeldObjects
 from oca.worker.hints import Hints
 from oca.worker.holdings import Holdings
@@ -98,11 +99,15 @@ class Worker:
         self._counters.reset_gauges()
         self._open_files = raise_open_files(settings.serving.max_connections)
         extents = extents_to_keep_open(self._open_files, 0)
-        store = dataclasses.replace(store_settings(settings), descriptors=extents)
+        roster = read_roster(settings.state_dir)
+        store = dataclasses.replace(store_settings(settings, roster), descriptors=extents)
         self._reader = StoreReader.open(store, Board.attach(handover.board_fd), handover.line)
+        if roster is not None:
+            self._reader.follow(store, roster.generation)
         self._pools = DiskPools(loop, len(store.disks), settings.store.verify_reads)
         self._pools.found_bad = self._bad_block
         self._blocks_told = (0, 0)
+        self._disks = DiskFollowing(settings, self._reader, self._pools, self._log)
         self._link = LinkClient(Path(settings.state_dir), handover.line, self)
         self._tls = PeerTls(settings.state_dir)
         self._player_tls = _player_tls(handover)
@@ -325,6 +330,7 @@ class Worker:
     def _poll(self) -> None:
         self._loop.call_later(POLL_S, self._poll)  # first, so that an error does not stop the clock
         self._reader.poll()
+        self._disks.look()
         self._tell_unreadable()
         self._reader.descriptors.resize(extents_to_keep_open(self._open_files, len(self._connections)))
         now = self._loop.time()

@@ -172,6 +172,12 @@ class DiskPools:
             self.bad_blocks += 1
             self.found_bad(file)
 
+    def grow(self, disks: int) -> None:
+        """There are so many numbers now."""
+        for number in range(len(self._pools), disks):
+            self._pools.append(ThreadPoolExecutor(THREADS_PER_DISK, f"disk-{number}"))
+            self._waiting.append(0)
+
     def close(self) -> None:
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -23,9 +23,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "oca.simulate": ("policies",),
     "oca.cli": (
         *("contracts", "policies", "chassis", "oca.config", "oca.store", "oca.link", "oca.logger", "oca.supervisor"),
-        *("oca.simulate", "oca.store_cli"),
+        *("oca.simulate", "oca.store_cli", "oca.disk_cli"),
     ),
     "oca.store_cli": ("contracts", "chassis", "oca.config", "oca.store", "oca.link"),
+    "oca.disk_cli": ("chassis", "oca.config", "oca.link"),
     "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli"),
     "fill_planner.simulator": ("contracts", "policies", "fill_planner", "-fill_planner.cli"),
     "fill_planner.cli": ("contracts", "chassis", "fill_planner"),

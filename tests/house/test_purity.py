@@ -66,6 +66,7 @@ DECIDING = (
     "oca.link.messages",
     "oca.link.passing",
     "oca.link.records",
+    "oca.link.roster",
     "oca.logger.rotation",
     "oca.store.batching",
     "oca.store.blocks",

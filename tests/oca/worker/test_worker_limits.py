@@ -297,7 +297,8 @@ async def test_an_open_extent_that_became_short_is_told_to_the_keeper(bench: Ben
         client = await bench.connect()
         assert (await client.ask(bench.path(file))).status == 200
         os.truncate(bench.folder / "disk" / extent_name(record.extent_id), 100_000)
-        assert (await client.ask(bench.path(file))).status >= 400
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):  # refused, or cut off
+            assert (await client.ask(bench.path(file))).status >= 400
         await client.close()
         for _ in range(200):
             if keeper.unread:
