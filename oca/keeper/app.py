@@ -211,6 +211,7 @@ class Keeper:
             ("moves", self.lineup.run_moves),
             ("probes", self.lineup.run_probes),
             ("filler", self.filler.run),
+            ("pulling", self.pulling.run),
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),
         ):

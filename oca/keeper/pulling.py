@@ -48,6 +48,7 @@ from oca.store.pulled import PulledObject, PulledVariant
 PASS_S = 10.0
 MAX_PASSES = 10_000
 GRACE_S = 30.0
+PRUNE_EVERY_S = 60.0
 SPOOL_S = 2.0
 """An answer without length that takes longer is passed on: who waits wants its first byte."""
 MAX_TURNS = 8
@@ -114,6 +115,21 @@ class Pulling:
         self._passes: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = get_logger("oca.keeper.pulling")
+
+    async def run(self) -> None:
+        """Now and then: what is of no more use goes. Ends by cancellation."""
+        while self._services:
+            await self._clock.sleep(PRUNE_EVERY_S)
+            await self.prune()
+
+    async def prune(self) -> None:
+        gone, stray = await self._storing.useless_pulled(self._clock.wall_s())
+        for key, version in gone:
+            self._forget(key, version)
+        begun = {storage_key(key, found.version) for key, all_ in self._begun.items() for found in all_}
+        for stored in stray:
+            if stored not in begun and not self._blocks.is_under_way(bytes.fromhex(stored.rpartition("#")[2])):
+                self._keep(self._drop(stored))
 
     def serves(self, key: str) -> bool:
         """True when the key is one of a pull-through service."""
@@ -243,7 +259,8 @@ class Pulling:
         if reply.status == 206 and storing.how is not How.BLOCKS:
             return False
         if storing.how is How.NOT:
-            self._pass(flight, storing.reason.value, for_anybody=storing.reason not in _OF_THE_REQUEST)
+            lasting = storing.reason not in _OF_THE_REQUEST and reply.status < 500
+            self._pass(flight, storing.reason.value, for_anybody=lasting)
         terms = flight.service.terms
         part = content_range(reply.fields) if reply.status == 206 else None
         if part is not None and part.first != (flight.blocks or (0, 0))[0] * BLOCK_BYTES:

@@ -16,8 +16,9 @@ from typing import Protocol, TypeVar
 from chassis.clock import Clock
 from chassis.logs import get_logger
 from contracts.digests import FileDigests
-from oca.http.keys import service_key
+from oca.http.keys import service_key, storage_key
 from oca.keeper.errors import FetchFailed
+from oca.keeper.pruning import strays, useless
 from oca.link.messages import FetchFailure
 from oca.store import blocks
 from oca.store.disk_writer import Announcement, DiskWriter
@@ -330,6 +331,10 @@ class Storing:
         """Whether a purge, swept or not, forbids serving this variant of a service key."""
         return self.store.judge_pulled(key, variant)
 
+    async def useless_pulled(self, now_s: float) -> tuple[list[tuple[str, bytes]], list[str]]:
+        """(service key, version) of rows' variants that are of no more use, and keys of bytes that no row names."""
+        return await self._keep_house(functools.partial(_useless_pulled, self.store, now_s))
+
     async def put_pulled(self, rows: Mapping[bytes, PulledObject]) -> None:
         """Durable, and seen by workers, when it returns. Raises NoSpace, DiskFailed."""
         await self._keep_house(functools.partial(self.store.put_pulled, rows))
@@ -505,3 +510,14 @@ def _write(disk: DiskWriter, spec: ExtentSpec, inside: int, data: bytes, facts: 
         return disk.write_block(extent, inside, data, facts.digest(block, data), verified=not facts.is_digested)
     finally:
         disk.close_extent(extent)
+
+
+def _useless_pulled(store: StoreWriter, now_s: float) -> tuple[list[tuple[str, bytes]], list[str]]:
+    gone: list[tuple[str, bytes]] = []
+    for page in store.scan_pulled():
+        for row in page:
+            for variant in row.variants:
+                held = store.held(storage_key(row.key, variant.version)) is not None
+                if useless(variant, held, now_s) is not None:
+                    gone.append((row.key, variant.version))
+    return gone, list(strays(store.holdings(), lambda key: store.pulled(key_hash(key)), now_s))

@@ -262,4 +262,5 @@ def _said_of(head: Head, entry: Entry, now: float) -> CacheStatus:
     use = Use.FETCH if head.forwarded else Use.HIT
     reuse = Reuse(use, reason, entry.stored, (), entry.stored.age_s(now), entry.stored.ttl_s(now))
     other = head.forward_status if head.forward_status not in (0, entry.stored.status) else None
-    return status_of(reuse, fwd_status=other, stored=bool(head.forwarded), collapsed=head.collapsed)
+    stored = bool(head.forwarded) and reason is not ReuseReason.STALE_IF_ERROR
+    return status_of(reuse, fwd_status=other, stored=stored, collapsed=head.collapsed)

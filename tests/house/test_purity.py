@@ -58,6 +58,7 @@ DECIDING = (
     "oca.http",
     "oca.keeper.filling",
     "oca.keeper.networks",
+    "oca.keeper.pruning",
     "oca.keeper.reporting",
     "oca.keeper.budget",
     "oca.keeper.circuits",
