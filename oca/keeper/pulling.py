@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -86,6 +86,8 @@ class Flight:
         self.epoch = epoch
         self.blocks = _blocks_of(want) if not self.conditions else None
         """Blocks to ask for, rather than all of the object."""
+        self.outdated = False
+        """The object was changed by another request since."""
         self.headed: asyncio.Future[Landed] = asyncio.get_running_loop().create_future()
 
     @property
@@ -175,12 +177,18 @@ class Pulling:
                 return Found(found.entry, found.forwarded, found.status, collapsed=True)
         raise FetchFailed(FetchFailure.OVERLOADED, f"{MAX_TURNS} flights brought nothing for this request")
 
-    def invalidate(self, keys: Sequence[str]) -> None:
-        """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is validated before it is used again, whatever fails."""
+    def invalidate(self, keys: Iterable[str]) -> None:
+        """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is not used again without validation.
+
+        What a flight brings that was asked for before is stored in the same way.
+        """
         for key in keys:
             row = self._rows.get(key, key_hash(key))
             if row.variants:
                 self._rows.put(PulledObject(key, tuple(_invalid(variant) for variant in row.variants)))
+            flight = self._flights.get(key)
+            if flight is not None:
+                flight.outdated = True
 
     def _entries(self, key: str) -> tuple[Entry, ...]:
         """The row and what is on its way, without what was purged; what a soft purge met is stale."""
@@ -287,7 +295,7 @@ class Pulling:
         if size > flight.service.settings.max_object_bytes:
             self._pass(flight, "too-large", for_anybody=True)
         version = self._version_of(flight.key, stored, size)
-        response = pack_stored(stored)
+        response = pack_stored(invalid(stored) if flight.outdated else stored)
         variant = PulledVariant(version, size, flight.epoch, self._clock.wall_s(), response, stored.tags)
         wanted = self._version(flight.service, flight.key, Entry(variant, stored))
         first, last = start // BLOCK_BYTES, wanted.last_block
