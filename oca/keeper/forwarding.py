@@ -7,7 +7,7 @@ connection that may be closing (RFC 9110 §9.2.2); redirects, cookies and coding
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import aiohttp
 from multidict import CIMultiDict
@@ -66,7 +66,7 @@ class HttpForwarding:
         services: Sequence[PullService],
         limits: Fetching,
         stall_s: float,
-        invalidate: Callable[[Sequence[str]], None],
+        invalidate: Callable[[Sequence[str]], Awaitable[None]],
         metrics: KeeperMetrics,
     ) -> None:
         """`invalidate` is told the service keys that an unsafe request has changed, before the client hears that it has."""
@@ -105,7 +105,7 @@ class HttpForwarding:
         """The whole exchange with one upstream, up to `End`. Raises _NotBegun, FetchFailed, BodyCut, StreamLeft."""
         response = await self._request(base, asked, body)
         try:
-            self._heard(asked, response)
+            await self._heard(asked, response)
             await stream.say(Answer(response.status, tuple(response.raw_headers), response.content_length))
             await self._pass_body(stream, response)
             await stream.say(End())
@@ -116,13 +116,13 @@ class HttpForwarding:
             else:
                 response.close()
 
-    def _heard(self, asked: Forward, response: aiohttp.ClientResponse) -> None:
+    async def _heard(self, asked: Forward, response: aiohttp.ClientResponse) -> None:
         """What an unsafe request may have changed is validated before it is used again (RFC 9111 §4.4)."""
         service = self._services[asked.service]
         fields = tuple((name.lower(), value) for name, value in response.raw_headers)
         paths = invalidated(asked.method, response.status, asked.target, fields, host_spellings(service.hosts))
         if paths:
-            self._invalidate([f"{service.name}|{path.decode('latin-1')}" for path in paths])
+            await self._invalidate([f"{service.name}|{path.decode('latin-1')}" for path in paths])
 
     async def _request(self, base: str, asked: Forward, body: _OneBody | None) -> aiohttp.ClientResponse:
         url = URL(base.rstrip("/") + asked.target.decode("latin-1"), encoded=True)

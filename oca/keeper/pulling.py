@@ -177,8 +177,9 @@ class Pulling:
                 return Found(found.entry, found.forwarded, found.status, collapsed=True)
         raise FetchFailed(FetchFailure.OVERLOADED, f"{MAX_TURNS} flights brought nothing for this request")
 
-    def invalidate(self, keys: Iterable[str]) -> None:
-        """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is not used again without validation.
+    async def invalidate(self, keys: Iterable[str]) -> None:
+        """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is not used again without validation,
+        also by workers, when this returns.
 
         What a flight brings that was asked for before is stored in the same way.
         """
@@ -189,6 +190,7 @@ class Pulling:
             flight = self._flights.get(key)
             if flight is not None:
                 flight.outdated = True
+        await self._rows.settled()
 
     def _entries(self, key: str) -> tuple[Entry, ...]:
         """The row and what is on its way, without what was purged; what a soft purge met is stale."""

@@ -21,6 +21,8 @@ class Rows:
         self._waiting: dict[bytes, PulledObject] = {}
         self._committing: dict[bytes, PulledObject] = {}
         self._task: asyncio.Task[None] | None = None
+        self._round: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the commit that is under way, or the next one, is."""
         self._log = get_logger("oca.keeper.rows")
 
     def get(self, key: str, hashed: bytes) -> PulledObject:
@@ -35,9 +37,10 @@ class Rows:
             self._task = asyncio.create_task(self._commit())
 
     async def settled(self) -> None:
-        """When all that was put is in the index."""
-        while self._task is not None:
-            await asyncio.wait((self._task,))
+        """When all that was put before is in the index."""
+        for _ in range(2):  # the commit that is under way, and the one behind it
+            if self._waiting or self._committing:
+                await asyncio.shield(self._round)
 
     async def _commit(self) -> None:
         try:
@@ -47,6 +50,9 @@ class Rows:
                     await self._storing.put_pulled(self._committing)
                 except StoreError as error:
                     self._log.warning("rows-not-kept", rows=len(self._committing), detail=str(error))
-                self._committing = {}
+                finally:
+                    self._committing = {}
+                    self._round.set_result(None)
+                    self._round = asyncio.get_running_loop().create_future()
         finally:
             self._task = None

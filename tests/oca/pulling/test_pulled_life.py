@@ -91,6 +91,35 @@ async def test_variants_are_kept_apart_and_side_by_side(pulled: Pulled) -> None:
     assert web.count("/vary") == 2
 
 
+async def test_what_may_not_be_stored_is_passed_on_each_time(pulled: Pulled) -> None:
+    world, web = pulled
+    web.pages["/secret"] = Page(b"mine", {"Cache-Control": "private"})
+    for _ in range(2):
+        reply = await get(world, "/secret")
+        assert (reply.status, reply.body, reply["cache-control"]) == (200, b"mine", "private")
+    web.pages["/secret"] = Page(b"yours", {"Cache-Control": "private"})
+    assert (await get(world, "/secret")).body == b"yours"
+
+
+async def test_a_head_that_nothing_stored_answers_is_passed_on(pulled: Pulled) -> None:
+    world, web = pulled
+    web.pages["/headless"] = Page(b"body", FRESH)
+    reply = await get(world, "/headless", "HEAD")
+    assert (reply.status, reply["content-length"]) == (200, "4")
+    assert web.asked[-1].method == "HEAD"
+
+
+async def test_an_unsafe_method_is_forwarded_and_has_what_is_stored_validated(pulled: Pulled) -> None:
+    world, web = pulled
+    page = web.pages["/edited"] = Page(b"before", FRESH | {"ETag": '"1"'})
+    assert (await get(world, "/edited")).body == b"before"
+    page.body, page.headers = b"after", FRESH | {"ETag": '"2"'}
+    assert (await get(world, "/edited")).body == b"before", "it is fresh"
+    assert (await get(world, "/edited", "DELETE")).status == 200
+    assert web.asked[-1].method == "DELETE"
+    assert (await get(world, "/edited")).body == b"after"
+
+
 async def test_an_error_has_a_short_life_and_is_answered_from_the_store(pulled: Pulled) -> None:
     world, web = pulled
     missing = await get(world, "/missing")

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -161,7 +161,11 @@ async def forwarding(
         worker.settings = dataclasses.replace(worker.settings, services=(service,))
         metrics = KeeperMetrics()
         changed: list[str] = []
-        forwarder = HttpForwarding((service,), Fetching(), stall_s, changed.extend, metrics)
+
+        async def invalidate(keys: Sequence[str]) -> None:
+            changed.extend(keys)
+
+        forwarder = HttpForwarding((service,), Fetching(), stall_s, invalidate, metrics)
         passing = Passing(cast(Unstored, None), forwarder, 100, stall_s, metrics)
         handing = HandingServer(worker.state, passing.take)
         handing.start()
