@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help install demo up test check test-system test-players soak-serve bench bench-serve bench-store bench-peers docs format clean distclean
+.PHONY: help install demo up test check test-system test-players soak-serve soak-store bench bench-serve bench-store bench-peers docs format clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test-players: $(STAMP) ## shaka, hls.js and dash.js in headless Chromium: expiry
 
 soak-serve: $(STAMP) ## 100,000 verified requests while a worker is killed every second; ARGS='--seconds 600 --requests 1000000'
 	@$(BIN)/python -m tests.oca.supervisor.soak $(ARGS)
+
+soak-store: $(STAMP) ## everything goes wrong at once for half an hour, every byte verified; MINUTES=30; KILLS=100: the keeper alone, under 1,000 cold readers
+	@$(BIN)/python -m tests.oca.appliance.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(KILLS),--kills $(KILLS)) $(ARGS)
 
 bench: $(STAMP) ## load a running system (make up) with members who play; USERS=20 SECONDS=60 PLAYBACK=URL NETWORK=ADDRESS
 	@$(BIN)/locust -f benchmarks/load/locustfile.py --headless --playback $(or $(PLAYBACK),http://127.0.0.1:8806) --users $(or $(USERS),20) --spawn-rate 2 --run-time $(or $(SECONDS),60)s \
