@@ -399,6 +399,14 @@ class PullService:
         Le(3600),
         Doc("How long 404, 405, 410 and 414 are fresh where they do not say; 0 stores none such"),
     ] = 5.0
+    server_error_ttl_s: Annotated[
+        float,
+        Ge(0),
+        Le(60),
+        Doc(
+            "How long 500, 502, 503 and 504 are answered again where they do not say; 0 stores none such, as RFC 9111 §3 wants"
+        ),
+    ] = 0.0
     heuristic_ceiling_s: Annotated[
         float, Ge(0), Doc("Longest freshness guessed from Last-Modified (a tenth of its age); 0 guesses none")
     ] = 86_400.0

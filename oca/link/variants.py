@@ -40,6 +40,7 @@ class Service:
     def of(cls, settings: PullService) -> Service:
         terms = Terms(
             negative_ttl_s=settings.negative_ttl_s,
+            server_error_ttl_s=settings.server_error_ttl_s,
             heuristic_ceiling_s=settings.heuristic_ceiling_s,
             stale_while_revalidate_s=settings.stale_while_revalidate_s,
             stale_if_error_s=settings.stale_if_error_s,

@@ -6,7 +6,7 @@ case and order. Nothing else: a field whose grammar is unknown has to be the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from oca.http.caching.fields import Fields, Headers, joined, members, names
@@ -61,8 +61,3 @@ def matching(variants: Iterable[StoredResponse], asked: Headers) -> list[StoredR
     """All that could be chosen, the one to choose first: one with `Vary` before one that forgot it (§4.1), then the newest by `Date` (§4)."""
     found = [stored for stored in variants if matches(stored, asked)]
     return sorted(found, key=lambda stored: (bool(stored.vary), stored.date, stored.received_at), reverse=True)
-
-
-def best(variants: Sequence[StoredResponse], asked: Headers) -> StoredResponse | None:
-    found = matching(variants, asked)
-    return found[0] if found else None
