@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 from dataclasses import dataclass
 
 import lmdb
@@ -128,7 +129,9 @@ class DiskWriter(DiskLedger):
     def _allocate_or_make_way(self, owner: HeldObject, number: int, length: int, pinned: bool) -> tuple[int, int]:
         """Where the filesystem has less than the quota promises, the policy's victims make room for the extent once."""
         try:
-            return self._allocate_file(owner, number, length)
+            made = self._allocate_file(owner, number, length)
+            self._full_until = -math.inf
+            return made
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -237,6 +237,8 @@ class DiskLedger:
         """Room for a new extent of `length` bytes. Raises NoSpace."""
         if self.read_only:
             raise NoSpace(NoSpaceReason.READ_ONLY, length)
+        if self._now() < self._full_until and self.space.to_evict(allocated_bytes(length)):
+            raise NoSpace(NoSpaceReason.DISK_FULL, length)  # what left a moment ago did not help
         if self._index_full:
             self._evict_for_index()
         room = self._make_room(length, pinned)
@@ -299,15 +301,14 @@ class DiskLedger:
         Raises NoSpace(DISK_FULL) when that was tried a moment ago: who else writes there takes what we free. When it does not help now, the limit
         is forgotten again, because the filesystem may be full of something else than bytes.
         """
-        now = self._now()
-        if now < self._full_until:
+        if self._now() < self._full_until:
             raise NoSpace(NoSpaceReason.DISK_FULL, length)
-        self._full_until = now + FULL_S
         before = self.space.filesystem_bytes
         self.space.look(0)
         try:
             yield
         except (OSError, NoSpace) as error:
+            self._full_until = self._now() + FULL_S
             if not isinstance(error, NoSpace) or error.reason is not NoSpaceReason.DEAD_HELD:
                 self.space.filesystem_bytes = before
             raise

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 THREADS = 16
 MAX_WRITE = 1 << 20
 ROOT = 1
+BLOCK_BYTES = 262_144
 NEVER_S = 1 << 30
 _IN = struct.Struct("<IIQQIIIHH")
 _OUT = struct.Struct("<IiQ")
@@ -56,6 +57,10 @@ class Faults:
     """Every change ends in EROFS."""
     short: list[str] = field(default_factory=list)
     """Prefixes of paths whose reads give half of what was asked for: the kernel takes the file for shorter than it is."""
+    full: bool = False
+    """What needs space ends in ENOSPC, and none is left."""
+    flips: list[str] = field(default_factory=list)
+    """Prefixes of paths in which a bit is flipped: the lowest of the first byte of every block of 256 KiB."""
 
 
 @dataclass
@@ -151,6 +156,11 @@ class FaultyDisk:
         self._alive()
         if self.faults.read_only:
             raise self._fault(errno.EROFS)
+
+    def _takes_more(self) -> None:
+        self._writable()
+        if self.faults.full:
+            raise self._fault(errno.ENOSPC)
 
     # Names and attributes.
 
@@ -267,7 +277,7 @@ class FaultyDisk:
         return struct.pack("<QII", fd, _KEEP_CACHE, 0)
 
     def _create(self, node: int, body: bytes) -> bytes:
-        self._writable()
+        self._takes_more()
         flags, mode = struct.unpack_from("<II", body)
         name = _name(body[16:])
         fd = os.open(name, flags | os.O_CREAT | os.O_CLOEXEC, mode, dir_fd=self._nodes[node].fd)
@@ -285,7 +295,8 @@ class FaultyDisk:
             raise self._fault(errno.EIO)
         if _is_below(path, faults.short):
             size //= 2
-        return os.pread(fd, size, offset)
+        data = os.pread(fd, size, offset)
+        return _flipped(data, offset) if _is_below(path, faults.flips) else data
 
     def _write(self, _node: int, body: bytes) -> bytes:
         self._writable()
@@ -293,7 +304,7 @@ class FaultyDisk:
         return struct.pack("<II", os.pwrite(fd, body[_IO.size : _IO.size + size], offset), 0)
 
     def _fallocate(self, _node: int, body: bytes) -> bytes:
-        self._writable()
+        self._takes_more()
         fd, offset, length, _mode = struct.unpack_from("<QQQI", body)
         os.posix_fallocate(fd, offset, length)
         return b""
@@ -312,8 +323,9 @@ class FaultyDisk:
 
     def _statfs(self, node: int, _body: bytes) -> bytes:
         found = os.statvfs(_path(self._nodes[node].fd))
+        free, available = (0, 0) if self.faults.full else (found.f_bfree, found.f_bavail)
         return struct.pack(
-            "<5Q4I", found.f_blocks, found.f_bfree, found.f_bavail, found.f_files, found.f_ffree, found.f_bsize, 255,
+            "<5Q4I", found.f_blocks, free, available, found.f_files, found.f_ffree, found.f_bsize, 255,
             found.f_frsize, 0,
         ).ljust(80, b"\0")  # fmt: skip
 
@@ -362,6 +374,13 @@ def _name(body: bytes) -> str:
 
 def _path(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
+
+
+def _flipped(data: bytes, offset: int) -> bytes:
+    flipped = bytearray(data)
+    for at in range(-offset % BLOCK_BYTES, len(data), BLOCK_BYTES):
+        flipped[at] ^= 1
+    return bytes(flipped)
 
 
 def _is_below(path: str, prefixes: list[str]) -> bool:

@@ -225,3 +225,23 @@ async def test_a_read_only_disk_is_served_from(pair: Pair) -> None:
     for _ in range(2):
         assert set(await pair.ask_all(pair.files)) == {"right"}
     assert (await pair.ready()).checks["disks"].detail == "2 disks take part"
+
+
+async def test_a_disk_that_flips_bits_sends_nobody_a_wrong_byte_and_stays(pair: Pair) -> None:
+    """`ask` fails at the first wrong byte. What is in memory, and the other disk, are served on."""
+    assert set(await pair.ask_all(pair.files)) == {"right"}
+    forget_everything(pair)
+    pair.sick.becomes(flips=["extents"])
+    for last in (FILE_BYTES - 1, 20_000):
+        healthy, sick = await asyncio.gather(pair.ask_all(pair.on_healthy, last), pair.ask_all(pair.on_sick, last))
+        assert set(healthy) == {"right"}
+        assert set(sick) <= {"refused", "cut"}
+    await pair.comes_to_be('lowtide_keeper_disk_extents{disk="1"}', 0.0, 30.0)
+    assert await pair.appliance.metric("lowtide_oca_bad_blocks_total") >= len(pair.on_sick)
+    assert await pair.appliance.metric('lowtide_keeper_removed_extents_total{reason="quarantined"}') == len(
+        pair.on_sick
+    )
+    assert await pair.appliance.metric('lowtide_keeper_disk_healthy{disk="1"}') == 1.0, "blocks are bad, not the disk"
+    pair.sick.becomes()
+    assert set(await pair.ask_all(pair.on_healthy)) == {"right"}
+    assert set(await pair.ask_all(pair.on_sick)) == {"refused"}, "misses, and nobody to ask here"
