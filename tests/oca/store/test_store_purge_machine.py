@@ -45,6 +45,8 @@ class PurgeMachine(RuleBasedStateMachine):
         self.home: dict[str, int] = {}
         self.away: int | None = None
         self._open()
+        for key in KEYS:
+            self.write(key)
 
     def _open(self) -> None:
         self.writer = self.lab.open_writer()
