@@ -34,6 +34,7 @@ from oca.keeper.misses import Misses
 from oca.keeper.orders import Filler
 from oca.keeper.origins import HttpOrigins
 from oca.keeper.passing import Passing
+from oca.keeper.promoting import Promoting
 from oca.keeper.pulling import Pulling
 from oca.keeper.purging import Purging
 from oca.keeper.reporter import Reporter, View, load_ledger
@@ -113,6 +114,7 @@ class Keeper:
         self.tidying = Tidying(self.store, rate, lambda: self.storing.is_idle, clock)
         self.lineup = Lineup(settings, self.storing, self.tidying, self.metrics, clock)
         self.lineup.changed = self._changed
+        self.promoting = Promoting(self.store, self.lineup, settings.store.promote_bytes_per_minute, clock)
         self.connection = Connection(settings.control_plane, state.tls, dialled_addresses(settings), clock)
         self.accounts = Accounts(ledger, self.metrics, clock)
         self.following = Following(
@@ -209,6 +211,7 @@ class Keeper:
             ("sweeping", self.purging.sweep),
             ("lineup", self.lineup.run),
             ("moves", self.lineup.run_moves),
+            ("promoting", self.promoting.run),
             ("probes", self.lineup.run_probes),
             ("filler", self.filler.run),
             ("pulling", self.pulling.run),

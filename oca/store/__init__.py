@@ -64,7 +64,7 @@ alone. Readers open with locks, copy values out, and keep a read transaction for
 
 Layers, each using only what stands above it: `errors`, `blocks`, `trailer`, `extents`, `placement`, `purge`, `recent`, `batching`, `space`,
 `slots`, `syscalls` (pure but the last) → `board`, `marks`, `pinning`, `index`, `migration`, `disks`, `holdings`, `dead` → `descriptors`, `reader` (workers) |
-`ledger`, `disk_writer`, `recovery`, `scrub`, `strays`, `purging`, `arranging`, `moving`, `lineup`, `writer` (keeper).
+`ledger`, `disk_writer`, `recovery`, `scrub`, `strays`, `purging`, `arranging`, `moving`, `promotion`, `probing`, `lineup`, `writer` (keeper).
 
 Money and memory, measured on two shared cores: a look-up 3.3 µs at 100,000 extents and 3.8 µs at a million, record built; `has_blocks` and
 `touch` 0.2 µs each. The index takes about 550 bytes per full extent of 32 MiB with a header block of 170 bytes, the board 8 bytes

@@ -220,6 +220,7 @@ class DiskWriter(DiskLedger):
         try:
             return self.syscalls.read_past_cache(self.path_of(extent.extent_id), length, offset)
         except FileNotFoundError:
+            self.list_extents(extent.extent_id & 0xFF)  # as in `_read`
             return b""
         except OSError as error:
             raise self.take_out(f"{error.strerror or error}") from error
@@ -235,6 +236,8 @@ class DiskWriter(DiskLedger):
             try:
                 fd = self.syscalls.open(self.path_of(extent.extent_id))
             except FileNotFoundError:
+                # A disk that was unmounted has no folder either: that error takes it out, instead of extent after extent.
+                self.syscalls.list_folder(self.path_of(extent.extent_id).rpartition("/")[0])
                 return b""
             try:
                 return self.syscalls.read(fd, length, offset)

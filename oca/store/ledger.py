@@ -124,6 +124,8 @@ class DiskLedger:
         self.refuses: Callable[[str, int], bool] = lambda _key, _epoch: False
         """Whether bytes of a key that were asked for in an epoch come too late to be stored (`oca.store.purging`)."""
         self.epoch = 0
+        self.heard: Callable[[list[tuple[bytes, int]]], None] | None = None
+        """Told which contents were used how often, with the access marks."""
         self.unclean_before = 0
         """Extents with lower ids were there when a keeper stopped uncleanly."""
         self._extent_bytes = settings.extent_bytes
@@ -313,6 +315,11 @@ class DiskLedger:
                 self.space.filesystem_bytes = before
             raise
 
+    @property
+    def room_bytes(self) -> int:
+        """What may come from another disk without anything being evicted for it."""
+        return max(0, self.space.free_bytes - self._reserves[0])
+
     def reap(self) -> int:
         """Count as free what no worker holds any more; how many bytes."""
         with self._lock:
@@ -496,6 +503,8 @@ class DiskLedger:
                 if extent is not None:
                     accesses.append((extent.identity, mark.hits, epoch - _age(epoch, mark.epoch)))
             apply_marks(self.policy, accesses)
+            if self.heard is not None:
+                self.heard([(identity, hits) for identity, hits, _ in accesses])
             self._inserted = 0
             return len(accesses)
 

@@ -74,6 +74,7 @@ DECIDING = (
     "oca.store.holdings",
     "oca.store.marks",
     "oca.store.placement",
+    "oca.store.promotion",
     "oca.store.pulled",
     "oca.store.purge",
     "oca.store.recent",

@@ -19,6 +19,7 @@ from oca.store.moving import MoveEnd, move_extent
 from oca.store.placement import DiskClass, Place, best_writable, by_class, class_of_new, rank_of
 from oca.store.purge import PurgeKind
 from oca.store.reader import StoreReader
+from oca.store.scrub import examine_extent
 from oca.store.writer import StoreWriter
 from tests.oca.store.harness import (
     EIO,
@@ -368,3 +369,14 @@ def test_files_of_a_disk_that_left_are_closed_when_their_users_let_go(tmp_path: 
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(held.fd)
     assert reader.descriptors.dying == 0
+
+
+def test_a_disk_that_was_unmounted_loses_nothing_to_who_looks_for_its_files(tmp_path: Path) -> None:
+    lab = small_lab(tmp_path)
+    writer, _ = stocked(lab)
+    disk = writer.disks[1]
+    held = len(disk.holdings.extents)
+    lab.disk_path(1).rename(tmp_path / "away")
+    with pytest.raises(DiskFailed):
+        examine_extent(disk, some_extent(disk))
+    assert len(disk.holdings.extents) == held
