@@ -140,7 +140,8 @@ class Keeper:
         self.origins = HttpOrigins(
             settings.fetching, lambda: self.connection.appliance_id, clock.wall_s, clock.monotonic_s
         )
-        self.pulling = Pulling(settings.services, self.storing, self.origins, self.metrics, clock)
+        patience_s = settings.serving.first_byte_s / 2
+        self.pulling = Pulling(settings.services, self.storing, self.origins, self.metrics, clock, patience_s)
         self.misses = Misses(
             self.fetcher, self.accounts, self.filler.plan_of, settings.fetching.prefetches, self.metrics, self.pulling
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -26,7 +26,7 @@ from contracts.digests import BLOCK_BYTES
 from contracts.urls import split_key
 from oca.config import PullService
 from oca.http.caching.keeping import Received, content_range, stored_response
-from oca.http.caching.reuse import Reuse, Use, after_error, decide
+from oca.http.caching.reuse import Reuse, ReuseReason, Use, after_error, decide
 from oca.http.caching.stored import StoredResponse, pack_stored, strong_validator, unpack_stored
 from oca.http.caching.storing import How, StoringReason, may_store
 from oca.http.caching.validation import invalid, not_modified
@@ -55,6 +55,13 @@ MAX_TURNS = 8
 """Flights that one asker waits for, of others and its own."""
 _OF_THE_REQUEST = (StoringReason.REQUEST_NO_STORE, StoringReason.AUTHORIZATION)
 """Why this request's answer may not be stored, and another's may."""
+_OF_THE_PART = (
+    StoringReason.PARTIAL_UNASKED,
+    StoringReason.PARTIAL_WEAK,
+    StoringReason.MULTIPART,
+    StoringReason.FRAMING,
+)
+"""Why a part may not be stored, and the whole may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +110,10 @@ class Pulling:
         origins: Origins,
         metrics: KeeperMetrics,
         clock: Clock,
+        patience_s: float,
     ) -> None:
+        """`patience_s`: how long an upstream may take before something stale stands in, where that is allowed."""
+        self._patience_s = patience_s
         self._services = {settings.name: Service.of(settings) for settings in services}
         self._storing = storing
         self._origins = origins
@@ -168,14 +178,29 @@ class Pulling:
             if self._passes.get(want.key, 0.0) > began_s:
                 raise FetchFailed(FetchFailure.NOT_STORABLE, "it could not be stored a moment ago")
             flight = self._flights.get(want.key)
+            joined = flight is not None
             if flight is None:
-                return _given(await asyncio.shield(self._fly(service, want, reuse, chosen).headed))
+                flight = self._fly(service, want, reuse, chosen)
+            landed = await self._headed(flight, chosen, asked)
+            if landed is None:
+                assert chosen is not None, "something stands in"
+                return Found(chosen, ReuseReason.STALE_IF_ERROR.value)
+            found = _given(landed)
+            if not joined:
+                return found
             self._metrics.joined.inc()
-            found = _given(await asyncio.shield(flight.headed))
             # What came while we waited answers us whatever its age, if it is an answer to this request at all.
             if matches(found.entry.stored, asked):
                 return Found(found.entry, found.forwarded, found.status, collapsed=True)
         raise FetchFailed(FetchFailure.OVERLOADED, f"{MAX_TURNS} flights brought nothing for this request")
+
+    async def _headed(self, flight: Flight, stale: Entry | None, asked: Mapping[bytes, bytes]) -> Landed | None:
+        """What the flight brings; None when it takes too long and something stale may stand in (RFC 5861 §4)."""
+        stands_in = (
+            stale is not None and after_error(asked, stale.stored, None, self._clock.wall_s()).use is Use.HIT_STALE
+        )
+        done, _ = await asyncio.wait((flight.headed,), timeout=self._patience_s if stands_in else None)
+        return flight.headed.result() if done else None
 
     async def invalidate(self, keys: Iterable[str]) -> None:
         """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is not used again without validation,
@@ -266,7 +291,7 @@ class Pulling:
         asked = flight.asked | ({b"range": b"bytes"} if flight.blocks is not None else {})
         received = Received(reply.status, reply.fields, reply.requested_at, reply.received_at)
         storing = may_store(b"GET", asked, received, flight.service.terms)
-        if reply.status == 206 and storing.how is not How.BLOCKS:
+        if reply.status == 206 and (storing.how is How.WHOLE or storing.reason in _OF_THE_PART):
             return False
         if storing.how is How.NOT:
             lasting = storing.reason not in _OF_THE_REQUEST and reply.status < 500

@@ -208,6 +208,10 @@ class Exchange:
     def around(self) -> Surroundings:
         return self._desk.around()
 
+    @property
+    def is_trusted(self) -> bool:
+        return self._owner.is_trusted
+
     def lost(self, why: Outcome) -> None:
         """The connection ended before the answer did."""
         if self._wait is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from contracts.digests import BLOCK_BYTES
@@ -134,6 +135,10 @@ class Front(Protocol):
 
     def around(self) -> Surroundings: ...
 
+    @property
+    def is_trusted(self) -> bool:
+        """The client is told the key, too."""
+
     def send(self, answer: Answer, version: Version | None) -> None: ...
 
     def refuse(self, outcome: Outcome, detail: str) -> None: ...
@@ -244,6 +249,8 @@ class Pulled:
     def _serve(self, entry: Entry, said: CacheStatus, outcome: Outcome) -> None:
         around = self._front.around()
         shown = self._puller.shown(entry)
+        if self._front.is_trusted:
+            said = replace(said, key=self._resource.key)
         status = appended(shown.upstream_status, said.member())
         facts = b"Age: %d\r\nCache-Status: %b\r\n" % (age(entry.stored.age_s(around.now)), status)
         answer = plan_pulled(self._request, shown, around, outcome, facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from contracts.digests import BLOCK_BYTES
+from oca.config import Serving
 from tests.oca.appliance.world import World
 from tests.oca.pulling.test_pulled_bytes import noise
 from tests.oca.pulling.web import Page, Web, get, pulled_world
@@ -81,3 +82,14 @@ async def test_a_keeper_that_is_killed_leaves_nothing_wrong(tmp_path: Path) -> N
         for path, body in bodies.items():
             reply = await get(world, path)
             assert (reply.status, reply.body == body) == (200, True), path
+
+
+async def test_an_upstream_that_hangs_does_not_keep_what_may_be_stale_waiting(tmp_path: Path) -> None:
+    async with pulled_world(tmp_path) as (world, web):
+        page = web.pages["/hangs"] = Page(b"held", {"Cache-Control": "max-age=0, stale-if-error=600", "ETag": '"h"'})
+        world.serving = Serving(workers=1, first_byte_s=4.0, stall_s=20.0)
+        await world.start()
+        assert (await get(world, "/hangs")).body == b"held"
+        page.hangs = True
+        stale = await get(world, "/hangs")
+        assert (stale.body, stale.cache) == (b"held", "fwd=stale;detail=stale-if-error")

@@ -39,6 +39,8 @@ class Page:
     """The connection ends before this byte of what is sent."""
     gate: asyncio.Event | None = None
     """Bodies wait for it."""
+    hangs: bool = False
+    """There is no answer, for as long as the other side bears it."""
 
 
 @dataclass
@@ -99,6 +101,9 @@ class Web:
         if self.down:
             return False
         page = self.pages.get(path) or Page(b"nothing here", {}, 404)
+        if page.hangs:
+            await reader.read()
+            return False
         return await self._answer(writer, page, method, headers)
 
     async def _answer(self, writer: asyncio.StreamWriter, page: Page, method: str, asked: dict[str, str]) -> bool:
