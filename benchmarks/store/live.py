@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.serve.rows import Plain, Row
-from oca.config import Appliance, Fetching, Serving
+from oca.config import Admission, Appliance, Fetching, Serving
 from oca.link.settings import store_settings
 from oca.store.disks import reserve_bytes
 from oca.store.trailer import allocated_bytes
-from policies.eviction import PolicyName, make_policy
+from policies.admission import AdmissionName, AdmissionRule
+from policies.comparison import simulated_policy
+from policies.eviction import PolicyName
 from policies.replay import replay
 from policies.trace import Trace, ZipfLaw, collect, zipf
 from tests.oca.appliance.crowd import End, Reader
@@ -50,13 +52,17 @@ class Found:
         return abs(self.live - self.simulated)
 
 
+@dataclass
 class ScaledWorld(World):
     """Small batches, so that what cannot be evicted yet is a small part of a small disk."""
+
+    admission: AdmissionName = AdmissionName.ALL
 
     @property
     def settings(self) -> Appliance:
         plain = super().settings
-        return replace(plain, store=replace(plain.store, batch_blocks=BATCH_BLOCKS))
+        admission = Admission(rule=self.admission.value)
+        return replace(plain, store=replace(plain.store, batch_blocks=BATCH_BLOCKS, admission=admission))
 
 
 def scaled_trace(requests: int, law: ZipfLaw = LAW, seed: int = SEED) -> tuple[list[tuple[int, int]], Trace]:
@@ -73,7 +79,14 @@ def capacity_bytes(settings: Appliance) -> int:
     return quota - reserve_bytes(quota, store)[1]
 
 
-async def play(folder: Path, policy: PolicyName, quota_bytes: int, requests: int, law: ZipfLaw = LAW) -> Found:
+async def play(
+    folder: Path,
+    policy: PolicyName,
+    quota_bytes: int,
+    requests: int,
+    law: ZipfLaw = LAW,
+    admission: AdmissionName = AdmissionName.ALL,
+) -> Found:
     """One run. Raises RuntimeError for an answer that is not complete and right."""
     drawn, trace = scaled_trace(requests, law)
     patient = Serving(first_byte_s=30.0, stall_s=30.0)
@@ -81,6 +94,7 @@ async def play(folder: Path, policy: PolicyName, quota_bytes: int, requests: int
     async with appliance_world(
         folder,
         make=ScaledWorld,
+        admission=admission,
         quota_bytes=quota_bytes,
         extent_bytes=256 * 1024,
         policy=policy.value,
@@ -91,7 +105,7 @@ async def play(folder: Path, policy: PolicyName, quota_bytes: int, requests: int
         await world.start()
         missed = await _ask_all(world, [files[key] for key, _ in drawn])
         capacity = capacity_bytes(world.settings)
-    simulated, _ = replay(trace, make_policy(policy, capacity), capacity)
+    simulated, _ = replay(trace, simulated_policy(policy, AdmissionRule(admission), capacity), capacity)
     return Found(policy.value, quota_bytes, 100 * missed / requests, 100 * simulated.objects)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.store.live import play, scaled_trace
+from policies.admission import AdmissionName
 from policies.eviction import PolicyName
 from policies.trace import ZipfLaw
 from tests.oca.appliance.world import MIB
@@ -22,8 +23,17 @@ def test_the_trace_turns_the_disk_over_many_times() -> None:
     assert trace.requested_bytes > 8 * MIB
 
 
-@pytest.mark.parametrize("policy", [PolicyName.LRU, PolicyName.S3FIFO])
-async def test_a_live_appliance_misses_what_the_simulator_says(tmp_path: Path, policy: PolicyName) -> None:
-    found = await play(tmp_path, policy, MIB, REQUESTS, LAW)
+@pytest.mark.parametrize(
+    ("policy", "admission"),
+    [
+        (PolicyName.LRU, AdmissionName.ALL),
+        (PolicyName.S3FIFO, AdmissionName.ALL),
+        (PolicyName.LRU, AdmissionName.SECOND_REQUEST),
+    ],
+)
+async def test_a_live_appliance_misses_what_the_simulator_says(
+    tmp_path: Path, policy: PolicyName, admission: AdmissionName
+) -> None:
+    found = await play(tmp_path, policy, MIB, REQUESTS, LAW, admission)
     assert found.points_off <= 4.0, found
     assert 20 < found.simulated < 90, "neither all hits nor all misses"

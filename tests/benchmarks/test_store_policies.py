@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks.serve.rows import Plain
+from benchmarks.store.plot import HEIGHT, WIDTH, curves, draw
+from benchmarks.store.plot import SHARES as SHARES_OF_PLOT
 from benchmarks.store.policies import LAWS, SHARES, PeerMissing, drift_rows, policy_rows
+from policies.comparison import Size, Wanted, compare
+from policies.trace import ZipfLaw, collect, zipf
 
 PEER = """#!{python}
 import json, sys
@@ -44,3 +50,15 @@ def test_drift_has_a_round_per_size_beside_the_optimum() -> None:
         for one in row.rounds:
             assert isinstance(one, Plain)
             assert one.facts["bound %"] <= one.facts["belady %"] <= one.value
+
+
+def test_the_plot_has_a_curve_per_policy_inside_its_frame() -> None:
+    trace = collect(zipf(ZipfLaw(200, smallest=1, largest=50), 1000, random.Random(1).random))
+    lines = curves(compare(trace, Wanted(tuple(Size(share=share) for share in SHARES_OF_PLOT))))
+    image = ElementTree.fromstring(draw(lines, "objects missed"))
+    drawn = image.findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(drawn) == 5
+    for curve in drawn:
+        points = [tuple(map(float, point.split(","))) for point in curve.attrib["points"].split()]
+        assert len(points) == len(SHARES_OF_PLOT)
+        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
