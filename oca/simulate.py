@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from policies.comparison import Comparison, SizeFigures
 from policies.trace import Request, Trace, collect
@@ -28,8 +27,10 @@ def load(path: Path, form: str, columns: Columns, on_bytes: Callable[[int, int],
     `on_bytes` hears how much of the file was read, and its size. Raises TraceError, and OSError when it cannot be read.
     """
     size = path.stat().st_size
-    with path.open("rb") as file, _opened(path, file) as plain:
-        chunks = _chunks(plain, lambda: on_bytes(file.tell(), size) if on_bytes is not None else None)
+    with path.open("rb") as file:
+        chunks = _read(file, lambda: on_bytes(file.tell(), size) if on_bytes is not None else None)
+        if path.suffix == ".zst":
+            chunks = decompressed(chunks, _zstd())
         return collect(_requests(chunks, _form(path, form), columns))
 
 
@@ -44,14 +45,8 @@ def _requests(chunks: Iterable[bytes], form: str, columns: Columns) -> Iterator[
     return read_csv(_lines(chunks), columns) if form == "csv" else read_oracle_general(chunks)
 
 
-def _chunks(plain: BinaryIO, on_chunk: Callable[[], None]) -> Iterator[bytes]:
-    while True:
-        try:
-            chunk = plain.read(_CHUNK)
-        except (EOFError, ValueError, RuntimeError) as error:
-            raise TraceError(f"cannot be decompressed: {error}") from error
-        if not chunk:
-            return
+def _read(file: BinaryIO, on_chunk: Callable[[], None]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
         yield chunk
         on_chunk()
 
@@ -66,33 +61,44 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
         yield rest.decode("utf-8", "replace")
 
 
-@contextlib.contextmanager
-def _opened(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
-    if path.suffix != ".zst":
-        yield file
-        return
-    library = _zstd()
-    if library is None:
-        raise TraceError("needs a library for zstd: pip install zstandard, or decompress it first (zstd -d)")
-    if hasattr(library, "ZstdDecompressor") and hasattr(library.ZstdDecompressor, "stream_reader"):
-        try:
-            with library.ZstdDecompressor().stream_reader(file) as plain:
-                yield plain
-        except library.ZstdError as error:
-            raise TraceError(f"cannot be decompressed: {error}") from error
-        return
+class _Frame(Protocol):
+    """One zstd frame being read; both libraries have this."""
+
+    eof: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def decompressed(chunks: Iterable[bytes], library: ModuleType) -> Iterator[bytes]:
+    """All frames, one after the other. Raises TraceError; also for an end inside a frame, which zstandard's own reader passes over."""
+    frame: _Frame | None = None
     try:
-        with library.ZstdFile(file) as plain:
-            yield io.BufferedReader(plain)
+        for chunk in chunks:
+            rest = chunk
+            while rest:
+                if frame is None:
+                    frame = _new_frame(library)
+                yield frame.decompress(rest)
+                rest = frame.unused_data if frame.eof else b""
+                frame = None if frame.eof else frame
     except library.ZstdError as error:
         raise TraceError(f"cannot be decompressed: {error}") from error
+    if frame is not None:
+        raise TraceError("cannot be decompressed: it ends in the middle of a frame")
 
 
-def _zstd() -> ModuleType | None:
+def _new_frame(library: ModuleType) -> _Frame:
+    made = library.ZstdDecompressor()
+    frame: _Frame = made.decompressobj() if hasattr(made, "decompressobj") else made
+    return frame
+
+
+def _zstd() -> ModuleType:
     for name in _ZSTD:
         with contextlib.suppress(ImportError):
             return importlib.import_module(name)
-    return None
+    raise TraceError("needs a library for zstd: pip install zstandard, or decompress it first (zstd -d)")
 
 
 def in_words(found: Comparison) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import types
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from oca.cli import app
+from oca.simulate import decompressed
 from policies.trace import ZipfLaw, zipf
-from policies.traceformats import pack_oracle_general
+from policies.traceformats import TraceError, pack_oracle_general
 
 REQUESTS = list(zipf(ZipfLaw(200), 3000, random.Random(2).random))
 
@@ -67,3 +69,36 @@ def test_a_trace_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["simulate", str(tmp_path / "none")])
     assert said.exit_code == 1
     assert "No such file" in said.stderr
+
+
+class _Run:
+    """A frame of a compression that runs backwards: a length, then so many bytes, reversed."""
+
+    def __init__(self) -> None:
+        self.eof = False
+        self.unused_data = b""
+        self._held = b""
+
+    def decompress(self, data: bytes, /) -> bytes:
+        self._held += data
+        if self._held[:1] == b"!":
+            raise _Odd("odd")
+        if len(self._held) <= self._held[0]:
+            return b""
+        self.eof, whole, self.unused_data = True, self._held[1 : self._held[0] + 1], self._held[self._held[0] + 1 :]
+        return whole[::-1]
+
+
+class _Odd(Exception):
+    pass
+
+
+def test_frames_follow_each_other_and_the_last_has_to_be_whole(tmp_path: Path) -> None:
+    library = types.ModuleType("backwards")
+    library.ZstdDecompressor, library.ZstdError = _Run, _Odd  # type: ignore[attr-defined]
+    whole = b"\x03cba\x02ed\x01f"
+    for cut in range(1, 8):
+        assert b"".join(decompressed([whole[:cut], whole[cut:]], library)) == b"abcdef"
+    for wrong, words in ((whole + b"\x05a", "ends in the middle of a frame"), (b"!", "odd")):
+        with pytest.raises(TraceError, match=words):
+            list(decompressed([wrong], library))
