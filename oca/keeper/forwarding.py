@@ -15,12 +15,14 @@ from yarl import URL
 
 from oca.config import Fetching, PullService
 from oca.http.caching.invalidation import invalidated
-from oca.http.keys import host_spellings
+from oca.http.keys import host_spellings, read_resource
+from oca.http.request import RequestRefused
 from oca.keeper.errors import FetchFailed, KeeperError
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.passing import BodyCut, Stream, StreamLeft
 from oca.link.messages import FetchFailure
 from oca.link.passing import PIECE_BYTES, Answer, End, Fields, Forward, Interim
+from oca.link.variants import Service
 
 _SAFE = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _GONE = (aiohttp.ClientError, ConnectionError, OSError)
@@ -31,6 +33,14 @@ class _NotBegun(KeeperError):
     """An upstream could not be reached: nothing of the request has gone out."""
 
     source = "upstream"
+
+
+def _key(settings: PullService, path: bytes) -> str | None:
+    """As a request for it would have it: an upstream spells `Location` as it likes. None where no request could name it."""
+    try:
+        return read_resource(settings.name, path, Service.of(settings).kept_parameters).key
+    except RequestRefused:
+        return None
 
 
 class _OneBody:
@@ -121,8 +131,9 @@ class HttpForwarding:
         service = self._services[asked.service]
         fields = tuple((name.lower(), value) for name, value in response.raw_headers)
         paths = invalidated(asked.method, response.status, asked.target, fields, host_spellings(service.hosts))
-        if paths:
-            await self._invalidate([f"{service.name}|{path.decode('latin-1')}" for path in paths])
+        keys = [key for key in (_key(service, path) for path in paths) if key is not None]
+        if keys:
+            await self._invalidate(keys)
 
     async def _request(self, base: str, asked: Forward, body: _OneBody | None) -> aiohttp.ClientResponse:
         url = URL(base.rstrip("/") + asked.target.decode("latin-1"), encoded=True)
