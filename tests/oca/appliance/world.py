@@ -171,6 +171,10 @@ class World:
                 return pid
         return None
 
+    def kill_worker(self) -> None:
+        """SIGKILL to one of them."""
+        os.kill(self.box.children("oca.worker")[0], signal.SIGKILL)
+
     async def until_keeper_serves(self, unlike: int | None = None, within_s: float = 30.0) -> None:
         """A keeper other than `unlike` listens and has said so."""
 
