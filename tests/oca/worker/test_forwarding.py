@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oca.http.reasons import Outcome
+from oca.http.reasons import Closing, Outcome
 from oca.link.counters import Count
 from oca.link.passing import PassEnd
 from tests.oca.keeper.lab import until
@@ -450,3 +450,53 @@ async def test_no_upgrade_is_passed_on(tmp_path: Path) -> None:
         assert (reply.status, reply.headers["connection"]) == (200, "close")
         assert upstream.asked[0].values("upgrade") == []
         await client.close()
+
+
+async def test_a_body_that_ends_with_the_connection_and_breaks_off_does_not_look_whole(tmp_path: Path) -> None:
+    async def script(asked: Asked) -> None:
+        await asked.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+        await go.wait()
+        asked.writer.close()
+
+    go = asyncio.Event()
+    async with forwarding(tmp_path, Upstream(script)) as bench:
+        client = await bench.worker.connect()
+        client.raw(request("GET", "/", version="1.0"))
+        await head_of(client)
+        assert await client.reader.readexactly(3) == b"abc"
+        go.set()
+        with pytest.raises(ConnectionResetError):
+            await client.reader.read()
+        await client.close()
+
+
+async def test_what_passes_counts_into_the_egress_cap(tmp_path: Path) -> None:
+    async def script(asked: Asked) -> None:
+        await asked.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * MIB) + bytes(2 * MIB))
+
+    async with forwarding(tmp_path, Upstream(script), egress_bps=16 * MIB) as bench:
+        client = await bench.worker.connect()
+        client.raw(request("GET", "/"))
+        await head_of(client)
+        began = asyncio.get_running_loop().time()
+        assert len(await client.reader.readexactly(2 * MIB)) == 2 * MIB
+        assert asyncio.get_running_loop().time() - began > 0.4, "at 2 MiB/s"
+        assert bench.worker.count(Count.EGRESS_TAKEN) == 2 * MIB
+        await client.close()
+
+
+async def test_a_client_that_takes_nothing_is_dropped_and_its_upstream_too(tmp_path: Path) -> None:
+    async def script(asked: Asked) -> None:
+        await asked.say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * MIB))
+        for _ in range(64):
+            await asked.say(bytes(MIB))
+
+    upstream = Upstream(script)
+    async with forwarding(tmp_path, upstream, send_timeout_s=1.0) as bench:
+        client = await bench.worker.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        client.raw(request("GET", "/"))
+        await bench.worker.reaches(Closing.SEND_TIMEOUT, 1)
+        await until(lambda: upstream.gone == 1)
+        await until(lambda: bench.passing.under_way == 0)
+        client.reset()
