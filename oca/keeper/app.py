@@ -158,7 +158,12 @@ class Keeper:
             )
         )
         self.forwarding = HttpForwarding(
-            settings.services, settings.fetching, settings.serving.stall_s, self.pulling.invalidate, self.metrics
+            settings.services,
+            settings.fetching,
+            settings.serving.stall_s,
+            self.pulling.invalidate,
+            self.metrics,
+            lambda: self.origins.open_circuits,
         )
         self.passing = Passing(
             self.unstored, self.forwarding, settings.fetching.passing, settings.serving.stall_s, self.metrics

@@ -7,7 +7,7 @@ connection that may be closing (RFC 9110 §9.2.2); redirects, cookies and coding
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 import aiohttp
 from multidict import CIMultiDict
@@ -78,9 +78,11 @@ class HttpForwarding:
         stall_s: float,
         invalidate: Callable[[Sequence[str]], Awaitable[None]],
         metrics: KeeperMetrics,
+        in_peace: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """`invalidate` is told the service keys that an unsafe request has changed, before the client hears that it has."""
+        """`in_peace` names upstreams that failed again and again: they are asked last. `invalidate` is told the service keys that an unsafe request has changed, before the client hears that it has."""
         self._invalidate = invalidate
+        self._in_peace = in_peace
         self._services = {service.name: service for service in services}
         self._limits = limits
         self._stall_s = stall_s
@@ -102,11 +104,13 @@ class HttpForwarding:
                 raise BodyCut("a body that was not announced")
         else:
             body = _OneBody(stream, asked, self._metrics)
-        for base in service.upstreams:
+        in_peace = self._in_peace()
+        bases = sorted(service.upstreams, key=in_peace.__contains__)
+        for base in bases:
             try:
                 await self.pass_exchange(stream, base, asked, body)
             except _NotBegun as error:
-                if base is service.upstreams[-1]:
+                if base is bases[-1]:
                     raise FetchFailed(FetchFailure.UPSTREAM_UNREACHABLE, str(error)) from error
             else:
                 return

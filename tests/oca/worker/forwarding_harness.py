@@ -127,6 +127,8 @@ class ForwardingBench:
     metrics: KeeperMetrics
     changed: list[str]
     """Service keys that unsafe requests changed."""
+    in_peace: set[str]
+    """Upstreams that are to be asked last."""
 
     def ended(self, how: PassEnd) -> float:
         found = self.metrics.registry.get_sample_value("lowtide_keeper_passed_exchanges_total", {"end": how.value})
@@ -161,11 +163,12 @@ async def forwarding(
         worker.settings = dataclasses.replace(worker.settings, services=(service,))
         metrics = KeeperMetrics()
         changed: list[str] = []
+        in_peace: set[str] = set()
 
         async def invalidate(keys: Sequence[str]) -> None:
             changed.extend(keys)
 
-        forwarder = HttpForwarding((service,), Fetching(), stall_s, invalidate, metrics)
+        forwarder = HttpForwarding((service,), Fetching(), stall_s, invalidate, metrics, lambda: in_peace)
         passing = Passing(cast(Unstored, None), forwarder, 100, stall_s, metrics)
         handing = HandingServer(worker.state, passing.take)
         handing.start()
@@ -174,7 +177,7 @@ async def forwarding(
         try:
             worker.start()
             await worker.reaches(Count.KEEPER_LINKED, 1)
-            bench = ForwardingBench(worker, keeper, upstream, passing, handing, metrics, changed)
+            bench = ForwardingBench(worker, keeper, upstream, passing, handing, metrics, changed, in_peace)
             try:
                 yield bench
             finally:

@@ -324,6 +324,23 @@ async def test_the_next_upstream_is_asked_when_the_first_cannot_be_reached(tmp_p
         await client.close()
 
 
+async def test_an_upstream_that_is_left_in_peace_is_asked_last(tmp_path: Path) -> None:
+    async def silent(asked: Asked) -> None:
+        await asyncio.sleep(30)
+
+    sick, well = Upstream(silent), Upstream()
+    await sick.start()
+    url = f"http://127.0.0.1:{sick.port}"
+    async with forwarding(tmp_path, well, also=(url,)) as bench:
+        bench.in_peace.add(url)
+        client = await bench.worker.connect()
+        client.raw(request("POST", "/x", "Content-Length: 3") + b"abc")
+        assert (await client.reply()).body == b"abc"
+        assert (len(sick.asked), len(well.asked)) == (0, 1)
+        await client.close()
+    await sick.close()
+
+
 async def test_a_silent_upstream_is_504_in_time(tmp_path: Path) -> None:
     async def script(asked: Asked) -> None:
         await asyncio.sleep(30)
