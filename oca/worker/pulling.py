@@ -229,7 +229,9 @@ class Pulled:
             self._front.refuse(Outcome.UPSTREAM_FAILED, SENTENCES[Outcome.UPSTREAM_FAILED])
             return
         now = self._front.around().now
-        self._serve(entry, _said_of(head, entry, now), Outcome.MISS if head.forwarded else Outcome.HIT)
+        self._serve(
+            entry, _said_of(head, entry, dict(self._asked), now), Outcome.MISS if head.forwarded else Outcome.HIT
+        )
 
     def _pass_on(self) -> None:
         self._front.hold(None)
@@ -260,8 +262,13 @@ class Pulled:
         self._front.send(answer, version)
 
 
-def _said_of(head: Head, entry: Entry, now: float) -> CacheStatus:
+def _said_of(head: Head, entry: Entry, asked: dict[bytes, bytes], now: float) -> CacheStatus:
     """What the keeper did for it, in the words of RFC 9211."""
+    if not head.forwarded:
+        # Its row was newer than the index's, and the decision is the one that we would have made on it.
+        reuse = decide(b"GET", asked, [entry.stored], now)
+        if reuse.use in (Use.HIT, Use.HIT_STALE, Use.REFRESH):
+            return status_of(reuse, collapsed=head.collapsed)
     try:
         reason = ReuseReason(head.forwarded) if head.forwarded else ReuseReason.FRESH
     except ValueError:
