@@ -68,5 +68,5 @@ Layers, each using only what stands above it: `errors`, `blocks`, `trailer`, `ex
 
 Money and memory, measured on two shared cores: a look-up 3.3 µs at 100,000 extents and 3.8 µs at a million, record built; `has_blocks` and
 `touch` 0.2 µs each. The index takes about 550 bytes per full extent of 32 MiB with a header block of 170 bytes, the board 8 bytes
-per mark, an extent file one page beyond its data (its trailer), the keeper about 700 bytes of memory per extent.
+per mark, an extent file one page beyond its data (its trailer), the keeper about 760 bytes of memory per extent.
 """
