@@ -18,7 +18,8 @@ import uvloop
 
 from benchmarks.serve import processes, running
 from benchmarks.serve.rows import Results, Row, encode
-from benchmarks.store import coalescing, costs, live, policies, proxies, purging, report, starting
+from benchmarks.store import coalescing, costs, live, policies, proxies, purging, report, starting, stocking
+from oca.link.settings import store_settings
 
 HERE = Path(__file__).parent
 
@@ -82,16 +83,15 @@ def _sections(arguments: argparse.Namespace, left_out: dict[str, str]) -> list[S
     def coalesce(folder: Path) -> list[Row]:
         return uvloop.run(coalescing.rows(folder, rounds, _say))
 
-    def first_hit(folder: Path) -> list[Row]:
-        return [asyncio.run(starting.row(starting.Prepared(folder, arguments.extents), rounds, _say))]
+    def index(folder: Path) -> list[Row]:
+        prepared = starting.Prepared(folder, arguments.extents)
+        made = [asyncio.run(starting.row(prepared, 3 if quick else rounds, _say))]
+        return [*made, costs.lookup_row(store_settings(prepared.settings), prepared.stocked, rounds, _say)]
 
-    def lookups(folder: Path) -> list[Row]:
-        made = [costs.lookup_row(folder / "1m", arguments.extents, rounds, _say)]
-        if quick:
-            left_out["store/lookups/10m"] = "takes minutes and 6 GiB of memory; QUICK leaves it out"
-        else:
-            made.append(costs.lookup_row(folder / "10m", 10 * arguments.extents, rounds, _say))
-        return made
+    def large_index(folder: Path) -> list[Row]:
+        settings = stocking.settings_of(folder / "disk", 10 * arguments.extents)
+        stocked = stocking.stock(settings, 10 * arguments.extents, files=False)
+        return [costs.lookup_row(settings, stocked, rounds, _say)]
 
     def policy(_folder: Path) -> list[Row]:
         drift = policies.drift_rows(100_000 if quick else 300_000)
@@ -110,10 +110,13 @@ def _sections(arguments: argparse.Namespace, left_out: dict[str, str]) -> list[S
     def purge(folder: Path) -> list[Row]:
         return uvloop.run(purging.rows(folder, 4 * rounds, _say))
 
+    large = [] if quick else [Section("large-index", large_index)]
+    if quick:
+        left_out["large-index"] = "look-ups over 10 M extents take minutes and 6 GiB of memory; QUICK leaves them out"
     return [
         Section("coalesce", coalesce),
-        Section("first-hit", first_hit),
-        Section("lookups", lookups),
+        Section("index", index),
+        *large,
         Section("fill", lambda folder: costs.fill_rows(folder, rounds, _say)),
         Section("purge", purge),
         Section("pull", against_nginx),
@@ -125,8 +128,7 @@ def _sections(arguments: argparse.Namespace, left_out: dict[str, str]) -> list[S
 def _conditions(load_before: tuple[float, float, float]) -> dict[str, str]:
     return {
         "coalesce": f"supervisor, {starting.WORKERS} workers, keeper, logger; origin and control plane in one process, readers in another; loopback; all bytes compared",
-        "first-hit": "hits of one file over an index whose every extent is a file of its own; stopped in order before",
-        "lookups": "one process, even distribution, index in memory",
+        "index": "every extent is a file of its own; the appliance was stopped in order before each start; look-ups evenly distributed, one process",
         "fill": "one thread, 256 MiB, files of 32 MiB, blocks of 256 KiB, the disk that the temporary folder lies on",
         "load before": " ".join(f"{number:.2f}" for number in load_before),
     }

@@ -23,32 +23,31 @@ MIB = 1 << 20
 _HEADER = b"Content-Type: video/mp4\r\n"
 
 
-def lookup_row(folder: Path, extents: int, rounds: int, say: Callable[[str], None]) -> Row:
-    """Look-ups of a worker per second of CPU, each its own read transaction, keys drawn evenly: no cache helps."""
-    settings = stocking.settings_of(folder / "disk", extents)
-    stocked = stocking.stock(settings, extents, files=False)
+def lookup_row(settings: StoreSettings, stocked: stocking.Stocked, rounds: int, say: Callable[[str], None]) -> Row:
+    """Look-ups of a worker per second of one core, each its own read transaction, keys drawn evenly: no cache helps."""
     board = Board.create(BoardShape(1, 1, 4096))
     board.set_disk_state(0, DiskState.READY)
     reader = StoreReader.open(settings, board, 0)
     try:
-        found = [_look(reader, extents, stocked.index_bytes, seed) for seed in range(rounds)]
+        found = [_look(reader, stocked, seed) for seed in range(rounds)]
     finally:
         reader.close()
         board.close()
-    made = plain(f"store/lookups/{extents // 1_000_000}m", f"look-ups/s of one worker, {extents} extents", found)
+    millions = stocked.extents / 1_000_000
+    made = plain(f"store/lookups/{millions:g}m", f"look-ups/s of one worker, {stocked.extents} extents", found)
     say(f"  {made.name}: {made.ours:.0f}/s")
     return made
 
 
-def _look(reader: StoreReader, extents: int, index_bytes: int, seed: int) -> Plain:
+def _look(reader: StoreReader, stocked: stocking.Stocked, seed: int) -> Plain:
     rng = random.Random(seed)
-    hashes = [key_hash(stocking.key_of(rng.randrange(extents))) for _ in range(LOOKUPS)]
+    hashes = [key_hash(stocking.key_of(rng.randrange(stocked.extents))) for _ in range(LOOKUPS)]
     began, cpu = time.perf_counter(), time.process_time()
     held = sum(reader.lookup(hashed, 0) is not None for hashed in hashes)
     seconds, spent = time.perf_counter() - began, time.process_time() - cpu
     if held != LOOKUPS:
         raise RuntimeError(f"{LOOKUPS - held} extents of the index were not found")
-    facts = {"cpu us each": 1e6 * spent / LOOKUPS, "index bytes per extent": index_bytes / extents}
+    facts = {"cpu us each": 1e6 * spent / LOOKUPS, "index bytes per extent": stocked.index_bytes / stocked.extents}
     return Plain(LOOKUPS / seconds, facts)
 
 
