@@ -14,6 +14,7 @@ What it reads and writes in `state_dir` (all written whole and renamed, so that 
 | path | what |
 |---|---|
 | `run/keeper.sock` | the link (`oca.link.messages`); a worker connects by `oca.link.server.connect(state_dir)` |
+| `run/passing.sock` | where workers hand over the other end of each exchange that is not stored (`oca.link.handing`) |
 | `run/listening.json` | written by the supervisor before it starts children: `oca.link.files.Listening` |
 | `run/keeper.metrics` | Prometheus text, every second; the supervisor appends it to its own |
 | `run/keeper.json` | `oca.link.files.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
