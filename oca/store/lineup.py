@@ -137,6 +137,9 @@ class Lineup:
         for disk in self.disks.values():
             with contextlib.suppress(DiskFailed, NoSpace):  # its state and statistics say so; the others go on
                 self.recovered[disk.number] = self._recover(disk)
+        for disk in self._live():
+            with contextlib.suppress(DiskFailed, NoSpace):
+                self._forget_replaced(disk)
 
     def _recover(self, disk: DiskWriter, joins: bool = False) -> Recovery:
         try:
@@ -168,6 +171,7 @@ class Lineup:
         self.purges.level(disk)
         if joins:
             self._forget_replaced(disk)
+            self._forget_pulled(disk)
         self.board.set_disk_state(disk.number, DiskState.READY)
         self._strays[disk.number] = Strays(disk, first_id)
         return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad)
@@ -202,10 +206,14 @@ class Lineup:
 
     def _forget_replaced(self, disk: DiskWriter) -> None:
         """Files that were stored anew on the other disks while it was away."""
-        for owner in list(disk.holdings.objects.values()):
-            theirs = [other.holdings.objects.get(owner.hashed) for other in self._live()]
+        others = [other for other in self._live() if other is not disk]
+        for owner in list(disk.holdings.objects.values()) if others else ():
+            theirs = [other.holdings.objects.get(owner.hashed) for other in others]
             if any(it is not None and it.version != owner.version and it.stored_at > owner.stored_at for it in theirs):
                 disk.remove(list(owner.extents.values()), Gone.REPLACED)
+
+    def _forget_pulled(self, disk: DiskWriter) -> None:
+        """Rows that were written anew on the other disks while it was away."""
         changes = Changes()
         for page in disk.index.scan(Table.PULLED):
             for hashed, _ in page:

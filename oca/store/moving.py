@@ -88,7 +88,11 @@ def move_extent(source: DiskWriter, target: DiskWriter, extent_id: int, *, evict
     reason = Gone.REPLACED if outcome.end is MoveEnd.GONE else Gone.RELOCATED
     if outcome.end is MoveEnd.BAD:
         reason = Gone.QUARANTINED
-    return outcome if source.remove_unchanged(extent, bits, reason) else Moved(MoveEnd.BUSY, outcome.bytes_moved)
+    try:
+        left = source.remove_unchanged(extent, bits, reason)
+    except NoSpace:  # it cannot be deleted from a read-only disk: two right copies
+        left = False
+    return outcome if left else Moved(MoveEnd.BUSY, outcome.bytes_moved)
 
 
 def _is_outdated(extent: HeldExtent, target: DiskWriter) -> bool:

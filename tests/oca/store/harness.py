@@ -95,6 +95,7 @@ class StoreLab:
     high_mark: float = 1.0
     low_mark: float = 1.0
     draining: frozenset[int] = frozenset()
+    removed: frozenset[int] = frozenset()
     admission: str = "all"
     workers: int = 2
     marks_per_disk: int = 256
@@ -121,7 +122,9 @@ class StoreLab:
     @property
     def settings(self) -> StoreSettings:
         disks = tuple(
-            DiskSettings(str(self.disk_path(n)), self.quota_bytes, draining=n in self.draining)
+            DiskSettings(
+                str(self.disk_path(n)), self.quota_bytes, draining=n in self.draining, removed=n in self.removed
+            )
             for n in range(self.disks)
         )
         return StoreSettings(
@@ -138,7 +141,7 @@ class StoreLab:
     def open_writer(self, syscalls: Syscalls | None = None, sweep: bool = True) -> StoreWriter:
         """A writer over disks whose uuids, and so whose placement, are the same in every run; strays are collected."""
         for number, disk in enumerate(self.settings.disks):
-            if not Path(disk.path).exists():
+            if not disk.removed and not Path(disk.path).exists():
                 prepare_disk(disk, self.settings, lambda number=number: UUID(int=number + 1))  # type: ignore[misc]
         self.writer = StoreWriter.open(self.settings, self.board, self.clock, syscalls or self.syscalls)
         while sweep and self.writer.collect_strays(1000):

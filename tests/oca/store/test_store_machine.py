@@ -52,6 +52,8 @@ def _blocks(records: Iterable[ExtentRecord | None]) -> set[Block]:
 
 
 class StoreMachine(RuleBasedStateMachine):
+    spare_disks = 0
+
     def __init__(self) -> None:
         super().__init__()
         base = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -76,6 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
             index_map_bytes=MIB,
             policy=policy,
             marks_per_disk=16,
+            spare_disks=self.spare_disks,
             syscalls=self.calls,
         )
         self._open()
