@@ -17,6 +17,7 @@ What it reads and writes in `state_dir` (all written whole and renamed, so that 
 | `run/passing.sock` | where workers hand over the other end of each exchange that is not stored (`oca.link.handing`) |
 | `run/listening.json` | written by the supervisor before it starts children: `oca.link.files.Listening` |
 | `run/keeper.metrics` | Prometheus text, every second; the supervisor appends it to its own |
+| `disks.json`, `run/disks.json` | written by the supervisor: what `lowtide oca disk` changed, kept over restarts; the roster of the moment (`oca.link.roster`) |
 | `run/keeper.json` | `oca.link.files.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
 | `tls/cert.pem`, `tls/key.pem`, `tls/ca.pem` | from enrolment; workers load them at start and on `Reload(TLS)` |
 | `keys.json` | `contracts.keys.KeySet`; workers load it at start and on `Reload(KEYS)` |
