@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http import HTTPStatus
 
-from oca.http.caching.fields import Fields, joined
-from oca.http.caching.keeping import content_length, content_range
-from oca.http.caching.stored import StoredResponse, Validator, strong_validator
+from oca.http.caching.combining import Joining, Version, joins
+from oca.http.caching.fields import joined
+from oca.http.caching.keeping import Received, content_range
+from oca.http.caching.stored import StoredResponse, strong_validator
 from oca.http.cors import Cors
 from oca.http.reasons import Outcome
 from oca.http.request import Request
@@ -99,14 +100,17 @@ def status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
-def continues(status: int, fields: Fields, validator: Validator, size: int, first: int) -> int | None:
-    """Where in the object an answer to `Range: bytes=FIRST-` begins; None when it is none of this version (RFC 9110 §15.3.7.3, RFC 9111 §3.4).
+def version_of(stored: StoredResponse, size: int) -> Version | None:
+    """What all parts of it have to share; None when it is never combined with another answer."""
+    validator = strong_validator(stored.fields) if stored.version else None
+    coding = b",".join(value.lower() for name, value in stored.fields if name == b"content-encoding")
+    return None if validator is None else Version(validator, size, coding)
 
-    It has to carry the same strong validator and the same length; a whole body in place of a range begins at 0.
-    """
-    if strong_validator(fields) != validator:
-        return None
-    if status == 200:
-        return 0 if content_length(fields) == size else None
-    part = content_range(fields) if status == 206 else None
-    return first if part is not None and part.first == first and part.size == size else None
+
+def continues(version: Version, response: Received, first: int) -> int | None:
+    """Where in the object an answer to `Range: bytes=FIRST-` begins; None when it is none of this version (RFC 9111 §3.4)."""
+    joining = joins(version, response)
+    if joining is Joining.WHOLE:
+        return 0
+    part = content_range(response.fields) if joining is Joining.PART else None
+    return first if part is not None and part.first == first else None

@@ -18,7 +18,8 @@ from enum import Enum
 from chassis.logs import get_logger
 from contracts.digests import BLOCK_BYTES, block_count, block_digest, block_length
 from oca.config import PullService
-from oca.http.caching.stored import Validator
+from oca.http.caching.combining import Version
+from oca.http.caching.keeping import Received
 from oca.http.pulled import continues
 from oca.keeper.errors import FetchFailed
 from oca.keeper.origins import Fields, Origins, Reply
@@ -29,6 +30,8 @@ from oca.link.messages import FetchFailure
 AHEAD = 2
 FAR_BLOCKS = 64
 """So far before a body that comes in order nobody waits for it, where a range may be asked for."""
+_CHANGED = frozenset((200, 206, 404, 410, 412, 416))
+"""Answers that say, where they are not of a version, that it is no more; any other is about the request, or the upstream."""
 RESUMPTIONS = 3
 """Ranges that may bring nothing, one after the other, before a run is given up."""
 
@@ -46,7 +49,7 @@ class VersionEnd(Enum):
 
 @dataclass(frozen=True)
 class PulledVersion:
-    """One version of one variant. `validator` is a strong one, or None. `path` is what the upstream is asked for."""
+    """One version of one variant. `parts` is what its parts share, None where there is but one body. `path` is what the upstream is asked for."""
 
     service: PullService
     path: str
@@ -54,7 +57,7 @@ class PulledVersion:
     hashed: bytes
     version: bytes
     size_bytes: int
-    validator: Validator | None
+    parts: Version | None
     header: bytes = b""
     is_digested: bool = False
     lifetime_s: float | None = None
@@ -82,7 +85,7 @@ class Run:
         self.waiting: dict[int, asyncio.Future[Settled]] = {}
 
     def brings(self, block: int) -> bool:
-        near = self.wanted.validator is None or block < self.next + FAR_BLOCKS
+        near = self.wanted.parts is None or block < self.next + FAR_BLOCKS
         return self.next <= block <= self.last and near
 
     def wait(self, block: int) -> asyncio.Future[Settled]:
@@ -163,7 +166,7 @@ class PulledBlocks:
         return [pieces[block] for block in sorted(pieces)]
 
     def _start_range(self, wanted: PulledVersion, first: int, last: int, fields: Fields) -> Run:
-        if wanted.validator is None:
+        if wanted.parts is None:
             self._ended(wanted, VersionEnd.BROKEN)
             raise FetchFailed(FetchFailure.VERSION_CHANGED, "the rest of a version without validator is gone")
         run = self._new_run(wanted, first, min(last, first + RUN_BLOCKS - 1), self._storing.purge_epoch)
@@ -195,7 +198,7 @@ class PulledBlocks:
             self._log.exception("run-died", key=run.wanted.key, block=run.next)
             self._judge(run, failure)
         else:
-            if run.wanted.validator is None or (reply is not None and run.last == run.wanted.last_block):
+            if run.wanted.parts is None or (reply is not None and run.last == run.wanted.last_block):
                 self._ended(run.wanted, VersionEnd.WHOLE)
         finally:
             runs = self._runs[run.wanted.version]
@@ -207,7 +210,7 @@ class PulledBlocks:
     def _judge(self, run: Run, error: FetchFailed) -> None:
         if error.why is FetchFailure.VERSION_CHANGED:
             self._ended(run.wanted, VersionEnd.CHANGED)
-        elif run.wanted.validator is None:
+        elif run.wanted.parts is None:
             no_room = error.why is FetchFailure.NO_SPACE
             self._ended(run.wanted, VersionEnd.NO_ROOM if no_room else VersionEnd.BROKEN)
 
@@ -217,7 +220,7 @@ class PulledBlocks:
             try:
                 await self._take_all(run, reply)
             except FetchFailed as error:
-                if run.wanted.validator is None or error.why is FetchFailure.NO_SPACE:
+                if run.wanted.parts is None or error.why is FetchFailure.NO_SPACE:
                     raise
         left = RESUMPTIONS
         while run.next <= run.last:
@@ -231,17 +234,17 @@ class PulledBlocks:
 
     async def _ask(self, run: Run, fields: Fields) -> None:
         wanted = run.wanted
-        validator = wanted.validator
-        assert validator is not None, "ranges are asked for under a strong validator"
+        parts = wanted.parts
+        assert parts is not None, "ranges are asked for under a strong validator"
         first_byte, last_byte = run.next * BLOCK_BYTES, min(wanted.size_bytes, (run.last + 1) * BLOCK_BYTES) - 1
         asked = [(name, value) for name, value in fields if name not in (b"range", b"if-range")]
-        asked += [(b"range", b"bytes=%d-%d" % (first_byte, last_byte)), (b"if-range", validator.value)]
+        asked += [(b"range", b"bytes=%d-%d" % (first_byte, last_byte)), (b"if-range", parts.validator.value)]
         async with self._origins.ask(wanted.service, wanted.path, asked) as reply:
-            start = continues(reply.status, reply.fields, validator, wanted.size_bytes, first_byte)
+            received = Received(reply.status, reply.fields, reply.requested_at, reply.received_at)
+            start = continues(parts, received, first_byte)
             if start is None:
-                if reply.status >= 500:
-                    raise FetchFailed(FetchFailure.UPSTREAM_ERROR, f"the upstream answered {reply.status}")
-                raise FetchFailed(FetchFailure.VERSION_CHANGED, f"another version came ({reply.status})")
+                why = FetchFailure.VERSION_CHANGED if reply.status in _CHANGED else FetchFailure.UPSTREAM_ERROR
+                raise FetchFailed(why, f"the upstream answered {reply.status}, and not with this version")
             await self._skip(reply, first_byte - start)
             await self._take_all(run, reply)
 

@@ -27,11 +27,12 @@ from contracts.urls import split_key
 from oca.config import PullService
 from oca.http.caching.keeping import Received, content_range, stored_response
 from oca.http.caching.reuse import Reuse, ReuseReason, Use, after_error, decide
-from oca.http.caching.stored import StoredResponse, pack_stored, strong_validator, unpack_stored
+from oca.http.caching.stored import StoredResponse, pack_stored, unpack_stored
 from oca.http.caching.storing import How, StoringReason, may_store
 from oca.http.caching.validation import invalid, not_modified
 from oca.http.caching.vary import matches
 from oca.http.keys import service_key, storage_key
+from oca.http.pulled import version_of
 from oca.keeper.errors import FetchFailed
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.origins import Origins, Reply
@@ -404,7 +405,7 @@ class Pulling:
 
     def _version(self, service: Service, key: str, entry: Entry) -> PulledVersion:
         stored = storage_key(key, entry.variant.version)
-        validator = strong_validator(entry.stored.fields) if entry.stored.version else None
+        parts = version_of(entry.stored, entry.variant.size)
         return PulledVersion(
             service.settings,
             split_key(key)[1],
@@ -412,9 +413,9 @@ class Pulling:
             key_hash(stored),
             entry.variant.version,
             entry.variant.size,
-            validator,
+            parts,
             # Under a validator its bytes outlive their freshness: a 304 makes them fresh again.
-            lifetime_s=None if validator is not None else entry.stored.freshness.lifetime_s,
+            lifetime_s=None if parts is not None else entry.stored.freshness.lifetime_s,
             asked_for=key,
         )
 

@@ -115,7 +115,7 @@ class Web:
         etag, changed = said.get("ETag"), said.get("Last-Modified")
         if status == 200 and _not_modified(asked, etag, changed):
             status, body = 304, b""
-        elif status == 200 and page.ranges and asked.get("if-range") in (None, etag, changed):
+        elif status == 200 and page.ranges and body and asked.get("if-range") in (None, etag, changed):
             match = _RANGE.fullmatch(asked.get("range", ""))
             first = int(match[1]) if match else 0
             last = min(int(match[2] or len(body)), len(body) - 1) if match else len(body) - 1
@@ -198,10 +198,25 @@ async def ask(
         length = int(dict(said).get("content-length", "0"))
         if method == "HEAD" or status in (204, 304):
             return Reply(status, said, b"")
+        if dict(said).get("transfer-encoding") == "chunked":
+            return Reply(status, said, *await _chunks(reader))
         try:
             return Reply(status, said, await reader.readexactly(length))
         except asyncio.IncompleteReadError as error:
             return Reply(status, said, error.partial, whole=False)
+
+
+async def _chunks(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
+    """A chunked body, and whether it came to its end."""
+    body = b""
+    try:
+        while length := int(await reader.readuntil(b"\r\n"), 16):
+            body += await reader.readexactly(length)
+            await reader.readexactly(2)
+    except asyncio.IncompleteReadError:
+        return body, False
+    await reader.readexactly(2)
+    return body, True
 
 
 @asynccontextmanager
