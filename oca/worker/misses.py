@@ -24,7 +24,7 @@ OF_FAILURE: dict[FetchFailure, Outcome] = {
     FetchFailure.NO_SPACE: Outcome.UNAVAILABLE,
     FetchFailure.VERSION_CHANGED: Outcome.UPSTREAM_FAILED,
     FetchFailure.LOOP: Outcome.LOOP,
-    FetchFailure.NOT_STORABLE: Outcome.UNAVAILABLE,
+    FetchFailure.NOT_STORABLE: Outcome.UPSTREAM_FAILED,
     FetchFailure.NOT_HELD: Outcome.NOT_HELD,
     FetchFailure.OVERLOADED: Outcome.UNAVAILABLE,
     FetchFailure.STOPPING: Outcome.UNAVAILABLE,
