@@ -274,6 +274,11 @@ class StoreReader:
             held.clean_epoch = newest
         return verdict
 
+    @property
+    def purge_epoch(self) -> int:
+        """The purge that this reader judges by, as it has published."""
+        return self._line.epoch
+
     def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None:
         """The same for what has no record yet."""
         return self._rules.judge(key, stored_epoch)

@@ -34,6 +34,9 @@ class Store(Protocol):
     @property
     def descriptors(self) -> OpenFiles: ...
 
+    @property
+    def purge_epoch(self) -> int: ...
+
     def lookup(self, hashed: bytes, extent_number: int) -> ExtentRecord | None: ...
 
     def recall(self, place: bytes) -> Descriptor | None: ...
@@ -147,6 +150,11 @@ class Holdings:
         self.extent_bytes = self._extent_bytes = extent_bytes
         self.announcements = Announcements(extent_bytes)
         self.epoch = 0
+
+    @property
+    def purge_epoch(self) -> int:
+        """Another one than when a piece was found: it is to be found again."""
+        return self._store.purge_epoch
 
     def find(self, key: str, hashed: bytes, near: int) -> ExtentRecord | None:
         """A record of the object from which an answer can be planned: of the extent at byte `near`, else its first."""

@@ -7,6 +7,7 @@ Laws:
 - A window is handed over only when all of it is in memory: first asked, then read by its disk's threads where it is not.
 - A file's size is checked before each window and after the last one of a piece: aiofastnet's `sendfile` takes a file that ends
   early for one that was sent. What cannot be completed aborts the connection.
+- A piece that was found before a purge is found again before its next window.
 - The header goes out with the first window, so that until then every failure is still an answer with a status.
 - What there is no room to store passes through the keeper (`oca.worker.passing`), and is asked for again when the keeper goes.
 - A descriptor is let go only when neither kernel nor disk thread can still use it.
@@ -66,6 +67,7 @@ class Sender:
         "_passed",
         "_pending",
         "_plain",
+        "_purges",
         "_receiver",
         "_transport",
         "_version",
@@ -106,6 +108,7 @@ class Sender:
         self._at = 0
         self._last = -1
         self._held: Held | None = None
+        self._purges = 0
         self._file_sent = False
         self._future: asyncio.Future[None] | asyncio.Future[bytearray] | None = None
         self._wait: BlockWait | None = None
@@ -134,6 +137,10 @@ class Sender:
             self._finish()
             return
         held = self._held
+        if held is not None and self._purges != self._m.holdings.purge_epoch:
+            if not self._let_go(held):
+                return
+            held = None
         if held is None:
             assert self._version is not None, "a body with ranges has a version"
             waited = self._missed_start <= self._at < self._missed_end
@@ -143,6 +150,7 @@ class Sender:
                 self._ask(self._version, found)
                 return
             held = self._held = found
+            self._purges = self._m.holdings.purge_epoch
             self._file_sent = False
             self._asks = 0
         try:
@@ -157,6 +165,7 @@ class Sender:
         self._file_sent = by_kernel
         self._next_part()
         self._held = held
+        self._purges = self._m.holdings.purge_epoch
         self._sent_or_sending(sending, length)
 
     def drained(self) -> None:
@@ -367,8 +376,10 @@ class Sender:
             self.missed += max(0, min(stop, self._missed_end) - max(start, self._missed_start))
         held.start += length
         held.length -= length
-        if held.length:
-            return True
+        return bool(held.length) or self._let_go(held)
+
+    def _let_go(self, held: Held) -> bool:
+        """The piece is sent, or has to be found again; False when it turns out that the file had ended before."""
         whole = not self._file_sent or os.fstat(held.fd).st_size >= held.start
         if not whole:
             self._fail(self._blamed(Outcome.SHORT_FILE))

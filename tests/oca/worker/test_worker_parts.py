@@ -72,6 +72,10 @@ class Store:
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         return PurgeMode.HARD if self.purged else None
 
+    @property
+    def purge_epoch(self) -> int:
+        return 0
+
     def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None:
         return PurgeMode.HARD if stored_epoch < self.epoch else None
 

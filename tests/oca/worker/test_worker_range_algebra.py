@@ -121,6 +121,10 @@ class Layout:
     def judge(self, key: str, record: ExtentRecord, held: Descriptor | None = None) -> PurgeMode | None:
         return None
 
+    @property
+    def purge_epoch(self) -> int:
+        return 0
+
     def judge_epoch(self, key: str, stored_epoch: int) -> PurgeMode | None:
         return None
 
