@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.oca.appliance.world import World
@@ -227,3 +229,37 @@ async def test_a_path_with_dot_segments_leads_nowhere(pulled: Pulled) -> None:
     world, web = pulled
     assert (await get(world, "/a/../b")).status == 400
     assert web.count("/b") == 0
+
+
+async def test_what_came_with_credentials_is_shared_only_where_the_origin_says_so(pulled: Pulled) -> None:
+    world, web = pulled
+    web.pages["/own"] = Page(b"own", FRESH)
+    web.pages["/shared"] = Page(b"shared", {"Cache-Control": "public, max-age=600"})
+    for path in ("/own", "/shared"):
+        assert (await get(world, path, Authorization="Basic eA==")).status == 200
+    assert any(asked.headers.get("authorization") == "Basic eA==" for asked in web.asked if asked.path == "/own")
+    assert (await get(world, "/own")).cache != "hit"
+    assert (await get(world, "/shared")).cache == "hit"
+
+
+async def test_interim_answers_and_trailers_of_the_origin_change_nothing(pulled: Pulled) -> None:
+    world, web = pulled
+    web.pages["/interim"] = Page(b"interim", FRESH, sized=False, interim=True)
+    for _ in range(2):
+        reply = await get(world, "/interim")
+        assert (reply.status, reply.body) == (200, b"interim")
+        assert not reply["link"]
+        assert not reply["x-trailer"]
+    assert web.count("/interim") == 1
+
+
+async def test_waiters_for_several_variants_cost_one_fetch_each(pulled: Pulled) -> None:
+    world, web = pulled
+    gate = asyncio.Event()
+    web.pages["/many"] = Page(b"in ", FRESH, by_field="accept-language", sized=False, gate=gate)
+    asks = [asyncio.create_task(get(world, "/many", Accept_Language=("de", "fr")[n % 2])) for n in range(20)]
+    await world.until(lambda: world.keeper_metric("lowtide_keeper_waiting_wants") >= 20, 30.0)
+    gate.set()
+    bodies = [reply.body for reply in await asyncio.gather(*asks)]
+    assert bodies == [b"in de", b"in fr"] * 10
+    assert web.count("/many") == 2

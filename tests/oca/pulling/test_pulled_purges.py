@@ -98,6 +98,17 @@ async def test_what_was_softly_purged_is_replaced_where_it_has_changed(pulled: P
     assert (await get(world, "/changed")).body == b"after"
 
 
+async def test_an_object_whose_bytes_have_left_is_fetched_again_at_once(pulled: Pulled) -> None:
+    world, web = pulled
+    await stored(world, web, "/evicted")
+    await stored(world, web, "/evicted-tagged", ETag='"e"')
+    await purge(world, HARD, Selection.PREFIX, "web|/evicted#")  # the row stays, as after an eviction
+    assert (await get(world, "/evicted")).body == b"after"
+    await purge(world, HARD, Selection.PREFIX, "web|/evicted-tagged#")
+    web.pages["/evicted-tagged"].body = b"before"
+    assert (await get(world, "/evicted-tagged")).body == b"before"
+
+
 async def test_a_purge_of_all_takes_everything(pulled: Pulled) -> None:
     world, web = pulled
     await stored(world, web, "/one")

@@ -39,6 +39,8 @@ class Page:
     """The connection ends before this byte of what is sent."""
     gate: asyncio.Event | None = None
     """Bodies wait for it."""
+    interim: bool = False
+    """103 before the answer, and a trailer behind a chunked body."""
     hangs: bool = False
     """There is no answer, for as long as the other side bears it."""
 
@@ -128,6 +130,8 @@ class Web:
         if status != 304:
             said |= framing
         text = "".join(f"{name}: {value}\r\n" for name, value in said.items())
+        if page.interim:
+            writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n")
         writer.write(f"HTTP/1.1 {status} Said\r\n{text}\r\n".encode("latin-1"))
         if method == "HEAD" or status == 304:
             return True
@@ -145,7 +149,7 @@ class Web:
                 piece = body[at : at + 65536]
                 writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
                 await writer.drain()
-            writer.write(b"0\r\n\r\n")
+            writer.write(b"0\r\nX-Trailer: 1\r\n\r\n" if page.interim else b"0\r\n\r\n")
         await writer.drain()
         return True
 
