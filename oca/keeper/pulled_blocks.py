@@ -2,7 +2,7 @@
 
 Laws:
 - A block that is missing is fetched by exactly one run. Whoever wants it meanwhile waits for that run and is woken by the block.
-- A run goes on when nobody waits any more.
+- A run goes on when nobody waits any more: one of a version that can be had in ranges for `FAR_BLOCKS`, any other to its end.
 - A version with a strong validator is fetched in ranges, each of which has to carry that validator (RFC 9110 §15.3.7); a run that breaks
   off goes on where it was. Any other version exists only as the body that it began with: when that breaks off, the version is broken.
 - An answer under another validator, or of another length, ends the version: who waits hears VERSION_CHANGED, and no byte of it is written.
@@ -82,13 +82,21 @@ class Run:
         self.next = first
         self.last = last
         self.epoch = epoch
+        self.reach = first
+        """The furthest block that anybody has waited for."""
         self.waiting: dict[int, asyncio.Future[Settled]] = {}
 
     def brings(self, block: int) -> bool:
         near = self.wanted.parts is None or block < self.next + FAR_BLOCKS
         return self.next <= block <= self.last and near
 
+    @property
+    def is_beyond(self) -> bool:
+        """So far beyond what anybody waited for that the rest can be left to ranges."""
+        return self.wanted.parts is not None and not self.waiting and self.next > self.reach + FAR_BLOCKS
+
     def wait(self, block: int) -> asyncio.Future[Settled]:
+        self.reach = max(self.reach, block)
         found = self.waiting.get(block)
         if found is None:
             found = self.waiting[block] = asyncio.get_running_loop().create_future()
@@ -255,6 +263,9 @@ class PulledBlocks:
 
     async def _take_all(self, run: Run, reply: Reply) -> None:
         while run.next <= run.last:
+            if run.is_beyond:
+                run.last = run.next - 1
+                return
             data = await reply.read(block_length(run.wanted.size_bytes, run.next))
             if len(data) != block_length(run.wanted.size_bytes, run.next):
                 raise FetchFailed(FetchFailure.UPSTREAM_ERROR, "the upstream's body is shorter than it said")

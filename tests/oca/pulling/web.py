@@ -58,6 +58,8 @@ class Web:
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
         self.asked: list[Asked] = []
+        self.broken_off: set[str] = set()
+        """Paths whose body the other side did not take to its end."""
         self.down = False
         """Connections end without an answer."""
         self.port = 0
@@ -106,7 +108,11 @@ class Web:
         if page.hangs:
             await reader.read()
             return False
-        return await self._answer(writer, page, method, headers)
+        try:
+            return await self._answer(writer, page, method, headers)
+        except ConnectionError:
+            self.broken_off.add(path)
+            raise
 
     async def _answer(self, writer: asyncio.StreamWriter, page: Page, method: str, asked: dict[str, str]) -> bool:
         body = page.body + asked.get(page.by_field, "none").encode() if page.by_field else page.body
