@@ -16,7 +16,7 @@ from oca.store.extents import DIGEST, ExtentRecord, extent_name, index_key, key_
 from oca.store.holdings import HeldObject, pack_object
 from oca.store.index import META_NEXT_ID, Changes, IndexWriter, Table
 from oca.store.marks import NO_SLOT
-from oca.store.trailer import file_length
+from oca.store.trailer import check_of_data, check_offset, file_length
 
 FILE_BYTES = 1024
 EXTENT_BYTES = 256 * 1024
@@ -89,10 +89,14 @@ def _put(changes: Changes, hashed: bytes, number: int, extent_id: int) -> None:
 
 
 def _link_files(disk: Path, first_id: int, extents: int) -> None:
-    """Names of a few sparse files of the right length: recovery looks at names and lengths."""
+    """Names of a few files with right check bytes: recovery looks at names and lengths, scrubbing at blocks."""
+    data = bytes(FILE_BYTES)
     for start in range(0, extents, _LINKS):
         seed = disk / f"seed-{start}"
         with seed.open("wb") as file:
+            file.write(data)
+            file.seek(check_offset(FILE_BYTES, 0))
+            file.write(check_of_data(data))
             file.truncate(file_length(FILE_BYTES))
         for extent_id in range(first_id + start, first_id + min(extents, start + _LINKS)):
             os.link(seed, disk / extent_name(extent_id))

@@ -25,6 +25,8 @@ def test_a_stocked_index_is_read_whole_and_nothing_of_it_is_strange(tmp_path: Pa
     try:
         found = store.recovered[0]
         assert (found.clean, found.extents, found.unreadable_records, found.missing) == (True, EXTENTS, 0, 0)
+        scrubbed = store.scrub_some(64)[0]
+        assert (scrubbed.blocks, scrubbed.bad_blocks) == (64, 0)
         for number in (0, 7, EXTENTS - 1):
             record = store.find(key_hash(stocking.key_of(number)), 0)
             assert record is not None
