@@ -8,12 +8,12 @@ moment: `oca.keeper.circuits`.)
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
 from contracts.plans import RankedSource, SourceKind
+from contracts.rendezvous import score
 from contracts.reports import Source
 from oca.link.messages import FetchFailure
 
@@ -118,14 +118,10 @@ class SourceMemory:
 def spread(sources: Sequence[RankedSource], key: str) -> list[RankedSource]:
     """The same sources: kinds in the order in which they first come, those of one kind by rendezvous of the object.
 
-    So a miss of one object goes to the same tier from every appliance, and all tiers get their share (Thaler and Ravishankar, 1998).
+    So a miss of one object goes to the same tier from every appliance, and all tiers get their share.
     """
     kinds = list(dict.fromkeys(source.kind for source in sources))
-    return sorted(sources, key=lambda source: (kinds.index(source.kind), _distance(source.url, key)))
-
-
-def _distance(url: str, key: str) -> bytes:
-    return hashlib.blake2b(f"{url} {key}".encode(), digest_size=8).digest()
+    return sorted(sources, key=lambda source: (kinds.index(source.kind), -score(key, source.url, 1.0)))
 
 
 def split_run(first: int, last: int, longest: int = RUN_BLOCKS) -> list[tuple[int, int]]:
