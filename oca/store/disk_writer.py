@@ -342,15 +342,20 @@ class DiskWriter(DiskLedger):
             raise NoSpace(room.reason or NoSpaceReason.QUOTA, extent.size)
 
     def _copied(self, old: HeldExtent, bits: int) -> HeldExtent:
-        """A new extent with these blocks, durable and in the index in the place of the old one; on failure nothing of it stays."""
+        """A new extent with these blocks, durable and in the index in the place of the old one; on failure nothing of it stays.
+
+        Each is compared once more as it is copied: a bad read must not be given check bytes that fit it.
+        """
+        checks = self.read_checks(old)
         extent_id, fd = self._allocate_file(old.object, old.number, old.length)
         slot = self.slots.take(extent_id)
         new = HeldExtent(old.object, extent_id, old.number, old.length, slot, old.stored_epoch, old.stored_at)
         new.fd = fd
         try:
             for block in members(bits):
-                data = self.read_block(old, block)
-                self._write(new, block, data, trailer.check_of_data(data))
+                data = self.read_block(old, block, past_cache=True)
+                if trailer.is_good(data, checks, block):
+                    self._write(new, block, data, trailer.check_of_data(data))
             self._sync([new])
             self.index.commit(self._batch_changes([new]))
         except (OSError, StoreError, lmdb.Error):

@@ -132,7 +132,7 @@ def _copy(source: DiskWriter, target: DiskWriter, extent: HeldExtent, bits: int,
         bad = 0
         checks = source.read_checks(extent)
         for block in blocks.members(bits):
-            data = source.read_block(extent, block)
+            data = source.read_block(extent, block, past_cache=True)
             if is_good(data, checks, block):
                 target.fill(coming, block, data)
             else:
@@ -160,7 +160,7 @@ def _merge(source: DiskWriter, target: DiskWriter, extent: HeldExtent, bits: int
         lacking = bits & ~theirs.present
         checks = source.read_checks(extent) if lacking else b""
         for block in blocks.members(lacking):
-            data = source.read_block(extent, block)
+            data = source.read_block(extent, block, past_cache=True)
             if is_good(data, checks, block):
                 target.write_block(theirs, block, data, block_digest(data), verified=True)
                 copied += len(data)

@@ -100,15 +100,16 @@ def verify_recent(writer: DiskWriter) -> tuple[int, int]:
     return read, bad
 
 
-def bad_bits(writer: DiskWriter, extent: HeldExtent, bits: int, past_cache: bool = False) -> int:
+def bad_bits(writer: DiskWriter, extent: HeldExtent, bits: int) -> int:
     """Which of these durable blocks do not fit their check bytes in the trailer, or have none. Raises DiskFailed.
 
-    `past_cache` asks the disk itself where the filesystem can, instead of what is in memory.
+    Past the page cache where the filesystem can: what is in memory says nothing of the disk, and what would be brought there by this
+    could be sent by workers before it was judged.
     """
     checks = writer.read_checks(extent) if bits else b""
     bad = 0
     for block in members(bits):
-        if not is_good(writer.read_block(extent, block, past_cache), checks, block):
+        if not is_good(writer.read_block(extent, block, past_cache=True), checks, block):
             bad |= 1 << block
     return bad
 

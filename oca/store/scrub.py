@@ -60,7 +60,7 @@ class ScrubProgress:
 def examine_extent(writer: DiskWriter, extent_id: int) -> int:
     """Verify one extent now, in the disk's thread; how many bad blocks were taken out of service. 0 when it is not held any more.
 
-    As it is in memory where it is there, which is what a worker met. Raises DiskFailed, NoSpace(READ_ONLY).
+    Raises DiskFailed, NoSpace(READ_ONLY).
     """
     extent = writer.holdings.extents.get(extent_id)
     if extent is None or extent.gone:
@@ -96,7 +96,7 @@ class Scrub:
             extent = self._writer.holdings.extents.get(ids[position])
             if extent is None:
                 continue
-            found = bad_bits(self._writer, extent, extent.bits, past_cache=True)
+            found = bad_bits(self._writer, extent, extent.bits)
             if extent.gone:  # evicted before, or while it was read
                 continue
             extents, blocks, bad = extents + 1, blocks + extent.bits.bit_count(), bad + found.bit_count()

@@ -4,6 +4,9 @@ Rot shows where bytes come from the disk into memory, and that happens in the di
 are verified, before the sending, and what is in memory costs nothing. A window is widened to whole blocks for it. A block of 256 KiB takes 43 µs of that thread,
 which another thread may use meanwhile (the hash holds no lock); against the disk's own time for it that is little, so that the share is 1 by default.
 
+What does not hold yet: windows of up to 64 KiB, and all over TLS, are read by `RWF_NOWAIT` before anything is asked; on cold pages that begins a read of the kernel's own,
+and what it brings in time is sent unproven. Larger plain windows are asked about by `mincore`, which reads nothing.
+
 A filesystem that cannot be asked what is in memory (tmpfs) is sent from as it is: scrub alone looks at it.
 """
 
@@ -52,17 +55,30 @@ def read_verified(file: ExtentFile, offset: int, length: int) -> bytearray:
     """Exactly these bytes, every block that they touch proven. Blocking. Raises BadBlock, ShortFile, OSError."""
     first, last = blocks_of(offset, length)
     start = first * BLOCK_BYTES
-    data = read_all(file.fd, start, min(file.length, (last + 1) * BLOCK_BYTES) - start)
-    if len(data) < offset - start + length:
+    end = min(file.length, (last + 1) * BLOCK_BYTES)
+    if end < offset + length:
         raise ShortFile(f"a window ends behind the extent's {file.length} bytes")
-    _prove(file, first, last, memoryview(data))
-    return data if len(data) == length else data[offset - start : offset - start + length]
+    checks_at = trailer.check_offset(file.length, first)
+    checks_end = trailer.check_offset(file.length, last + 1)
+    if end == file.length:
+        # The trailer follows: one read for both, so that a small file costs its disk no second turn.
+        data = read_all(file.fd, start, checks_end - start)
+        checks = data[checks_at - start :]
+    else:
+        data = read_all(file.fd, start, end - start)
+        checks = read_all(file.fd, checks_at, checks_end - checks_at)
+    with memoryview(data) as whole, whole[: end - start] as blocks:
+        _prove(file, first, blocks, checks)
+    del data[offset - start + length :]
+    del data[: offset - start]
+    return data
 
 
-def _prove(file: ExtentFile, first: int, last: int, data: memoryview) -> None:
-    checks = read_all(file.fd, trailer.check_offset(file.length, first), (last - first + 1) * trailer.CHECK_BYTES)
-    for number in range(last - first + 1):
-        block = data[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES]
-        if not trailer.is_good(block, checks, number):
-            os.posix_fadvise(file.fd, (first + number) * BLOCK_BYTES, BLOCK_BYTES, os.POSIX_FADV_DONTNEED)
+def _prove(file: ExtentFile, first: int, blocks: memoryview, checks: bytearray) -> None:
+    for number in range(-(-len(blocks) // BLOCK_BYTES)):
+        with blocks[number * BLOCK_BYTES : (number + 1) * BLOCK_BYTES] as block:
+            good = trailer.is_good(block, checks, number)
+        if not good:
+            # All of the window: what stands behind the bad block was not looked at.
+            os.posix_fadvise(file.fd, first * BLOCK_BYTES, len(blocks), os.POSIX_FADV_DONTNEED)
             raise BadBlock(f"block {first + number} is not what was stored")

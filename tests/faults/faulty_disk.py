@@ -271,7 +271,9 @@ class FaultyDisk:
         (flags,) = struct.unpack_from("<I", body)
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self._writable()
-        return self._opened(os.open(_path(self._nodes[node].fd), flags & ~(os.O_CREAT | os.O_EXCL) | os.O_CLOEXEC))
+        return self._opened(
+            os.open(_path(self._nodes[node].fd), flags & ~(os.O_CREAT | os.O_EXCL | os.O_DIRECT) | os.O_CLOEXEC)
+        )
 
     def _opened(self, fd: int) -> bytes:
         return struct.pack("<QII", fd, _KEEP_CACHE, 0)
