@@ -207,12 +207,14 @@ class Pulling:
         """After an unsafe method (RFC 9111 §4.4): what is stored under these service keys is not used again without validation,
         also by workers, when this returns.
 
-        What a flight brings that was asked for before is stored in the same way.
+        What was asked for before and still comes is stored in the same way.
         """
         for key in keys:
             row = self._rows.get(key, key_hash(key))
             if row.variants:
                 self._rows.put(PulledObject(key, tuple(_invalid(variant) for variant in row.variants)))
+            if key in self._begun:
+                self._begun[key] = [_invalid(variant) for variant in self._begun[key]]
             flight = self._flights.get(key)
             if flight is not None:
                 flight.outdated = True
@@ -424,7 +426,11 @@ class Pulling:
         row = self._rows.get(key, key_hash(key))
         entries = read_entries(row.variants, lambda _variant: None)
         [new] = read_entries((variant,), lambda _variant: None)
-        replaced = next((e.variant.version for e in entries if e.stored.vary == new.stored.vary), None)
+        same = next((entry for entry in entries if entry.stored.vary == new.stored.vary), None)
+        if same is not None and same.stored.received_at > new.stored.received_at:
+            self._keep(self._drop(storage_key(key, variant.version)))  # its body came in slowly, and another was faster
+            return
+        replaced = same.variant.version if same is not None else None
         after = row.with_variant(variant, replaced)
         self._rows.put(after)
         kept = {found.version for found in after.variants}

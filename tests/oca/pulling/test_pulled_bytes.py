@@ -175,3 +175,19 @@ async def test_of_what_can_be_had_in_ranges_no_more_is_fetched_than_somebody_is_
     await world.until(lambda: "/huge" in web.broken_off, 30.0)
     assert (await part(world, "/huge", len(body) - 100, len(body) - 1)).body == body[-100:]
     assert (await get(world, "/huge")).body == body
+
+
+async def test_a_slow_body_does_not_take_the_place_of_what_came_after_it(pulled: Pulled) -> None:
+    world, web = pulled
+    gate = asyncio.Event()
+    landed = world.keeper_metric("lowtide_keeper_pull_flights_total")
+    web.pages["/race"] = Page(b"old", FRESH, gate=gate)
+    slow = asyncio.create_task(get(world, "/race"))
+    await world.until(lambda: world.keeper_metric("lowtide_keeper_pull_flights_total") > landed, 30.0)
+    web.pages["/race"] = Page(b"newer", FRESH)
+    assert (await get(world, "/race", Cache_Control="no-cache")).body == b"newer"
+    gate.set()
+    assert (await slow).body == b"old"
+    await world.until(lambda: world.keeper_metric("lowtide_keeper_disk_unsynced_blocks") == 0, 30.0)
+    again = await get(world, "/race")
+    assert (again.body, again.cache) == (b"newer", "hit")
