@@ -23,6 +23,7 @@ from oca.link.commands import DiskScrub, ScrubReport, keeper_socket_path
 
 if TYPE_CHECKING:
     from oca.store.checking import DiskCheck
+    from oca.store.disks import DiskSettings
     from oca.store.exporting import Exporter
     from oca.store.scrub import Scrub
     from oca.store.writer import StoreWriter
@@ -60,7 +61,7 @@ def check_command(
     checks: list[DiskCheck] = []
     closed: dict[str, str] = {}
     with _bars() as bars:
-        for disk in settings.store.disks:
+        for disk in _disks(settings):
             bar = bars.add_task(disk.path, total=None)
 
             def tell(done: int, total: int, bar: TaskID = bar) -> None:
@@ -251,7 +252,7 @@ def export_command(
 
     settings = settings_or_exit(NAME, Appliance, config)
     try:
-        exporter = Exporter([disk.path for disk in settings.store.disks])
+        exporter = Exporter([disk.path for disk in _disks(settings)])
     except (StoreError, OSError, lmdb.Error) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
@@ -304,6 +305,17 @@ def _export_object(exporter: Exporter, key: str, out: Path | None) -> None:
         temporary.unlink(missing_ok=True)
         raise
     typer.echo(f"{out}: {size} bytes, every block verified")
+
+
+def _disks(settings: Appliance) -> list[DiskSettings]:
+    """Those of the configuration, and those that joined a running appliance; without what was removed."""
+    from oca.link.files import read_roster
+    from oca.link.settings import store_settings
+
+    listed = store_settings(settings, read_roster(settings.state_dir)).disks
+    known = {disk.path for disk in listed}
+    configured = [disk for disk in store_settings(settings).disks if disk.path not in known]
+    return [disk for disk in listed if not disk.removed] + configured
 
 
 def _bars() -> Progress:
