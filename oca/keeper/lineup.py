@@ -36,6 +36,8 @@ from oca.store.writer import StoreWriter
 PROBE_EVERY_S = 0.5
 MOVE_LOOK_S = 1.0
 SURVEY_AGAIN_S = 600.0
+STUCK_S = 30.0
+"""How long a draining disk of which nothing could be moved is left alone: what it has fits nowhere, or it is read-only."""
 TAKES_PART, JOINING, DRAINING, DRAINED, OUT = "takes part", "joining", "draining", "drained", "out"
 
 
@@ -56,6 +58,7 @@ class Lineup:
         self._joining: dict[int, int] = {}
         self._drained: set[int] = set()
         self._moving = asyncio.Lock()
+        self._stuck_until_s: dict[int, float] = {}
         self._surveyed_s = 0.0
         self._probes: dict[int, Probe] = {}
         self._log = get_logger("oca.keeper.lineup")
@@ -157,8 +160,10 @@ class Lineup:
 
     async def _empty(self, number: int) -> None:
         disk = self._store.disks.get(number)
-        if disk is None or number in self._drained:
+        now_s = self._clock.monotonic_s()
+        if disk is None or number in self._drained or now_s < self._stuck_until_s.get(number, now_s):
             return
+        began = len(disk.holdings.extents)
         for extent_id, extent in list(disk.holdings.extents.items()):
             if not disk.draining:
                 return
@@ -168,6 +173,9 @@ class Lineup:
             for target in self._store.arrangement.ranks_below(hashed, ordinal, self._usable(number), wanted):
                 if await self.move(number, target, extent_id, MoveReason.DRAIN, evict=True) is not MoveEnd.NO_ROOM:
                     break
+        if began and len(disk.holdings.extents) == began:
+            self._stuck_until_s[number] = self._clock.monotonic_s() + STUCK_S
+            self._log.warning("disk-cannot-drain", disk=disk.path, extents=began, again_in_s=STUCK_S)
         if not disk.holdings.extents and disk.draining:
             await self._storing.keep_house(functools.partial(self._store.move_pulled, number))
             self._drained.add(number)

@@ -139,6 +139,7 @@ async def is_taken_out_and_the_other_serves(pair: Pair, **faults: object) -> Non
     assert await pair.appliance.metric('lowtide_keeper_disk_healthy{disk="0"}') == 1.0
     if "dead" not in faults:  # the keeper asks for free space and may be the first to meet that
         assert await pair.appliance.metric("lowtide_oca_disk_errors_total") > 0
+    assert await pair.appliance.metric('lowtide_keeper_disk_failures_total{disk="1"}') == 1.0, "by worker or probe"
     ready = await pair.ready()
     assert ready.checks["disks"].ready, "one disk of two is left"
     assert str(pair.sick.path) in ready.checks["disks"].detail

@@ -214,3 +214,19 @@ async def test_what_cannot_be_done_is_said(pair: Box, tmp_path: Path) -> None:
     ):
         assert not answer.done
         assert words in answer.sentence
+
+
+async def test_a_disk_that_was_not_there_at_the_start_joins_by_command(tmp_path: Path) -> None:
+    settings = two_disks(tmp_path)
+    keys = stocked(settings, FILES)
+    (tmp_path / "disk1").rename(tmp_path / "away")
+    (tmp_path / "disk1").write_text("a file where a folder should be")
+    with box(settings, tmp_path, keys) as appliance:
+        await state_becomes(appliance, 1, "out")
+        (tmp_path / "disk1").unlink()
+        (tmp_path / "away").rename(tmp_path / "disk1")
+        answer = await order(appliance, DiskDo.ADD, str(tmp_path / "disk1"))
+        assert answer.done, answer.sentence
+        assert answer.number == 1
+        await state_becomes(appliance, 1, "takes part")
+        await all_right(appliance)
