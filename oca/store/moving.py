@@ -3,7 +3,8 @@
 Laws.
 1. At every moment the index of one disk promises the extent: the copy is durable and committed before the original goes. A crash in
    between leaves two right copies; `merge` them later.
-2. Every block is compared with its check bytes as it is read. A bad one is not copied and leaves with the original.
+2. Every block is compared with its check bytes as it is read, past the page cache: what a worker finds in memory it takes for proven. A bad
+   one is not copied and leaves with the original.
 3. What somebody writes is not moved; what was written meanwhile keeps the original where it is.
 4. What a purge forbids is not moved, it leaves.
 
