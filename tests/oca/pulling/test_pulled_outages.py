@@ -93,3 +93,21 @@ async def test_an_upstream_that_hangs_does_not_keep_what_may_be_stale_waiting(tm
         page.hangs = True
         stale = await get(world, "/hangs")
         assert (stale.body, stale.cache) == (b"held", "fwd=stale;detail=stale-if-error")
+
+
+async def test_on_several_disks_and_workers_every_object_is_found_again(tmp_path: Path) -> None:
+    async with pulled_world(tmp_path, disks=3, workers=2) as (world, web):
+        await world.start()
+        bodies = {f"/{number}": noise(1000 + number, number) for number in range(30)}
+        for path, body in bodies.items():
+            web.pages[path] = Page(body, FRESH)
+            assert (await get(world, path)).body == body
+        await world.until(lambda: world.keeper_metric("lowtide_keeper_disk_unsynced_blocks") == 0)
+        asked = len(web.asked)
+        for _ in range(2):
+            for path, body in bodies.items():
+                reply = await get(world, path)
+                assert (reply.body, reply.cache) == (body, "hit")
+            await world.stop_appliance()
+            await world.start()
+        assert len(web.asked) == asked

@@ -230,7 +230,9 @@ async def _chunks(reader: asyncio.StreamReader) -> tuple[bytes, bool]:
 
 
 @asynccontextmanager
-async def pulled_world(folder: Path, **service: object) -> AsyncIterator[tuple[World, Web]]:
+async def pulled_world(
+    folder: Path, disks: int = 1, workers: int = 1, **service: object
+) -> AsyncIterator[tuple[World, Web]]:
     """An appliance with one pull-through service, not yet started. `service` are fields of `PullService`."""
     web = Web()
     await web.start()
@@ -238,7 +240,8 @@ async def pulled_world(folder: Path, **service: object) -> AsyncIterator[tuple[W
     async with appliance_world(
         folder,
         services=(PullService(**settings),),  # type: ignore[arg-type]
-        serving=Serving(workers=1, first_byte_s=20.0, stall_s=20.0),
+        disks=disks,
+        serving=Serving(workers=workers, first_byte_s=20.0, stall_s=20.0),
         fetching=Fetching(first_byte_s=10.0, stall_s=10.0),
     ) as world:
         try:
