@@ -48,8 +48,8 @@ IDLE_DESCRIPTORS = 24
 GROWN_MEMORY_BYTES = 48 * MIB
 KILL_SHOWS_S = 30.0
 """A kept connection may show so much later that its worker was killed: when it is used again."""
-LAWFUL_STATUS = (404, 502, 503, 504)
-"""What a reader may hear while sources and disks fail. 404: a worker's disk is gone and no keeper is there to ask."""
+LAWFUL_STATUS = (502, 503, 504)
+"""What a reader may hear while sources and disks fail."""
 
 
 @dataclass(frozen=True, slots=True)
