@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from oca.http.caching.stored import StoredResponse
-from oca.http.keys import service_key
+from oca.http.keys import service_key, storage_key
 from oca.link.variants import read_entry
 from oca.store.holdings import HeldFile
 from oca.store.pulled import PulledObject, PulledVariant
@@ -50,5 +50,5 @@ def strays(files: Iterable[HeldFile], row_of: Callable[[str], PulledObject | Non
         if key == file.key or now_s - file.stored_at < YOUNG_S:
             continue
         row = row_of(key)
-        if row is None or all(variant.version != file.version for variant in row.variants):
+        if row is None or all(storage_key(key, variant.version) != file.key for variant in row.variants):
             yield file.key

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
+from chassis.clock import SYSTEM_CLOCK
 from oca.http.caching.stored import Freshness, LifetimeSource, StoredResponse, pack_stored
 from oca.http.keys import storage_key
 from oca.keeper.pruning import YOUNG_S, Useless, strays, useless
+from oca.keeper.rows import Rows
+from oca.keeper.storing import Storing
+from oca.store.extents import key_hash
 from oca.store.holdings import HeldFile
 from oca.store.pulled import PulledObject, PulledVariant
+from tests.oca.store.harness import MIB, StoreLab, make_file
 
 NOW = 1_000_000.0
 KEY = "web|/a"
@@ -63,3 +70,24 @@ def test_bytes_that_no_row_names_are_strays() -> None:
     ]
     found = list(strays(files, rows.get, NOW + YOUNG_S + 1))
     assert found == [storage_key(KEY, lost), storage_key("web|/gone", lost)]
+
+
+async def test_a_store_is_looked_through_for_rows_without_bytes_and_bytes_without_rows(tmp_path: Path) -> None:
+    lab = StoreLab(tmp_path)
+    writer = lab.open_writer()
+    storing = Storing(writer, lab.extent_bytes, SYSTEM_CLOCK)
+    now = lab.clock.now
+    whole, evicted, lost = (bytes((number,)) * 32 for number in range(3))
+    lab.store(writer, make_file(storage_key(KEY, whole), MIB))
+    lab.store(writer, make_file(storage_key(KEY, lost), MIB))
+    lasting = stored(received_at=now, freshness=Freshness(10_000.0, LifetimeSource.MAX_AGE, 0.0))
+    variants = tuple(PulledVariant(version, MIB, 0, now, pack_stored(lasting)) for version in (whole, evicted))
+    rows = Rows(storing)
+    rows.put(PulledObject(KEY, variants))
+    assert rows.get(KEY, key_hash(KEY)).variants == variants, "it counts before it is durable"
+    await rows.settled()
+    assert writer.pulled(key_hash(KEY)) == PulledObject(KEY, variants)
+    gone, stray = await storing.useless_pulled(now + YOUNG_S + 1)
+    assert gone == [(KEY, evicted)]
+    assert stray == [storage_key(KEY, lost)]
+    await storing.close()
