@@ -81,7 +81,8 @@ class NotOpened(Enum):
 class Descriptor:
     """An open extent file. `fd` is valid from `acquire` to `release`. `clean_epoch`: judged clean up to that purge epoch.
 
-    `record` is what the index said of the extent when it was remembered for `place`; see `DescriptorCache.recall`.
+    `record` is what the index said of the extent when it was remembered for `place`; see `DescriptorCache.recall`. `proven` has a bit for
+    each block that was compared with its check bytes since the file was opened (`oca.worker.verifying`).
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class Descriptor:
         "fd",
         "length",
         "place",
+        "proven",
         "recalled",
         "record",
         "users",
@@ -109,6 +111,7 @@ class Descriptor:
         self.distrusted = False
         """A block of it was found to be bad: nothing more is sent from it."""
         self.clean_epoch = 0
+        self.proven = 0
         self.place: bytes | None = None
         self.record: ExtentRecord | None = None
         self.recalled = False

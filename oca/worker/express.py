@@ -90,6 +90,8 @@ class Express:
             if held is None or held.record is None or held.record.bits & wanted != wanted:
                 return False
             record = held.record
+        if held.proven & wanted != wanted:
+            return False
         head = self._head(client, usual, record, now, last)
         # Handed over, or not begun at all.
         is_copied = not client.is_plain or length <= COPIED_BYTES

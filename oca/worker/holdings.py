@@ -267,6 +267,7 @@ class Holdings:
         if descriptor is None:
             self.announcements.forget(key, number)
             return None
+        descriptor.proven |= announced.bits  # the keeper has verified and written them a moment ago
         if not waited:
             self._store.touch_extent(announced.disk, announced.slot, announced.extent_id, self.epoch)
         return _held(descriptor, inside, end, run)

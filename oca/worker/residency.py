@@ -24,7 +24,7 @@ from typing import Protocol, TypeVar
 
 from oca.store.descriptors import Asking
 from oca.worker.reading import read_all
-from oca.worker.verifying import BadBlock, ExtentFile, Share, blocks_of, read_verified
+from oca.worker.verifying import BadBlock, ExtentFile, Share, mask_of, read_verified
 
 WINDOW_BYTES = 512 * 1024
 T = TypeVar("T")
@@ -107,10 +107,14 @@ class StoredFile(ExtentFile, Protocol):
 
     disk: int
     extent_id: int
+    proven: int
 
 
 class DiskPools:
-    """A thread pool per disk, so that one slow disk delays only what lies on it. A share of what is read is verified there (`verifying`)."""
+    """A thread pool per disk, so that one slow disk delays only what lies on it. A share of what is read is verified there (`verifying`).
+
+    What was read well, and verified where the share wanted that, is proven from then on; while it is being read it is not.
+    """
 
     def __init__(self, loop: AbstractEventLoop, disks: int, verify_reads: float = 1.0) -> None:
         self._loop = loop
@@ -133,39 +137,45 @@ class DiskPools:
 
     def read(self, file: StoredFile, offset: int, length: int) -> Future[bytearray]:
         """The bytes. The future raises ShortFile, BadBlock or OSError; the descriptor must stay open until it is done."""
-        pool = self._pools[file.disk]
-        if self._share.takes():
-            return self._counted(
-                file, self._loop.run_in_executor(pool, read_verified, file, offset, length), offset, length
-            )
-        return self._counted(file, self._loop.run_in_executor(pool, read_all, file.fd, offset, length))
+        pool, is_verified = self._pools[file.disk], self._share.takes()
+        if is_verified:
+            reading = self._loop.run_in_executor(pool, read_verified, file, offset, length)
+        else:
+            reading = self._loop.run_in_executor(pool, read_all, file.fd, offset, length)
+        return self._counted(file, reading, offset, length, is_verified=is_verified)
 
     def warm(self, file: StoredFile, offset: int, length: int) -> Future[None]:
         """Bring a window into memory. The same errors."""
-        pool = self._pools[file.disk]
-        if self._share.takes():
-            return self._counted(
-                file, self._loop.run_in_executor(pool, _warm_verified, file, offset, length), offset, length
-            )
-        return self._counted(file, self._loop.run_in_executor(pool, _warm, file.fd, offset, length))
+        pool, is_verified = self._pools[file.disk], self._share.takes()
+        if is_verified:
+            warming = self._loop.run_in_executor(pool, _warm_verified, file, offset, length)
+        else:
+            warming = self._loop.run_in_executor(pool, _warm, file.fd, offset, length)
+        return self._counted(file, warming, offset, length, is_verified=is_verified)
 
     def failed(self, file: StoredFile) -> None:
         """Somebody else met an error of the disk, or a short file, in this extent (`sendfile` reads for itself)."""
         self.errors += 1
         self.unreadable[file.disk] = file.extent_id
 
-    def _counted(self, file: StoredFile, reading: Future[T], offset: int = 0, length: int = 0) -> Future[T]:
-        """`length` is 0 for what is not verified."""
+    def _counted(
+        self, file: StoredFile, reading: Future[T], offset: int, length: int, *, is_verified: bool
+    ) -> Future[T]:
         self._waiting[file.disk] += 1
-        first, last = blocks_of(offset, length)
-        reading.add_done_callback(partial(self._finished, file, last - first + 1 if length else 0))
+        mask = mask_of(offset, length)
+        file.proven &= ~mask
+        reading.add_done_callback(partial(self._finished, file, mask, is_verified))
         return reading
 
-    def _finished(self, file: StoredFile, verified: int, done: Future[T]) -> None:
+    def _finished(self, file: StoredFile, mask: int, is_verified: bool, done: Future[T]) -> None:
         self._waiting[file.disk] -= 1
-        error = None if done.cancelled() else done.exception()
+        if done.cancelled():
+            return
+        error = done.exception()
         if error is None:
-            self.verified_blocks += verified
+            file.proven |= mask
+            if is_verified:
+                self.verified_blocks += mask.bit_count()
             return
         self.failed(file)
         if isinstance(error, BadBlock):

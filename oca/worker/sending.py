@@ -35,7 +35,7 @@ from oca.worker.passing import PassedSpan
 from oca.worker.ports import ByteTransport, Machinery, Receiver, Waiting
 from oca.worker.reading import ShortFile
 from oca.worker.residency import WINDOW_BYTES, Window
-from oca.worker.verifying import BadBlock
+from oca.worker.verifying import BadBlock, mask_of
 
 SMALL_BYTES = 64 * 1024
 """Up to here a window is read and written together with the header: one system call less than `sendfile`."""
@@ -223,8 +223,10 @@ class Sender:
         if not self._plain:
             self._encrypted_window(held, length)
             return
+        mask = mask_of(held.start, length)
+        is_proven = held.descriptor.proven & mask == mask
         if length <= SMALL_BYTES:
-            data = m.residency.read_now(held.fd, held.start, length)
+            data = m.residency.read_now(held.fd, held.start, length) if is_proven else None
             if data is not None:
                 m.counters.add(Count.WARM_WINDOWS)
                 self._write(data)
@@ -232,10 +234,10 @@ class Sender:
             self._read_cold(held, length)
             return
         match m.residency.check(held.descriptor, held.start, length):
-            case Window.WARM:
+            case Window.WARM if is_proven:
                 m.counters.add(Count.WARM_WINDOWS)
                 self._send_file(held, length)
-            case Window.COLD:
+            case Window.WARM | Window.COLD:
                 m.counters.add(Count.COLD_WINDOWS)
                 warming = m.pools.warm(held.descriptor, held.start, length)
                 self._future, self.waiting = warming, Waiting.DISK
@@ -258,7 +260,9 @@ class Sender:
         try:
             while length:
                 stride = min(length, STRIDE_BYTES)
-                data = m.residency.read_now(held.fd, held.start, stride)
+                mask = mask_of(held.start, stride)
+                is_proven = held.descriptor.proven & mask == mask
+                data = m.residency.read_now(held.fd, held.start, stride) if is_proven else None
                 if data is None:
                     self._read_cold(held, length)
                     return

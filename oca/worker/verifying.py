@@ -1,11 +1,13 @@
 """Blocks read from a disk are compared with their check bytes before a byte of them is sent: all of them, or a share (`store.verify_reads`).
 
-Rot shows where bytes come from the disk into memory, and that happens in the disk's thread pool and nowhere else (`residency`): so it is there that blocks
-are verified, before the sending, and what is in memory costs nothing. A window is widened to whole blocks for it. A block of 256 KiB takes 43 µs of that thread,
-which another thread may use meanwhile (the hash holds no lock); against the disk's own time for it that is little, so that the share is 1 by default.
+Laws
+- A worker sends nothing of a block that it has not proven since it opened the extent (`Descriptor.proven`): the first time, and whenever a window turns out not to
+  be in memory, the disk's thread pool reads it, compares it and only then is it sent. What is proven and in memory costs one comparison of bits. A window is
+  widened to whole blocks for it.
+- What the keeper announces was verified and written a moment before, and counts as proven.
 
-What does not hold yet: windows of up to 64 KiB, and all over TLS, are read by `RWF_NOWAIT` before anything is asked; on cold pages that begins a read of the kernel's own,
-and what it brings in time is sent unproven. Larger plain windows are asked about by `mincore`, which reads nothing.
+A block of 256 KiB takes 43 µs of that thread, which another thread may use meanwhile (the hash holds no lock); against the disk's own time for it that is little, so that the
+share is 1 by default. What the share leaves out counts as proven.
 
 A filesystem that cannot be asked what is in memory (tmpfs) is sent from as it is: scrub alone looks at it.
 """
@@ -49,6 +51,12 @@ class Share:
 def blocks_of(offset: int, length: int) -> tuple[int, int]:
     """First and last block of a window, inclusive."""
     return offset // BLOCK_BYTES, (offset + length - 1) // BLOCK_BYTES
+
+
+def mask_of(offset: int, length: int) -> int:
+    """The bits of a window's blocks, as `Descriptor.proven` has them."""
+    first, last = blocks_of(offset, length)
+    return ((1 << (last - first + 1)) - 1) << first
 
 
 def read_verified(file: ExtentFile, offset: int, length: int) -> bytearray:

@@ -231,7 +231,7 @@ async def test_a_read_only_disk_is_served_from(pair: Pair) -> None:
 
 
 async def test_a_disk_that_flips_bits_sends_nobody_a_wrong_byte_and_stays(pair: Pair) -> None:
-    """`ask` fails at the first wrong byte. By windows that `sendfile` sends: smaller ones are not covered yet (`oca.worker.verifying`)."""
+    """`ask` fails at the first wrong byte. By windows that `sendfile` sends: FUSE gives smaller ones to a read that is not to wait, too (decision 0010)."""
     assert set(await pair.ask_all(pair.files)) == {"right"}
     forget_everything(pair)
     pair.sick.becomes(flips=["extents"])

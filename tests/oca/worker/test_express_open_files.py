@@ -20,6 +20,7 @@ from oca.link.counters import Count
 from oca.link.messages import ReloadWhat
 from oca.link.settings import store_settings
 from oca.link.worker import LinkClient
+from oca.store.extents import index_key, key_hash
 from oca.store.reader import StoreReader
 from oca.worker.accounting import Accounting
 from oca.worker.admission import Ceilings, Doors, SharedNetworks
@@ -40,6 +41,7 @@ from tests.oca.worker.worker_harness import Bench, publish
 HOST = b"127.0.0.1:1"
 SMALL = 60_000
 TWO_EXTENTS = 1_500_000
+PLACE = index_key(key_hash("vod|/media/t1/hd/v1.mp4"), 0)
 
 
 class Taken:
@@ -152,11 +154,16 @@ async def _ask(bench: Bench, hint: str) -> None:
     parser.feed(request(""))
     express.learn(request(""), parser.requests[0])
     desk.tokens.check(token, asked.name.path, time.time())
+    assert not express.serve(player, request("")), "no block of a file that was just opened is proven"
+    held = desk.machinery.holdings.open_extent(asked.name.key, key_hash(asked.name.key), 0, PLACE)
+    assert held is not None
+    await desk.machinery.pools.read(held, 0, 10_000)
     assert express.serve(player, request(""))
     player.taken.data = b""
     opened = reader.descriptors.opened
-    assert express.serve(player, request(hint))
-    assert player.taken.data.endswith(b"\r\n\r\n" + asked.data[:10_000])
+    served = express.serve(player, request(hint))
+    assert served or hint, "what was closed for a hint is opened anew, and declined until it is proven"
+    assert not served or player.taken.data.endswith(b"\r\n\r\n" + asked.data[:10_000])
     assert reader.descriptors.opened == opened + (3 if hint else 0)
     reader.close()
     desk.machinery.pools.close()

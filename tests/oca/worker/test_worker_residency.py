@@ -90,9 +90,10 @@ def test_without_a_mapping_the_answer_is_the_same(file: Descriptor, pages: set[i
         read_all(file.fd, page * PAGE, 1)
     refused = Refused(file.fd, 0, 1, FILE_BYTES)
     residency = Residency()
-    # Asked by reading, so that the mapping is asked first: a read without waiting may start one that is served later.
-    by_mapping = residency.check(file, first * PAGE, 10 * PAGE)
-    assert residency.check(refused, first * PAGE, 10 * PAGE) is by_mapping
+    # A read without waiting may start one that is served later, also that of an example before: the mapping is asked before and behind.
+    before = residency.check(file, first * PAGE, 10 * PAGE)
+    by_reading = residency.check(refused, first * PAGE, 10 * PAGE)
+    assert by_reading in (before, residency.check(file, first * PAGE, 10 * PAGE))
 
 
 def test_a_window_behind_the_first_gigabyte_and_the_last_partial_page_are_asked_where_they_are(tmp_path: Path) -> None:

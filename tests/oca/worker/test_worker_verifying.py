@@ -120,8 +120,11 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     found.stop()
 
 
+@pytest.mark.parametrize("is_read_ahead", [False, True], ids=["cold", "read by somebody else before"])
 @pytest.mark.parametrize("last", [9_999, 899_999], ids=["small", "by windows"])
-async def test_rot_on_the_disk_is_never_sent_and_the_keeper_is_told(bench: Bench, last: int) -> None:
+async def test_rot_on_the_disk_is_never_sent_and_the_keeper_is_told(
+    bench: Bench, last: int, is_read_ahead: bool
+) -> None:
     rotten, sound = publish("v-rotten.mp4", 900_000), publish("v-sound.mp4", 900_000)
     for file in (rotten, sound):
         bench.store_file(file)
@@ -133,6 +136,8 @@ async def test_rot_on_the_disk_is_never_sent_and_the_keeper_is_told(bench: Bench
     os.fsync(fd)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     in_memory = Residency().check(Descriptor(fd, 0, 1, record.length), 0, 4096) is Window.WARM
+    if is_read_ahead:
+        os.pread(fd, record.length, 0)
     os.close(fd)
     if in_memory:
         pytest.skip("this filesystem lives in memory")
