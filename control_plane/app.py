@@ -63,7 +63,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
 
     inside = Routes("Lowtide control plane: appliances and services")
     ApplianceApi(enrolling, reporting, keys, heartbeats, triggers).add_to(inside)
-    ServiceApi(desk, keys, ChangeStream(desk), certificates.origins).add_to(inside)
+    ServiceApi(desk, keys, triggers, ChangeStream(desk), certificates.origins).add_to(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
     OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)

@@ -9,6 +9,7 @@ from contracts.catalogue import Title
 from contracts.digests import block_count
 from contracts.enrolment import PeerKind
 from contracts.keys import KeySet, PublicKey
+from contracts.triggers import Selection, TriggerRequest, TriggerType
 from contracts.urls import is_name, parse_media_path
 from contracts.world import FallbackOrigin
 from control_plane.archive import catalogue as catalogue_archive
@@ -17,6 +18,7 @@ from control_plane.desk import Desk
 from control_plane.errors import conflict, contradiction, unknown
 from control_plane.keys import Keys
 from control_plane.stream import CONTENT_TYPE, ChangeStream
+from control_plane.triggers import TriggerDesk
 
 MAX_TITLE_BYTES = 64 * 1024 * 1024
 
@@ -24,9 +26,12 @@ MAX_TITLE_BYTES = 64 * 1024 * 1024
 class ServiceApi:
     """Handlers; `add_to` is their table."""
 
-    def __init__(self, desk: Desk, keys: Keys, stream: ChangeStream, origins: tuple[str, ...]) -> None:
+    def __init__(
+        self, desk: Desk, keys: Keys, triggers: TriggerDesk, stream: ChangeStream, origins: tuple[str, ...]
+    ) -> None:
         self._desk = desk
         self._keys = keys
+        self._triggers = triggers
         self._stream = stream
         self._origins = frozenset(origins)
 
@@ -85,13 +90,18 @@ class ServiceApi:
         get_logger("control_plane.catalogue").info("title-published", title=title.facts.id, files=len(title.files))
 
     async def drop_title(self, call: Call[None]) -> None:
+        """With it goes what appliances hold of it: both are one transaction. Said again it is NOT_FOUND, and orders nothing."""
         title_id, desk = call.path["title_id"], self._desk
+        who = call.who(PeerIdentity)
+        purge = TriggerRequest(TriggerType.PURGE, Selection.TAG, f"title:{title_id}", "the title was withdrawn")
         async with desk.alone():
             if title_id not in desk.registry.sizes:
                 raise unknown("title", title_id)
             async with desk.archive() as session:
                 await catalogue_archive.drop_title(session, title_id)
+                written = await self._triggers.write(session, purge, f"{who.kind.value}/{who.name}")
             del desk.registry.sizes[title_id]
+            self._triggers.tell(written.trigger)
         get_logger("control_plane.catalogue").info("title-withdrawn", title=title_id)
 
 

@@ -10,10 +10,11 @@ Laws
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from chassis.logs import get_logger
 from contracts.places import ApplianceState
@@ -41,6 +42,14 @@ LOOK_S = 1.0
 KEPT = 10_000
 PATIENCE_S = 86_400.0
 """After a day without an acknowledgement a trigger counts as failed; it is applied all the same when the appliance comes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A trigger in a transaction, and who has to hear of it."""
+
+    trigger: Trigger
+    addressed: tuple[str, ...]
 
 
 class TriggerDesk:
@@ -89,24 +98,34 @@ class TriggerDesk:
         wrong = _wrong(wanted)
         if wrong:
             raise contradiction(wrong)
-        registry = self._desk.registry
         async with self._desk.alone():
-            now = self._desk.clock.wall_s()
-            trigger = Trigger(registry.triggers_number + 1, wanted.type, wanted.selection, wanted.text, now)
-            addressed = [box.id for box in registry.boxes.values() if _must_hear(box)]
             async with self._desk.archive() as session:
-                await trigger_archive.add(session, trigger, operator, wanted.reason, addressed)
-                await trigger_archive.forget(session, trigger.number - KEPT)
-                detail = msgspec.json.encode(wanted).decode()
-                await access_archive.note(session, now, operator, "trigger", str(trigger.number), detail)
-            self._kept = [*(kept for kept in self._kept if kept.number > trigger.number - KEPT), trigger]
-            registry.triggers_number = trigger.number
-            self._desk.metrics.triggers.set(trigger.number)
-            self._desk.nudge_all()
+                written = await self.write(session, wanted, operator)
+            self.tell(written.trigger)
+        acks = tuple(Acknowledgement(name, None) for name in written.addressed)
+        return self._status(written.trigger, operator, wanted.reason, acks)
+
+    async def write(self, session: AsyncSession, wanted: TriggerRequest, operator: str) -> Written:
+        """A new trigger and its line in the audit log, in the transaction of what calls for it; inside `Desk.alone`. `tell` it when that is committed."""
+        registry = self._desk.registry
+        now = self._desk.clock.wall_s()
+        trigger = Trigger(registry.triggers_number + 1, wanted.type, wanted.selection, wanted.text, now)
+        addressed = [box.id for box in registry.boxes.values() if _must_hear(box)]
+        await trigger_archive.add(session, trigger, operator, wanted.reason, addressed)
+        await trigger_archive.forget(session, trigger.number - KEPT)
+        detail = msgspec.json.encode(wanted).decode()
+        await access_archive.note(session, now, operator, "trigger", str(trigger.number), detail)
+        return Written(trigger, tuple(addressed))
+
+    def tell(self, trigger: Trigger) -> None:
+        """One that is in the archive; in the same `Desk.alone`, so that no other gets its number. Every appliance is nudged."""
+        self._kept = [*(kept for kept in self._kept if kept.number > trigger.number - KEPT), trigger]
+        self._desk.registry.triggers_number = trigger.number
+        self._desk.metrics.triggers.set(trigger.number)
+        self._desk.nudge_all()
         get_logger("control_plane.triggers").info(
             "trigger-made", number=trigger.number, type=trigger.type.value, selection=trigger.selection.value, text=trigger.text
         )  # fmt: skip
-        return self._status(trigger, operator, wanted.reason, tuple(Acknowledgement(name, None) for name in addressed))
 
     async def status(self, number: int) -> TriggerStatus:
         """Raises ProblemError NOT_FOUND."""

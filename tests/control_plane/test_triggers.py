@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.client import ServiceClient
+from chassis.enrolment import kept_files
 from chassis.errors import ServiceError
 from contracts.overview import AuditList, Overview
 from contracts.places import ApplianceState, StateChange
@@ -28,7 +32,7 @@ from contracts.triggers import (
 )
 from control_plane.health import BEHIND, Pulse, beat
 from control_plane.triggers import BEHIND_S, is_behind
-from tests.control_plane.plane import Plane, running
+from tests.control_plane.plane import Plane, running, title
 from tests.control_plane.test_cli import typed
 
 PURGE, INVALIDATE = TriggerType.PURGE, TriggerType.INVALIDATE
@@ -104,6 +108,59 @@ async def test_nobody_waits_for_an_appliance_that_retired_and_one_that_comes_lat
     assert (await status(plane, 1)).state is TriggerState.COMPLETE
     late = await plane.add_box("a2")
     assert [trigger.number for trigger in (await after(late, 0)).triggers] == [1]
+
+
+async def test_a_title_that_is_withdrawn_is_purged_once_everywhere_under_the_name_of_its_origin(plane: Plane) -> None:
+    await plane.add_site()
+    box = await plane.add_box("a1")
+    origin = await plane.service_caller("origin")
+    await origin.put("/v1/titles/sea", title())
+    async with box.websocket("/v1/appliance/heartbeat", heartbeat_s=5.0) as stream:
+        assert b'"triggers_number":0' in (await stream.receive(2.0)).data.encode()
+        await origin.delete("/v1/titles/sea")
+        assert b'"triggers_number":1' in (await stream.receive(2.0)).data.encode()
+    found = (await after(box, 0)).triggers
+    assert [(t.number, t.type, t.selection, t.text) for t in found] == [(1, PURGE, Selection.TAG, "title:sea")]
+    made = await status(plane, 1)
+    assert (made.operator, made.reason, made.waiting) == ("service/origin", "the title was withdrawn", ("a1",))
+    newest = (await plane.operator.get("/v1/audit", AuditList)).entries[0]
+    assert (newest.operator, newest.action, newest.subject) == ("service/origin", "trigger", "1")
+    assert "title:sea" in newest.detail
+
+
+async def test_a_withdrawal_that_is_said_twice_or_of_nothing_orders_one_purge_and_the_next_one_another(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as plane:
+        origin = await plane.service_caller("origin")
+        await origin.put("/v1/titles/sea", title())
+        said = await asyncio.gather(*(origin.delete("/v1/titles/sea") for _ in range(3)), return_exceptions=True)
+        assert sorted(getattr(answer, "status", 0) for answer in said) == [0, 404, 404]
+    async with running(tmp_path) as plane:
+        origin = plane.caller(kept_files(tmp_path / "enrolled" / "origin"))
+        with pytest.raises(ServiceError, match="sea"):
+            await origin.delete("/v1/titles/sea")
+        assert len((await plane.operator.get("/v1/triggers", TriggerList)).triggers) == 1
+        await origin.put("/v1/titles/sea", title(seed=b"y"))
+        await origin.delete("/v1/titles/sea")
+        listed = (await plane.operator.get("/v1/triggers", TriggerList)).triggers
+        assert [(one.trigger.number, one.trigger.text) for one in listed] == [(2, "title:sea"), (1, "title:sea")]
+
+
+async def test_a_title_stays_when_its_purge_cannot_be_written_down(plane: Plane) -> None:
+    origin = await plane.service_caller("origin")
+    await origin.put("/v1/titles/sea", title())
+    with closing(sqlite3.connect(plane.settings.state_dir / "control_plane.sqlite")) as database:
+        database.execute("CREATE TRIGGER refuse BEFORE INSERT ON triggers BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(ServiceError) as refused:
+            await origin.delete("/v1/titles/sea")
+        assert refused.value.status == 500
+        overview = await plane.operator.get("/v1/overview", Overview)
+        assert (overview.titles, overview.files, overview.triggers_number) == (1, 2, 0)
+        database.execute("DROP TRIGGER refuse")
+    await origin.delete("/v1/titles/sea")
+    assert (await status(plane, 1)).trigger.text == "title:sea"
+    assert (await plane.operator.get("/v1/overview", Overview)).titles == 0
 
 
 @pytest.mark.parametrize(

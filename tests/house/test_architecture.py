@@ -30,7 +30,7 @@ _SPAN = re.compile(r"`((?:GET|HEAD|PUT|POST|DELETE)(?:\|(?:GET|HEAD|PUT|POST|DEL
 def control_plane() -> Routes:
     routes = Routes("both listeners")
     ApplianceApi(ANY, ANY, ANY, ANY, ANY).add_to(routes)
-    ServiceApi(ANY, ANY, ANY, ("origin",)).add_to(routes)
+    ServiceApi(ANY, ANY, ANY, ANY, ("origin",)).add_to(routes)
     OperatorApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     TriggerApi(ANY).add_to(routes, GUARD)
     return routes
