@@ -39,6 +39,7 @@ from oca.link.server import connect
 
 FIRST_RETRY_S = 0.05
 LONGEST_RETRY_S = 1.0
+MAX_UNREADABLE = 1024
 
 
 class Asker(Protocol):
@@ -109,6 +110,7 @@ class LinkClient:
         self._task: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._welcome = False
+        self._unreadable: dict[tuple[int, int], None] = {}
 
     @property
     def is_linked(self) -> bool:
@@ -172,9 +174,11 @@ class LinkClient:
         return True
 
     def unreadable(self, disk: int, extent_id: int) -> None:
-        """Tell the keeper of an extent that cannot be read; dropped while it is away (the next reader meets it again)."""
+        """Tell the keeper of an extent that cannot be read; while it is away so many are kept for it as it would look at."""
         if self._welcome:
             self._send(encode(Unreadable(disk, extent_id)))
+        elif len(self._unreadable) < MAX_UNREADABLE:
+            self._unreadable[disk, extent_id] = None
 
     def _number(self) -> int:
         self._next += 1
@@ -240,6 +244,9 @@ class LinkClient:
             raise BrokenFrame(f"the keeper speaks protocol {welcome.protocol}, this worker {PROTOCOL}")
         self._welcome = True
         self._events.linked()
+        for disk, extent_id in self._unreadable:
+            self._send(encode(Unreadable(disk, extent_id)))
+        self._unreadable.clear()
         open_asks = list(self._asks.values())
         self._asks.clear()
         finished: list[Ask] = []

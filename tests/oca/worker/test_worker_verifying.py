@@ -160,3 +160,25 @@ async def test_rot_on_the_disk_is_never_sent_and_the_keeper_is_told(
         assert reply.body == sound.data[: last + 1]
         await bench.reaches(Count.BAD_BLOCKS, 1)
         await client.close()
+
+
+async def test_a_keeper_that_comes_later_is_told_of_every_extent_that_was_found_bad_before(bench: Bench) -> None:
+    files = [publish(f"v-{number}.mp4", 10_000) for number in range(3)]
+    found: set[int] = set()
+    for file in files:
+        bench.store_file(file)
+        record = bench.store.find(key_hash(file.name.key), 0)
+        assert record is not None
+        spoil(bench.folder / "disk" / extent_name(record.extent_id), 5_000)
+        found.add(record.extent_id)
+    bench.start()
+    client = await bench.connect()
+    for file in files:
+        assert (await client.ask(bench.path(file), Range="bytes=0-9")).status == 503
+    await client.close()
+    async with with_keeper(bench) as keeper:
+        for _ in range(200):
+            if len(keeper.unread) >= len(files):
+                break
+            await asyncio.sleep(0.05)
+        assert {told.extent_id for told in keeper.unread} == found
