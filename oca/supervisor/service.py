@@ -10,10 +10,10 @@ from chassis.routes import Routes
 from chassis.service import Inherited, Listener, OnDeath, Service
 from chassis.web import build_app
 from oca.config import Appliance
-from oca.supervisor.app import Supervisor, open_status
 from oca.supervisor.children import Commands
 from oca.supervisor.commands import CommandSocket
 from oca.supervisor.status import BoxMetrics, Checks
+from oca.supervisor.supervising import Supervisor, open_status
 
 
 async def compose(service: Service, settings: Appliance, commands: Commands | None = None) -> Supervisor:

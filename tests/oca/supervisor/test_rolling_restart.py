@@ -16,9 +16,9 @@ import msgspec
 from chassis.service import Service
 from oca.config import Listener, PlayerTls
 from oca.link.files import Listening
-from oca.supervisor.app import Supervisor
 from oca.supervisor.children import Commands
 from oca.supervisor.service import compose
+from oca.supervisor.supervising import Supervisor
 from tests.oca.supervisor.box import FILE, SCRIPT, Box, box, settings_of, stock, until
 from tests.oca.supervisor.players import Line, Place, Trouble
 from tests.oca.worker.tls_harness import Issuer

@@ -23,10 +23,10 @@ from oca.config import AccessLogging, Disk, Listen
 from oca.link.counters import Counters
 from oca.link.files import Listening
 from oca.store.board import Board, BoardShape
-from oca.supervisor.app import CannotRun, Supervisor
 from oca.supervisor.children import Commands, start_worker
 from oca.supervisor.service import compose
 from oca.supervisor.slots import SlotPhase
+from oca.supervisor.supervising import CannotRun, Supervisor
 from tests.oca.supervisor.box import FILE, SCRIPT, Box, box, settings_of, stock, until, until_metric
 from tests.oca.worker.worker_harness import publish
 
