@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import math
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -424,6 +425,15 @@ class DiskLedger:
             self.space.kill(size, pinned=False)
             self._dead.bury(self.number, extent_id, size)
             return True
+
+    def size_of(self, extent_id: int) -> int | None:
+        """Bytes of an extent's file; None when there is none. Raises DiskFailed."""
+        try:
+            return os.stat(self.path_of(extent_id)).st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.take_out(f"extent {extent_id:x}: {error}") from error
 
     def list_extents(self, folder: int) -> list[tuple[str, int]]:
         """(name, size) of each file in one of the 256 folders. Raises DiskFailed. Nobody waits for it."""

@@ -33,6 +33,7 @@ from oca.store.disks import (
 )
 from oca.store.errors import DiskBusy, DiskFailed, NoSpace, NotADisk
 from oca.store.index import META_BATCH, META_CLEAN, META_NEXT_ID, Changes, IndexWriter, Table
+from oca.store.ledger import ID_RANGE
 from oca.store.purging import Purges
 from oca.store.recovery import Recovery, load, verify_recent
 from oca.store.scrub import Scrub
@@ -173,7 +174,10 @@ class Lineup:
             self._forget_replaced(disk)
             self._forget_pulled(disk)
         self.board.set_disk_state(disk.number, DiskState.READY)
-        self._strays[disk.number] = Strays(disk, first_id)
+        strays = self._strays[disk.number] = Strays(disk, first_id)
+        if not clean:
+            with contextlib.suppress(NoSpace):  # read-only: nothing is written either
+                strays.collect_recent(ID_RANGE)
         return Recovery(clean, len(disk.holdings.extents), unreadable, read, bad)
 
     # -- disks that come and go ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from oca.store.index import Changes, Table
 from oca.store.recent import KEPT_BATCHES
 from oca.store.scrub import examine_extent
 from oca.store.syscalls import RealSyscalls
+from oca.store.trailer import allocated_bytes
 from oca.store.writer import StoreWriter
 from tests.oca.store.harness import (
     EIO,
@@ -197,9 +198,29 @@ def test_orphans_are_collected_young_ids_spared_and_strangers_left_alone(lab: St
     assert writer.reap() == 8192
 
 
+def test_what_a_killed_keeper_created_last_is_gone_before_anything_is_written(lab: StoreLab) -> None:
+    writer = lab.open_writer()
+    lab.store(writer, FILM)
+    promised = len(lab.extent_files())
+    lab.write(writer, make_file("vod|/media/lost", 2 * MIB), 0, [0])
+    lab.write(writer, make_file("vod|/media/lost", 2 * MIB), 1, [0])
+    assert len(lab.extent_files()) == promised + 2
+    lab.crash(writer)
+    writer = lab.open_writer(sweep=False)
+    assert len(lab.extent_files()) == promised
+    space = writer.disks[0].space
+    assert space.used_bytes == (promised + 2) * allocated_bytes(MIB), "until no worker holds the lost ones"
+    writer.reap()
+    assert space.used_bytes == promised * allocated_bytes(MIB)
+
+
 def test_orphans_are_collected_a_few_at_a_time_while_the_disk_is_in_service(lab: StoreLab) -> None:
     writer = lab.open_writer()
     lab.store(writer, FILM)
+    lab.crash(writer)
+    writer = lab.open_writer()
+    lab.store(writer, make_file("vod|/media/later", 10_000))  # so that the ids below are not the last ones
+    writer.drop("vod|/media/later")
     orphans = [lab.disk_path() / extent_name(0x0300 + n * 0x100) for n in range(10)]
     for path in orphans:
         path.write_bytes(b"x" * 5000)
