@@ -14,7 +14,7 @@ from tests.oca.appliance.world import MIB, World, appliance_world
 
 PATIENT = Serving(first_byte_s=30.0, stall_s=30.0)
 """A thousand readers on a busy machine are not to be judged by deadlines."""
-SLOW = Fetching(first_byte_s=20.0, stall_s=20.0)
+SLOW = Fetching(first_byte_s=20.0, stall_s=20.0, hedge_s=0.0)
 
 
 async def waiting(world: World, count: int) -> None:

@@ -110,6 +110,7 @@ class LineupMachine(StoreMachine):
         if set(self.sound) - {number} <= self.lab.draining:
             return
         self.writer.disks[number].take_out("lost")
+        self.lab.clock.now += 1.0  # of two versions on two disks the later one counts
         self._trust_what_is_there()
 
     @precondition(lambda self: self.lost)
@@ -123,7 +124,7 @@ class LineupMachine(StoreMachine):
         self._join(number)
         self._as_others_have_it(number)
         self._merge()
-        self._trust_what_is_there()
+        self._trust_what_is_there(only_pinned=False)  # what its index shows was committed, and stays through a crash
 
     @rule()
     def survey(self) -> None:

@@ -306,7 +306,7 @@ class StoreMachine(RuleBasedStateMachine):
                 continue
             assert promised_bytes_are_right(self.lab, self.reader, known[0]) >= 0
             promised = _blocks(records)
-            assert promised <= known[1]
+            assert promised <= known[1], f"{key}: {sorted(promised - known[1])}"
             if key in self.pinned:
                 assert self.durable.get(key, set()) & known[1] <= promised, "a committed, pinned block is there"
 

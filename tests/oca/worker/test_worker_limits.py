@@ -132,7 +132,7 @@ async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or
     for wanted, last in (("", ""), ("bytes=5-899999", ""), ("bytes=0-70000", "close")):
         client.send(bench.path(FILE), Range=wanted, Connection=last)
     received = b""
-    with contextlib.suppress(ConnectionResetError):
+    with contextlib.suppress(ConnectionError):  # the third may be asked of a connection that is broken off already
         while piece := await asyncio.wait_for(client.reader.read(1 << 20), 20):
             received += piece
     await client.close()
