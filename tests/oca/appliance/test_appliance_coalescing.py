@@ -6,7 +6,10 @@ import asyncio
 import functools
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from contracts.digests import BLOCK_BYTES
+from contracts.plans import SourceKind
 from oca.config import Fetching, Serving
 from tests.oca.appliance.crowd import End, Reader, ends
 from tests.oca.appliance.origin import Asked, Mishap, Origin
@@ -88,7 +91,8 @@ async def test_a_fetch_that_fails_fails_over_for_all_who_wait(tmp_path: Path) ->
         film = world.publish("film.mp4", MIB)
         broken = Origin(dict(world.origin.files), _ends, gate=asyncio.Event(), name="broken")
         await broken.start()
-        world.further_parents = (broken.ranked,)
+        # A tier, so that it is asked before the origin: of one kind the object's own is first.
+        world.further_parents = (replace(broken.ranked, kind=SourceKind.TIER),)
         await world.start()
         readers = await readers_of(world, 200)
         tokens = [world.token(session) for session in range(10)]
