@@ -260,8 +260,13 @@ async def test_a_keeper_process_says_how_it_is_and_stops_clean(tmp_path: Path) -
 
         await until(lambda: status().orders.get("done") == 1)
         assert (status().ready, status().plan_number, status().appliance_id) == (True, 3, "a-1")
-        text = (lab.state_dir / "run" / "keeper.metrics").read_text()
-        assert 'lowtide_keeper_fetched_bytes_total{purpose="fill",source="origin"} 1.048576e+06' in text
+        metrics, counted = (
+            lab.state_dir / "run" / "keeper.metrics",
+            'fetched_bytes_total{purpose="fill",source="origin"}',
+        )
+        await until(
+            lambda: f"lowtide_keeper_{counted} 1.048576e+06" in metrics.read_text()
+        )  # written behind the status
         process.terminate()
         assert await asyncio.to_thread(process.wait, 10) == 0
         plan = msgspec.json.decode((lab.state_dir / "plan.json").read_bytes(), type=AppliancePlan)
