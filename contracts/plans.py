@@ -43,6 +43,8 @@ class Reason(Enum):
     WINDOW_FULL = "window-full"
     """It would not fit into tonight's window or volume cap."""
     NOT_LICENSED = "not-licensed"
+    FORBIDDEN = "forbidden"
+    """An operator wants it nowhere at this site."""
     NO_DEMAND = "no-demand"
 
 

@@ -10,6 +10,7 @@ _WHY_NOT = {
     Reason.DISK_FULL: "no appliance had the space left: everything placed is worth more per byte",
     Reason.WINDOW_FULL: "it does not fit into what is left of the fill window's time and volume",
     Reason.NOT_LICENSED: "its licence does not cover this site on the day after the window",
+    Reason.FORBIDDEN: "an operator wants it nowhere here",
 }
 
 

@@ -17,12 +17,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from contracts.plans import Reason
 from contracts.rendezvous import ranked
 from fill_planner.config import PlannerSettings
 
-DAY_HOURS = 24
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The time that a plan is made for, as instants: from the closing of the window for a day."""
+
+    from_t: float
+    until_t: float
+
+
+ANY_DAY = Day(-inf, inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +45,21 @@ class Unit:
     expected_bytes: float
     licensed: bool = True
     required: bool = False
+    """An operator wants it there whatever it is worth."""
+    forbidden: bool = False
+    """An operator wants it nowhere here. Over `required`: who says never is right."""
+    from_t: float = -inf
+    until_t: float = inf
+    """Instants between which it may be shown here: the licence and pins by date. Outside it is not placed."""
 
     @property
     def density(self) -> float:
         """Expected bytes of the next day per byte."""
         return self.expected_bytes / max(1, self.size_bytes)
+
+    def allowed(self, day: Day) -> bool:
+        """True when it may be placed for `day`: some of it lies in the unit's own time."""
+        return self.licensed and not self.forbidden and self.from_t < day.until_t and day.from_t < self.until_t
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +113,22 @@ class _Candidate:
 
 
 def place(
-    units: Sequence[Unit], boxes: Sequence[Box], fill_bytes: int, peak_share: float, settings: PlannerSettings
+    units: Sequence[Unit],
+    boxes: Sequence[Box],
+    fill_bytes: int,
+    peak_share: float,
+    settings: PlannerSettings,
+    day: Day = ANY_DAY,
 ) -> tuple[Placement, ...]:
     """One Placement per unit, best first. `fill_bytes` is what the cluster may fetch in the window."""
-    state = _State(boxes, fill_bytes, settings)
+    allowed = [unit for unit in units if unit.allowed(day)]
+    state = _State(boxes, fill_bytes, settings, day)
     by_density = sorted(units, key=lambda unit: (-unit.density, unit.group))
-    head = _head(by_density, boxes, settings)
+    head = _head([unit for unit in by_density if unit.allowed(day)], boxes, settings)
     candidates = [
         candidate
-        for unit in units
-        if unit.licensed and (unit.required or unit.expected_bytes > 0)
+        for unit in allowed
+        if unit.required or unit.expected_bytes > 0
         for candidate in _candidates(unit, boxes, unit.group in head, peak_share, settings)
     ]
     for candidate in sorted(candidates, key=lambda c: c.order):
@@ -117,7 +143,7 @@ def _head(by_density: Sequence[Unit], boxes: Sequence[Box], settings: PlannerSet
     left = settings.second_copy_share * sum(box.space_bytes for box in boxes)
     head: set[str] = set()
     for unit in by_density:
-        if unit.licensed and unit.expected_bytes > 0 and unit.disk_bytes <= left:
+        if unit.expected_bytes > 0 and unit.disk_bytes <= left:
             left -= unit.disk_bytes
             head.add(unit.group)
     return head
@@ -147,12 +173,13 @@ def _second_value(unit: Unit, boxes: Sequence[Box], peak_share: float, settings:
 class _State:
     """Space and budget while the candidates pass by."""
 
-    def __init__(self, boxes: Sequence[Box], fill_bytes: int, settings: PlannerSettings) -> None:
+    def __init__(self, boxes: Sequence[Box], fill_bytes: int, settings: PlannerSettings, day: Day) -> None:
         self._boxes = {box.id: box for box in boxes}
         self._weights = [(box.id, float(box.space_bytes)) for box in boxes]
         self._free = {box.id: box.space_bytes for box in boxes}
         self._budget = fill_bytes
         self._settings = settings
+        self._day = day
         self._copies: dict[str, list[Copy]] = {}
         self._refused: dict[str, Reason] = {}
 
@@ -191,7 +218,9 @@ class _State:
         return Placement(unit, rank, copies, Reason.SECOND_COPY if len(copies) > 1 else Reason.POPULAR)
 
     def _why_not(self, unit: Unit) -> Reason:
-        if not unit.licensed:
+        if unit.forbidden:
+            return Reason.FORBIDDEN
+        if not unit.allowed(self._day):
             return Reason.NOT_LICENSED
         return self._refused.get(unit.group, Reason.NO_DEMAND)
 

@@ -20,7 +20,8 @@ from fill_planner.clusters import GIVING, Cluster, Group, clusters_of, groups_of
 from fill_planner.config import PlannerSettings
 from fill_planner.demand import SiteDemand, site_demands
 from fill_planner.explaining import sentence
-from fill_planner.placement import Copy, Placement, place
+from fill_planner.placement import Copy, Day, Placement, place
+from fill_planner.popularity import DAY_S
 from fill_planner.schedule import Task, WindowShare
 from fill_planner.snapshot import (
     CatalogueFile,
@@ -112,7 +113,9 @@ def _place(
     space_of_site = sum(box.space_bytes for c in clusters if c.site_id == cluster.site_id for box in c.boxes)
     part = sum(box.space_bytes for box in cluster.boxes) / (space_of_site or 1)
     budget = int(schedule.fill_budget(site.window, snapshot.now, settings) * part)
-    return place(units_of(snapshot, groups, cluster, site, demand), cluster.boxes, budget, demand.peak_share, settings)
+    day = Day(site.window.closes_at, site.window.closes_at + DAY_S)
+    units = units_of(snapshot, groups, cluster, site, demand)
+    return place(units, cluster.boxes, budget, demand.peak_share, settings, day)
 
 
 def _scheduled(
