@@ -14,6 +14,7 @@ from chassis.service import Listener, Service, Tcp
 from chassis.tls import ClientCertificate, server_context
 from chassis.web import build_app
 from contracts.keys import KeyUse
+from contracts.labtime import LabTime
 from control_plane import records
 from control_plane.appliance_api import ApplianceApi
 from control_plane.archive import places as place_archive
@@ -48,7 +49,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     certificates = settings.certificates
     authority = Authority.open(folder, _names(settings), clock.wall_s(), certificates.valid_days)
     operator = SecretGuard(read_or_make_secret(folder / OPERATOR_TOKEN))
-    desk = await _open_desk(service, folder, clock)
+    desk = await _open_desk(service, folder, clock, settings.lab)
     publishers = {KeyUse.MEDIA: certificates.media_publishers, KeyUse.MEMBER: certificates.member_publishers}
     revocations = Revocations(desk)
     await revocations.load()
@@ -87,7 +88,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     service.background("nightly-plan", planning.run)
 
 
-async def _open_desk(service: Service, folder: Path, clock: Clock) -> Desk:
+async def _open_desk(service: Service, folder: Path, clock: Clock, lab: LabTime) -> Desk:
     """The record as it was left; who was well then is believed for a while."""
     opening = Database.open(folder / DATABASE, records.metadata, schema_version=records.SCHEMA_VERSION, durable=True)
     database = await service.enter(opening)
@@ -101,7 +102,11 @@ async def _open_desk(service: Service, folder: Path, clock: Clock) -> Desk:
     )
     metrics = ControlPlaneMetrics(service.metrics)
     metrics.plan_number.set(registry.plan.number if registry.plan else 0)
-    desk = Desk(database, registry, ChangeLog(starts), metrics, clock)
+    desk = Desk(database, registry, ChangeLog(starts), metrics, clock, lab)
+    if lab.is_lab:
+        get_logger("control_plane").warning(
+            "lab-time", speed=desk.calendar.speed, shows=desk.calendar.wall_s(), until=lab.meets_at
+        )
     desk.count_suspects()
     return desk
 

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
 from chassis.logs import LEVELS
+from contracts.labtime import LabTime
 from fill_planner.config import PlannerSettings
 
 NAME = "control-plane"
@@ -86,8 +87,12 @@ class ControlPlaneSettings:
         None
     )
     log_level: Annotated[str, Doc("debug, info, warning, error or critical.")] = "info"
+    lab: Annotated[LabTime, Doc("Compressed time, for a laboratory on loopback (docs/decisions/0012)")] = field(
+        default_factory=LabTime
+    )
 
     def __post_init__(self) -> None:
+        self.lab.refuse_to_leave({"http.host": self.http.host, "mtls.host": self.mtls.host})
         if self.log_level not in LEVELS:
             raise ValueError(f"log_level: {self.log_level!r} is not one of {', '.join(LEVELS)}")
         if self.plans.traffic_days < self.planner.history_days:

@@ -14,9 +14,11 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from chassis.calendar import Calendar
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.logs import get_logger
+from contracts.labtime import REAL_TIME, LabTime
 from contracts.reports import Nudge
 from contracts.world import Change
 from control_plane.changes import ChangeLog
@@ -29,13 +31,21 @@ class Desk:
     """Registry and archive of one process, and who wants to hear of changes."""
 
     def __init__(
-        self, database: Database, registry: Registry, log: ChangeLog, metrics: ControlPlaneMetrics, clock: Clock
+        self,
+        database: Database,
+        registry: Registry,
+        log: ChangeLog,
+        metrics: ControlPlaneMetrics,
+        clock: Clock,
+        lab: LabTime = REAL_TIME,
     ) -> None:
+        """`calendar` tells the hour of plans, windows and traffic; `clock` everything else."""
         self.database = database
         self.registry = registry
         self.log = log
         self.metrics = metrics
         self.clock = clock
+        self.calendar = Calendar(clock, lab)
         self._one_writer = asyncio.Lock()
         self._nudges: dict[str, Callable[[], None]] = {}
 

@@ -139,7 +139,7 @@ class OperatorApi:
         site_id = call.path["site_id"]
         if site_id not in self._desk.registry.sites:
             raise unknown("site", site_id)
-        since = self._desk.clock.wall_s() - (call.query.days - 1) * report_archive.DAY_S
+        since = self._desk.calendar.wall_s() - (call.query.days - 1) * report_archive.DAY_S
         async with self._desk.database.read() as session:
             return await report_archive.networks(session, site_id, since, call.query.limit)
 

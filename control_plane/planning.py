@@ -85,18 +85,20 @@ class Planning:
         if self._missed():
             await self._desk.clock.sleep(STARTUP_GRACE_S)
             await self._make_tonight()
-        due = plans.next_due(self._settings.at, self._desk.clock.wall_s())
+        due = plans.next_due(self._settings.at, self._desk.calendar.wall_s())
         while True:
-            left_s = due - self._desk.clock.wall_s()
+            left_s = due - self._desk.calendar.wall_s()
             if left_s > 0:
-                await self._desk.clock.sleep(min(left_s, LONGEST_SLEEP_S))
+                await self._desk.calendar.sleep(min(left_s, LONGEST_SLEEP_S))
                 continue
             await self._make_tonight()
-            due = plans.next_due(self._settings.at, self._desk.clock.wall_s())
+            due = plans.next_due(self._settings.at, self._desk.calendar.wall_s())
 
     def _missed(self) -> bool:
         summary = self._desk.registry.plan
-        return summary is not None and summary.created_at < plans.last_due(self._settings.at, self._desk.clock.wall_s())
+        return summary is not None and summary.created_at < plans.last_due(
+            self._settings.at, self._desk.calendar.wall_s()
+        )
 
     async def _make_tonight(self) -> None:
         """A night without an origin or an appliance has nothing to plan."""
@@ -104,7 +106,7 @@ class Planning:
             get_logger("control_plane.planning").warning("plan-skipped", why="no origin or no appliance")
             return
         await self.make()
-        before = self._desk.clock.wall_s() - self._settings.traffic_days * plans.DAY_S
+        before = self._desk.calendar.wall_s() - self._settings.traffic_days * plans.DAY_S
         async with self._desk.alone(), self._desk.archive() as session:
             await report_archive.forget(session, before)
 
@@ -114,7 +116,7 @@ class Planning:
         origin = next(iter(desk.registry.origins.values()), None)
         if origin is None:
             raise conflict("no origin has registered yet, so there is nothing to fill from; start the origin")
-        now = desk.clock.wall_s()
+        now = desk.calendar.wall_s()
         async with desk.database.read() as session:
             number = await plan_archive.next_number(session)
             files = await catalogue_archive.for_planning(session)

@@ -24,11 +24,11 @@ class Reporting:
     async def take(self, box: Box, report: ApplianceReport) -> ReportAnswer:
         """Raises ProblemError UNPROCESSABLE when the numbers cannot be true."""
         desk = self.desk
-        now = desk.clock.wall_s()
+        now, today = desk.clock.wall_s(), desk.calendar.wall_s()
         wrong = (
             *wrong_numbers(report),
-            *wrong_traffic(report.traffic, now),
-            *wrong_traffic(report.networks, now, "networks"),
+            *wrong_traffic(report.traffic, today),
+            *wrong_traffic(report.networks, today, "networks"),
         )
         if wrong:
             raise contradiction(wrong)
@@ -38,7 +38,7 @@ class Reporting:
             state = (after(box.state, event) if event else None) or box.state
             if judgement.counts:
                 async with desk.archive() as session:
-                    await report_archive.store(session, box, judgement, report, now)
+                    await report_archive.store(session, box, judgement, report, now, today)
                     if state is not box.state:
                         await place_archive.set_state(session, box.id, state)
             told = desk.registry.take_report(box, judgement, report, now)
@@ -71,7 +71,7 @@ class Reporting:
         if site_id not in desk.registry.sites:
             raise unknown("site", site_id)
         now = desk.clock.wall_s()
-        wrong = wrong_traffic(given.traffic, now)
+        wrong = wrong_traffic(given.traffic, desk.calendar.wall_s())
         if wrong:
             raise contradiction(wrong)
         rows, served = len(given.traffic), _served(given.traffic)

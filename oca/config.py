@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
+from contracts.labtime import LabTime
+
 EXTENT_STEP_BYTES = 262_144
 """A block: extents hold whole ones."""
 _SERVICE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -450,9 +452,17 @@ class Appliance:
     services: Annotated[
         tuple[PullService, ...], Doc("Pull-through delivery services beside the media of this box")
     ] = ()
+    lab: Annotated[
+        LabTime,
+        Doc("Compressed time, for a laboratory on loopback; the same as the control plane's (docs/decisions/0012)"),
+    ] = field(default_factory=LabTime)
 
     def __post_init__(self) -> None:
-        """A host selects one service and no other."""
+        """A host selects one service and no other; a laboratory stays on loopback."""
+        serving = self.serving
+        listeners = {f"serving.listeners[{n}].host": one.host for n, one in enumerate(serving.listeners) if one.host}
+        listens = {"serving.media.host": serving.media.host, "serving.peers.host": serving.peers.host}
+        self.lab.refuse_to_leave(listens | listeners)
         names = [service.name for service in self.services]
         hosts = [host.lower() for host in self.serving.hosts]
         hosts += [host.lower() for service in self.services for host in service.hosts]

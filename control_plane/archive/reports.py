@@ -29,8 +29,13 @@ DAY_S = 86400
 MOST_NETWORKS = 10_000
 
 
-async def store(session: AsyncSession, box: Box, judgement: Judgement, report: ApplianceReport, now: float) -> None:
-    """Everything of a report that must outlive this process, in the transaction that stores its sequence."""
+async def store(
+    session: AsyncSession, box: Box, judgement: Judgement, report: ApplianceReport, now: float, today: float
+) -> None:
+    """Everything of a report that must outlive this process, in the transaction that stores its sequence.
+
+    `now` is when it came, `today` what the calendar shows then: progress of orders is told by the calendar, as plans are.
+    """
     await _put_boot(session, box.id, report)
     await _put_sources(session, box.id, report)
     await add_traffic(session, box.site_id, box.id, report.traffic)
@@ -38,7 +43,7 @@ async def store(session: AsyncSession, box: Box, judgement: Judgement, report: A
     if not judgement.present:
         return
     await _put_holdings(session, box.id, report)
-    await _put_progress(session, box.id, report, now)
+    await _put_progress(session, box.id, report, today)
     values = {
         "report": msgspec.json.encode(bare(report)),
         "reported_at": now,

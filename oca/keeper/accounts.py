@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from chassis.calendar import Calendar
 from chassis.clock import Clock
 from contracts.reports import Purpose, Source, SourceTraffic
 from oca.keeper.metrics import KeeperMetrics
@@ -17,7 +18,7 @@ EGRESS_OVER_S = 10.0
 class Accounts:
     """Takes the workers' `Served` messages."""
 
-    def __init__(self, ledger: Ledger, metrics: KeeperMetrics, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, metrics: KeeperMetrics, clock: Clock, calendar: Calendar) -> None:
         self.client_requests = 0
         self.client_bytes = 0
         self.content_misses = 0
@@ -26,13 +27,14 @@ class Accounts:
         self._ledger = ledger
         self._metrics = metrics
         self._clock = clock
+        self._calendar = calendar
         self._connections: dict[int, int] = {}
         self._shedding: dict[int, str] = {}
         self.shedding_changed: Callable[[], None] = lambda: None
         self._sent: deque[tuple[float, int]] = deque()
 
     def served(self, worker: int, served: Served) -> None:
-        now = self._clock.wall_s()
+        now = self._calendar.wall_s()
         for key, requests, count in served.clients:
             self._ledger.add(key, now, requests, count)
             self.client_requests += requests

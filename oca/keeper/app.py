@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from chassis.calendar import Calendar
 from chassis.clock import SYSTEM_CLOCK, Clock
 from chassis.logs import get_logger
 from contracts.plans import AppliancePlan
@@ -104,10 +105,13 @@ class Keeper:
         self._log = get_logger("oca.keeper")
         self._tasks: set[asyncio.Task[None]] = set()
         self._began_s = clock.monotonic_s()
+        if settings.lab.is_lab:
+            self._log.warning("lab-time", speed=settings.lab.speed, until=settings.lab.meets_at)
         self._build()
 
     def _build(self) -> None:
         settings, state, clock = self.settings, self.state, self._clock
+        calendar = Calendar(clock, settings.lab)
         ledger = load_ledger(state)
         self.storing = Storing(self.store, settings.store.extent_bytes, clock)
         rate = settings.store.scrub_bytes_per_s
@@ -116,7 +120,7 @@ class Keeper:
         self.lineup.changed = self._changed
         self.promoting = Promoting(self.store, self.lineup, settings.store.promote_bytes_per_minute, clock)
         self.connection = Connection(settings.control_plane, state.tls, dialled_addresses(settings), clock)
-        self.accounts = Accounts(ledger, self.metrics, clock)
+        self.accounts = Accounts(ledger, self.metrics, clock, calendar)
         self.following = Following(
             self.connection, state, self._tell, None if settings.cache_only else self._take_plan, self._changed, clock
         )
@@ -135,7 +139,14 @@ class Keeper:
         self.sources = Sources(self.upstream, lambda: self.following.parents, settings.fetching, self.metrics, clock)
         self.fetcher = Fetcher(self.digests, self.storing, self.sources, self.metrics)
         self.filler = Filler(
-            self.fetcher, self.storing, state, settings.fetching.fill_orders, self.metrics, clock, self._changed
+            self.fetcher,
+            self.storing,
+            state,
+            settings.fetching.fill_orders,
+            self.metrics,
+            clock,
+            calendar,
+            self._changed,
         )
         self.origins = HttpOrigins(
             settings.fetching, lambda: self.connection.appliance_id, clock.wall_s, clock.monotonic_s

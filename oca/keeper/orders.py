@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
+from chassis.calendar import Calendar
 from chassis.clock import Clock
 from chassis.logs import get_logger
 from contracts.digests import block_count, block_length
@@ -68,15 +69,20 @@ class Filler:
         places: int,
         metrics: KeeperMetrics,
         clock: Clock,
+        calendar: Calendar,
         changed: Callable[[], None],
     ) -> None:
-        """`changed()` is told when holdings or orders changed in a way the control plane should hear soon."""
+        """`changed()` is told when holdings or orders changed in a way the control plane should hear soon.
+
+        A plan speaks of the calendar: its window, its waits, and its rate, which is per second of the calendar.
+        """
         self._fetcher = fetcher
         self._storing = storing
         self._state = state
         self._places = places
         self._metrics = metrics
         self._clock = clock
+        self._calendar = calendar
         self._changed = changed
         self._cap = RateCap(clock)
         self._schedule: FillSchedule | None = None
@@ -149,9 +155,9 @@ class Filler:
                 task.cancel()
         self._schedule = schedule
         self._pins = frozenset(plan.pins)
-        self._cap.set_rate(plan.rate_bps)
+        self._cap.set_rate(int(plan.rate_bps * self._calendar.speed))
         held = self._storing.files()
-        self._log.info("plan-taken", sentence=window_words(plan, held, self._clock.wall_s()))
+        self._log.info("plan-taken", sentence=window_words(plan, held, self._calendar.wall_s()))
         await self._apply_pins(plan)
         self._changed()
 
@@ -176,7 +182,7 @@ class Filler:
         if schedule is None:
             return
         before = schedule.counts()
-        for order in schedule.startable(self._clock.wall_s(), self._places):
+        for order in schedule.startable(self._calendar.wall_s(), self._places):
             if order.id in self._working:
                 continue
             schedule.started(order.id)
@@ -213,7 +219,7 @@ class Filler:
             return
         if why is not state.why:
             self._log.info("order-waits", order=order.id, key=order.key, why=why.value, detail=detail)
-        schedule.put_off(order.id, why, self._clock.wall_s(), detail)
+        schedule.put_off(order.id, why, self._calendar.wall_s(), detail)
 
     async def _fill(self, order: Order) -> bool:
         """Fetch what is missing of the file; True when all is there and pinned. Raises FetchFailed."""
@@ -237,13 +243,13 @@ class Filler:
             if schedule is None or order.id not in schedule.orders:
                 return False
             self._note_fetched(schedule, order, facts, fetched)
-            if not schedule.may_go_on(self._clock.wall_s()):
+            if not schedule.may_go_on(self._calendar.wall_s()):
                 return False
         return True
 
     def _asker(self, order: Order) -> Asker:
         assert self._schedule is not None, "orders come from a schedule"
-        sources = askable(self._schedule.plan, order, self._clock.wall_s())
+        sources = askable(self._schedule.plan, order, self._calendar.wall_s())
         return Asker(Purpose.FILL, sources, self._cap, PINNED_BY_PLAN)
 
     def _note_held(self, order: Order, facts: Facts, missing: list[tuple[int, int]]) -> None:

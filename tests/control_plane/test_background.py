@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import pytest
 from aiohttp import web
 
 from chassis.auth import PeerIdentity
@@ -24,6 +25,7 @@ from chassis.metrics import Metrics
 from chassis.routes import Routes
 from chassis.web import build_app
 from contracts.enrolment import PeerKind, split_code
+from contracts.labtime import REAL_TIME, LabTime
 from contracts.places import ApplianceRegistration, ApplianceState, Site
 from contracts.reports import FileTraffic
 from contracts.world import Change
@@ -48,11 +50,15 @@ RECENT_HOUR = int(MIDNIGHT) - 3600
 
 @asynccontextmanager
 async def desk_of(
-    folder: Path, clock: Clock, queue_lines: int = 1000, counted: Metrics | None = None
+    folder: Path,
+    clock: Clock,
+    queue_lines: int = 1000,
+    counted: Metrics | None = None,
+    lab: LabTime = REAL_TIME,
 ) -> AsyncIterator[Desk]:
     async with Database.open(folder / "r.sqlite", records.metadata, schema_version=1) as database:
         metrics = ControlPlaneMetrics(counted or Metrics("control-plane", process=False))
-        yield Desk(database, Registry(), ChangeLog(1, queue_lines), metrics, clock)
+        yield Desk(database, Registry(), ChangeLog(1, queue_lines), metrics, clock, lab)
 
 
 async def with_one_box(desk: Desk) -> None:
@@ -98,6 +104,29 @@ async def test_the_plan_is_made_by_itself_every_night_at_the_set_time_and_old_tr
         assert await plan_number(desk, 2) == 2
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_in_a_laboratory_the_nights_follow_each_other_by_its_calendar(tmp_path: Path) -> None:
+    clock = VirtualClock(MIDNIGHT)
+    lab = LabTime(speed=1000.0, began_at=MIDNIGHT, starts_at=MIDNIGHT - 10 * 86400.0)
+    async with desk_of(tmp_path, clock, lab=lab) as desk:
+        await with_one_box(desk)
+        task = asyncio.create_task(Planning(desk, Plans(at="01:00"), PlannerSettings()).run())
+        await clock.advance(3.5)
+        assert made_at(desk) == 0.0
+        await clock.advance(0.2)
+        assert await plan_number(desk, 1) == 1
+        await sleeps_again(clock)
+        await clock.advance(86.4)
+        assert await plan_number(desk, 2) == 2
+        assert made_at(desk) == pytest.approx(lab.starts_at + 86400.0 + 3600.0, abs=300.0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def made_at(desk: Desk) -> float:
+    """When the plan in force was made, by the calendar; 0 without one."""
+    return desk.registry.plan.created_at if desk.registry.plan else 0.0
 
 
 async def sleeps_again(clock: VirtualClock) -> None:

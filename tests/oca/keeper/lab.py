@@ -25,6 +25,7 @@ import msgspec
 
 from chassis import config
 from contracts.digests import BLOCK_BYTES, block_count
+from contracts.labtime import REAL_TIME, LabTime
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
 from contracts.urls import cache_key
 from oca.config import Appliance, ControlPlane, Disk, Fetching, Serving, Store
@@ -167,6 +168,7 @@ class KeeperLab:
         default_factory=lambda: Fetching(connect_s=0.5, first_byte_s=0.5, stall_s=0.5, client_fetches=4)
     )
     serving: Serving = field(default_factory=Serving)
+    time: LabTime = REAL_TIME
     keeper: Keeper | None = None
     board: Board = field(default_factory=lambda: Board.create(BoardShape(workers=4, disks=1, marks_per_disk=4096)))
     sources: list[FakeSource] = field(default_factory=list)
@@ -188,6 +190,7 @@ class KeeperLab:
             serving=self.serving,
             fetching=self.fetching,
             cache_only=self.cache_only,
+            lab=self.time,
             log_level="warning",
         )
 
