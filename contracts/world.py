@@ -6,7 +6,7 @@ from enum import Enum
 
 import msgspec
 
-from contracts.places import Appliance, Site
+from contracts.places import Appliance, Prefix, Site
 from contracts.reports import Holding
 
 
@@ -40,11 +40,26 @@ class FallbackOrigin(msgspec.Struct, frozen=True):
     mtls_url: str
 
 
+class SiteRoutes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Changes of the prefixes that a site is known by beside those of its record. `full` replaces all of the same kind."""
+
+    site_id: str
+    full: bool = False
+    announced: tuple[Prefix, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    guessed: bool = False
+    """From a geo database: asked only for clients that nobody announces."""
+
+
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of `GET /v1/changes` (NDJSON, mutual TLS). Exactly one of the fields after `number` is set.
 
-    The stream opens with a snapshot (sites, appliances, health, holdings, origins), then `snapshot_complete`, then
+    The stream opens with a snapshot (sites, routes, appliances, health, holdings, origins), then `snapshot_complete`, then
     changes as they happen, and an empty `tick` every second so that a broken stream shows within a few seconds.
+
+    `GET /v1/changes?after=N` asks to go on after change N, for a reader that has the whole record of that number: where the
+    control plane still has all that came since, the stream opens with `resumed` instead, and those changes follow. Otherwise it
+    opens with a snapshot.
     """
 
     number: int
@@ -55,8 +70,11 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     health: Health | None = None
     holdings: Holdings | None = None
     origin: FallbackOrigin | None = None
+    routes: SiteRoutes | None = None
     snapshot_complete: bool = False
     tick: bool = False
+    resumed: bool = False
+    """Nothing is missing between the number that was asked for and what follows."""
 
 
 class RankRequest(msgspec.Struct, frozen=True):
@@ -159,3 +177,31 @@ class WorldFacts(msgspec.Struct, frozen=True):
     """Suspects that stay in the answers, last, because monitoring is presumed broken."""
     quarantined: tuple[str, ...]
     """What sites announce and is no prefix."""
+    prefixes: int = 0
+    """Prefixes that some site announces, each counted once."""
+    guessed: int = 0
+    """Prefixes from geo databases."""
+
+
+class Announcer(msgspec.Struct, frozen=True):
+    """A site that announces a prefix, as steering has it."""
+
+    site_id: str
+    as_path_length: int
+    med: int
+    by_hand: bool
+    """It stands in the site's record; otherwise an appliance or an import says it."""
+
+
+class CoveringPrefix(msgspec.Struct, frozen=True):
+    cidr: str
+    announcers: tuple[Announcer, ...]
+    guessed: bool = False
+
+
+class Covering(msgspec.Struct, frozen=True):
+    """`GET /v1/routes?client=ADDRESS`: the prefixes that cover an address, longest first, guesses last."""
+
+    client: str
+    world_number: int
+    prefixes: tuple[CoveringPrefix, ...]

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Call, Routes
 from contracts.problems import ProblemCode
-from contracts.world import RankExplanation, Ranking, RankRequest, WorldFacts
+from contracts.world import Announcer, Covering, CoveringPrefix, RankExplanation, Ranking, RankRequest, WorldFacts
 from steering.errors import NothingKnown, RankError
 from steering.explaining import explain
 from steering.feed import State
 from steering.metrics import SteeringMetrics
+from steering.prefixes import Match, parse_address
 from steering.ranking import Rules, rank
 
 RETRY_AFTER_S = 1.0
+
+
+class ClientQuery(msgspec.Struct, frozen=True):
+    """`client`: the IP address of a player."""
+
+    client: str
 
 
 class Api:
@@ -54,7 +63,19 @@ class Api:
             suspects=tuple(sorted(name for name, health in world.health.items() if health.suspect)),
             doubted=tuple(sorted(world.doubted)),
             quarantined=world.quarantined,
+            prefixes=len(world.prefixes),
+            guessed=len(world.guesses),
         )
+
+    async def covering(self, call: Call[None, ClientQuery]) -> Covering:
+        world = self._state.world
+        try:
+            address = parse_address(call.query.client)
+        except ValueError as error:
+            raise self._refusal(RankError(f"client: {call.query.client!r} is no IP address")) from error
+        announced = [_shown(match, guessed=False) for match in world.prefixes.covering(address)]
+        guessed = [_shown(match, guessed=True) for match in world.guesses.covering(address)]
+        return Covering(str(address), world.number, (*announced, *guessed))
 
     def _refusal(self, error: RankError | NothingKnown) -> ProblemError:
         self._metrics.refused.inc()
@@ -70,4 +91,10 @@ def routes_of(api: Api) -> Routes:
         "/v1/explain", api.explain, summary="The same ranking with every appliance's facts and why it stands there"
     )
     routes.get("/v1/world", api.world, summary="What steering knows, in numbers, and whether it is kept up")
+    routes.get("/v1/routes", api.covering, summary="The prefixes that cover an address, and which sites announce them")
     return routes
+
+
+def _shown(match: Match, *, guessed: bool) -> CoveringPrefix:
+    announcers = tuple(Announcer(a.site_id, a.as_path_length, a.med, a.by_hand) for a in match.announcements)
+    return CoveringPrefix(match.cidr, announcers, guessed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from chassis.client import ServiceClient
@@ -22,8 +22,8 @@ from steering.config import NAME, SteeringSettings
 from steering.errors import ArchiveError
 from steering.feed import ChangeSource, Feed, State, StreamEnd
 from steering.metrics import SteeringMetrics
+from steering.prefixes import HashedPrefixes
 from steering.ranking import Rules
-from steering.trie import make_table
 from steering.world import World
 
 CHANGES_PATH = "/v1/changes"
@@ -45,8 +45,9 @@ async def compose(service: Service, settings: SteeringSettings) -> None:
     )
     client = await service.enter(ServiceClient(control_plane.url, ssl=client_context(files=files)))
 
-    def changes() -> AsyncIterator[Change]:
-        return client.stream_lines(CHANGES_PATH, Change, idle_s=control_plane.silent_after_s)
+    def changes(after: int) -> AsyncIterator[Change]:
+        query = {"after": after} if after else None
+        return client.stream_lines(CHANGES_PATH, Change, query=query, idle_s=control_plane.silent_after_s)
 
     assemble(service, settings, changes)
 
@@ -68,14 +69,14 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     feed = Feed(
         changes,
         state,
-        make_table,
+        HashedPrefixes,
         service.clock,
         longest_wait_s=settings.control_plane.longest_wait_s,
         rng=random.Random(),
         on_change=show,
         on_end=ended,
     )
-    saver = Saver(state, path, metrics, service.clock, settings.save_every_s)
+    saver = Saver(state, path, metrics, service.clock, settings.save_every_s, settings.save_routes_every_s)
     rules = Rules(settings.unhealthy_below, settings.overloaded_from, settings.load_factor)
     api = Api(state, rules, metrics, service.clock)
     service.health.add_check("world", feed.ready)
@@ -83,45 +84,67 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port)))
     service.background("feed", feed.run)
     service.background("saver", saver.run)
-    service.on_close(saver.save)
+    service.on_close(saver.save_all)
     _show(metrics, state)
     return state
 
 
 class Saver:
-    """Keeps the last world in a file."""
+    """Keeps the last world in files: routes less often than the rest, for they are many and outlive a restart of theirs."""
 
-    def __init__(self, state: State, path: Path, metrics: SteeringMetrics, clock: Clock, every_s: float) -> None:
+    def __init__(
+        self, state: State, path: Path, metrics: SteeringMetrics, clock: Clock, every_s: float, routes_every_s: float
+    ) -> None:
         self._state = state
         self._path = path
         self._metrics = metrics
         self._clock = clock
         self._every_s = every_s
+        self._routes_every_s = routes_every_s
         self._saved = state.world
+        self._saved_routes = state.world
 
     async def run(self) -> None:
+        routes_at_s = self._clock.monotonic_s()
         while True:
             await self._clock.sleep(self._every_s)
             await self.save()
+            if self._clock.monotonic_s() - routes_at_s >= self._routes_every_s:
+                await self.save_routes()
+                routes_at_s = self._clock.monotonic_s()
+
+    async def save_all(self) -> None:
+        await self.save()
+        await self.save_routes()
 
     async def save(self) -> None:
         """Saves the world when it is another than the one saved last. A disk that refuses is logged and asked again later."""
         world = self._state.world
-        if world is self._saved or world.is_empty:
+        if world is not self._saved and not world.is_empty and await self._written(archive.save, world):
+            self._saved = world
+
+    async def save_routes(self) -> None:
+        """Saves the routes when they are others than those saved last, likewise."""
+        world, saved = self._state.world, self._saved_routes
+        if world.prefixes is saved.prefixes and world.guesses is saved.guesses:
             return
+        if await self._written(archive.save_routes, world):
+            self._saved_routes = world
+
+    async def _written(self, write: Callable[[World, Path], int], world: World) -> bool:
         try:
-            await asyncio.to_thread(archive.save, world, self._path)
+            await asyncio.to_thread(write, world, self._path)
         except OSError as error:
             self._metrics.saves.labels("failed").inc()
             _LOG.error("world-not-saved", path=str(self._path), detail=str(error))
-        else:
-            self._metrics.saves.labels("saved").inc()
-            self._saved = world
+            return False
+        self._metrics.saves.labels("saved").inc()
+        return True
 
 
 def _last_world(path: Path) -> World:
     try:
-        world = archive.load(path, make_table)
+        world = archive.load(path, HashedPrefixes)
     except ArchiveError as error:
         _LOG.warning("last-world-unusable", detail=str(error))
         return World()
@@ -135,6 +158,9 @@ def _show(metrics: SteeringMetrics, state: State) -> None:
     world = state.world
     metrics.world_number.set(world.number)
     metrics.appliances.set(len(world.appliances))
+    metrics.prefixes.set(len(world.prefixes))
+    metrics.guesses.set(len(world.guesses))
+    metrics.quarantined.set(len(world.quarantined))
     metrics.suspects.set(len(state.watch.since_s))
     metrics.doubted.set(len(world.doubted))
     metrics.stream_live.set(1 if state.live else 0)

@@ -47,6 +47,9 @@ class SteeringSettings:
     control_plane: Annotated[ControlPlane, Doc("Where the world comes from")]
     http: Annotated[Http, Doc("Where rankings are asked for")] = field(default_factory=Http)
     save_every_s: Annotated[float, Gt(0), Doc("Seconds between two saves of the world, when it has changed.")] = 5.0
+    save_routes_every_s: Annotated[
+        float, Gt(0), Doc("Seconds between two saves of the routes, when they have changed.")
+    ] = 60.0
     unhealthy_below: Annotated[float, Ge(0.0), Le(1.0), Doc("Score under which an appliance is no candidate.")] = 0.3
     overloaded_from: Annotated[
         float, Gt(0.0), Doc("Reported load (1 is its whole egress) from which an appliance is no candidate.")

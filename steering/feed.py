@@ -1,7 +1,9 @@
 """The feed: reads the change stream, keeps the current world, and says when it can no longer be believed.
 
 Laws: a snapshot replaces the world only when it is complete; while the stream is broken the last world stands; a stream
-that is silent for `silent_after_s` is broken (the control plane ticks every second); numbers never go back within a stream.
+that is silent for `silent_after_s` is broken (the control plane ticks every second); numbers never go back within a stream; a
+stream goes on where the one before broke, when the control plane still has what came since. Lines with routes are applied one
+at a time with the loop's other work between them, so that half a million prefixes hold up no answer.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class StreamEnd(Enum):
 class ChangeSource(Protocol):
     """Where changes come from; `chassis.client.ServiceClient` over mutual TLS, or a list in tests."""
 
-    def __call__(self) -> AsyncIterator[Change]:
-        """One connection: a snapshot, then changes. Raises ServiceError when it breaks (status 504 when it fell silent)."""
+    def __call__(self, after: int) -> AsyncIterator[Change]:
+        """One connection: a snapshot, then changes; or, where nothing is missing after change `after` (0: nothing is known),
+        `resumed`, then those. Raises ServiceError when it breaks (status 504 when it fell silent)."""
 
 
 @dataclass(slots=True)
@@ -81,6 +84,8 @@ class Feed:
         self._on_change = on_change
         self._on_end = on_end
         state.broken_since_s = clock.monotonic_s()
+        self._whole = 0
+        """Number of the world that this feed built from a whole snapshot; 0 before."""
 
     async def run(self) -> None:
         """Reads for ever; between two connections it waits, longer each time, with jitter."""
@@ -113,21 +118,26 @@ class Feed:
         return f"world {state.world.number}"
 
     async def _one_stream(self) -> tuple[StreamEnd, bool]:
-        """(why it ended, whether it brought a whole snapshot)."""
+        """(why it ended, whether it brought a whole world)."""
         draft: Draft | None = Draft(self._make_table)
         last = 0
         try:
-            async for change in self._source():
+            async for change in self._source(self._whole):
                 if change.number < last:
                     return StreamEnd.BACKWARDS, draft is None
                 last = change.number
-                if draft is None:
-                    self._apply(change)
-                    continue
-                draft.add(change)
-                if change.snapshot_complete:
-                    self._begin(draft.freeze())
+                if change.resumed and self._whole:
+                    self._begin(self._state.world)
                     draft = None
+                elif draft is None:
+                    self._apply(change)
+                else:
+                    draft.add(change)
+                    if change.snapshot_complete:
+                        self._begin(draft.freeze())
+                        draft = None
+                if change.routes is not None:
+                    await self._clock.sleep(0)
         except ServiceError as error:
             _LOG.warning("change-stream-broken", detail=str(error))
             silent = draft is None and error.status == 504
@@ -137,8 +147,15 @@ class Feed:
     def _begin(self, world: World) -> None:
         state = self._state
         state.live = True
+        self._whole = world.number
         self._replace(world, look_again=True)
-        _LOG.info("world-complete", number=world.number, sites=len(world.sites), appliances=len(world.appliances))
+        _LOG.info(
+            "world-complete",
+            number=world.number,
+            sites=len(world.sites),
+            appliances=len(world.appliances),
+            prefixes=len(world.prefixes),
+        )
         self._on_change(True)
 
     def _apply(self, change: Change) -> None:
@@ -146,6 +163,7 @@ class Feed:
             return
         before = self._state.world
         self._replace(apply(before, change, self._make_table), look_again=_moves_suspicion(before, change))
+        self._whole = self._state.world.number
         self._on_change(True)
 
     def _replace(self, world: World, *, look_again: bool) -> None:
@@ -160,6 +178,8 @@ class Feed:
         state.world = world.doubting(state.watch.doubted)
 
     def _ended(self, end: StreamEnd) -> None:
+        if end in (StreamEnd.DIED, StreamEnd.BACKWARDS):
+            self._whole = 0  # whatever led there is not asked for again: the next stream brings a snapshot
         state = self._state
         if state.live:
             state.live = False
@@ -174,4 +194,4 @@ def _moves_suspicion(world: World, change: Change) -> bool:
     if change.health is not None:
         known = world.health.get(change.health.appliance_id)
         return known is None or known.suspect != change.health.suspect
-    return change.holdings is None and change.origin is None
+    return change.holdings is None and change.origin is None and change.routes is None

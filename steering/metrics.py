@@ -22,6 +22,11 @@ class SteeringMetrics:
         self.refused = metrics.counter("lowtide_steering_refused_total", "Requests that could not be ranked")
         self.world_number = metrics.gauge("lowtide_steering_world_number", "Number of the last change applied")
         self.appliances = metrics.gauge("lowtide_steering_appliances", "Appliances in the world")
+        self.prefixes = metrics.gauge("lowtide_steering_prefixes", "Prefixes that some site announces")
+        self.guesses = metrics.gauge("lowtide_steering_guessed_prefixes", "Prefixes from geo databases")
+        self.quarantined = metrics.gauge(
+            "lowtide_steering_quarantined_prefixes", "Lines of sites and routes that are no prefix and are left out"
+        )
         self.suspects = metrics.gauge("lowtide_steering_suspects", "Appliances that are suspect")
         self.doubted = metrics.gauge(
             "lowtide_steering_doubted_suspects",

@@ -128,7 +128,7 @@ def rank(world: World, request: RankRequest, rules: Rules = DEFAULTS) -> Ranking
 def look(world: World, request: RankRequest, rules: Rules) -> View:
     """The checked request with the candidates of the client's own sites. Raises RankError."""
     client = _checked(request)
-    matches = world.prefixes.covering(client)
+    matches = world.covering(client)
     own: list[tuple[Candidate, ...]] = []
     for site_id, match in _sites_in_order(world, matches):
         boxes = world.by_site.get(site_id, ())

@@ -2,7 +2,7 @@
 
 Laws: a change touches one entity, so changes of different entities commute; health and holdings of an appliance may come
 before the appliance; what is gone takes its health and holdings with it; a snapshot is built aside (`Draft()`) and becomes
-the world only when it is complete. The prefix table is made again only when sites changed.
+the world only when it is complete. Of the prefix tables a change makes anew only what it touches (`announcing`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Generic, TypeVar
 from contracts.places import Appliance, Site
 from contracts.reports import Holding
 from contracts.world import Change, FallbackOrigin, Health, Holdings
-from steering.prefixes import Announcement, HashedPrefixes, PrefixTable, TableMaker, is_prefix
+from steering.announcing import AnnouncingDraft
+from steering.prefixes import HashedPrefixes, IpAddress, Match, PrefixTable, TableMaker
 
 V = TypeVar("V")
 
@@ -43,11 +44,18 @@ class World:
     quarantined: tuple[str, ...] = ()
     """What sites announce and is no prefix: `SITE TEXT`, left out and shown."""
     doubted: frozenset[str] = frozenset()
+    guesses: PrefixTable = field(default_factory=lambda: HashedPrefixes(()), compare=False)
+    """What geo databases say: asked only for clients that nobody announces."""
 
     @property
     def is_empty(self) -> bool:
         """True before anything is known: nothing could be answered."""
         return not self.origins and not self.appliances
+
+    def covering(self, address: IpAddress) -> tuple[Match, ...]:
+        """The prefixes that cover the address, the longest first; guesses only after all that somebody announces."""
+        found = self.prefixes.covering(address)
+        return found + self.guesses.covering(address) if len(self.guesses) else found
 
     def doubting(self, appliance_ids: frozenset[str]) -> World:
         return self if appliance_ids == self.doubted else replace(self, doubted=appliance_ids)
@@ -64,21 +72,25 @@ class Draft:
     """A world being built: empty, or on top of another that stays as it is."""
 
     def __init__(self, make_table: TableMaker, base: World | None = None) -> None:
-        base = World() if base is None else base
+        base = World(prefixes=make_table(()), guesses=make_table(())) if base is None else base
         self._base = base
-        self._make_table = make_table
         self._number = base.number
         self._sites = _Table(base.sites)
         self._appliances = _Table(base.appliances)
         self._health = _Table(base.health)
         self._holdings = _Table(base.holdings)
         self._origins = _Table(base.origins)
+        self._announcing = AnnouncingDraft(base.prefixes, base.guesses, base.quarantined)
 
     def add(self, change: Change) -> None:
         self._number = max(self._number, change.number)
         if change.site is not None:
+            self._announcing.put_site(self._sites.find(change.site.id), change.site)
             self._sites.put(change.site.id, change.site)
         elif change.site_gone is not None:
+            gone = self._sites.find(change.site_gone)
+            if gone is not None:
+                self._announcing.drop_site(gone)
             self._sites.drop(change.site_gone)
         elif change.appliance is not None:
             self._appliances.put(change.appliance.id, change.appliance)
@@ -90,16 +102,15 @@ class Draft:
         elif change.holdings is not None:
             known = self._holdings.get(change.holdings.appliance_id, Held())
             self._holdings.put(change.holdings.appliance_id, _held_after(known, change.holdings))
+        elif change.routes is not None:
+            self._announcing.change_routes(change.routes)
         elif change.origin is not None:
             self._origins.put(change.origin.name, change.origin)
 
     def freeze(self) -> World:
         """The world as drafted. The draft may be used on."""
         base = self._base
-        prefixes, quarantined = base.prefixes, base.quarantined
-        if self._sites.changed:
-            announced, quarantined = _announcements(self._sites.freeze())
-            prefixes = self._make_table(announced)
+        prefixes, guesses, quarantined = self._announcing.freeze()
         return World(
             number=self._number,
             sites=self._sites.freeze(),
@@ -111,6 +122,7 @@ class Draft:
             prefixes=prefixes,
             quarantined=quarantined,
             doubted=base.doubted,
+            guesses=guesses,
         )
 
 
@@ -121,6 +133,9 @@ class _Table(Generic[V]):
         self._values: Mapping[str, V] = base
         self._own: dict[str, V] | None = None
         self.changed = False
+
+    def find(self, name: str) -> V | None:
+        return self._values.get(name)
 
     def get(self, name: str, default: V) -> V:
         return self._values.get(name, default)
@@ -145,7 +160,8 @@ class _Table(Generic[V]):
 
 
 def changes_of(world: World) -> Iterator[Change]:
-    """The world as a snapshot: applied to nothing, these changes give it again (but for what is doubted)."""
+    """The world as a snapshot: applied to nothing, these changes give it again, but for its routes (`announcing.routes_of`)
+    and what is doubted."""
     for site in world.sites.values():
         yield Change(world.number, site=site)
     for appliance in world.appliances.values():
@@ -175,16 +191,3 @@ def _by_site(appliances: Mapping[str, Appliance]) -> dict[str, tuple[Appliance, 
     for _, appliance in sorted(appliances.items()):
         found.setdefault(appliance.site_id, []).append(appliance)
     return {site_id: tuple(its) for site_id, its in found.items()}
-
-
-def _announcements(sites: Mapping[str, Site]) -> tuple[list[Announcement], tuple[str, ...]]:
-    """(what can be announced, what is no prefix). One wrong line of one site must not cost the others their clients."""
-    good: list[Announcement] = []
-    bad: list[str] = []
-    for site in sites.values():
-        for prefix in site.prefixes:
-            if is_prefix(prefix.cidr):
-                good.append(Announcement(prefix.cidr, site.id, prefix.as_path_length, prefix.med))
-            else:
-                bad.append(f"{site.id} {prefix.cidr}")
-    return good, tuple(sorted(bad))

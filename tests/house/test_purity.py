@@ -104,6 +104,12 @@ DECIDING = (
     "player.adaptation",
     "player.timeline",
     "policies",
+    "steering.announcing",
+    "steering.explaining",
+    "steering.prefixes",
+    "steering.ranking",
+    "steering.vigilance",
+    "steering.world",
 )
 
 

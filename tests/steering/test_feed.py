@@ -16,7 +16,7 @@ from contracts.world import Change
 from steering.feed import Feed, State, StreamEnd
 from steering.prefixes import HashedPrefixes
 from steering.world import World
-from tests.steering.worlds import box, site, suspect, two_networks, well, world
+from tests.steering.worlds import box, routes, site, suspect, two_networks, well, world
 
 WHOLE = Change(1, snapshot_complete=True)
 
@@ -39,9 +39,11 @@ class ControlPlane:
         self.streams: list[Stream] = []
         self.away = False
         self.attempts = 0
+        self.asked_after: list[int] = []
 
-    async def __call__(self) -> AsyncIterator[Change]:
+    async def __call__(self, after: int) -> AsyncIterator[Change]:
         self.attempts += 1
+        self.asked_after.append(after)
         if self.away:
             raise broken(502)
         stream = Stream()
@@ -195,7 +197,7 @@ async def test_suspects_that_come_slowly_raise_no_alarm() -> None:
 
 
 async def test_a_feed_that_dies_of_what_nobody_expected_does_not_look_live() -> None:
-    async def source() -> AsyncIterator[Change]:
+    async def source(after: int) -> AsyncIterator[Change]:
         for line in (*two_networks(), WHOLE):
             yield line
         raise RuntimeError("a change that nobody thought of")
@@ -216,3 +218,53 @@ async def test_a_feed_that_dies_of_what_nobody_expected_does_not_look_live() -> 
     assert it.ends == [StreamEnd.DIED]
     assert not it.state.live
     assert it.state.world == world(two_networks())
+
+
+async def test_a_stream_goes_on_where_the_one_before_broke_when_nothing_is_missing() -> None:
+    async with running() as it:
+        await it.hear(*two_networks(), WHOLE, Change(5, health=suspect("a1").health), broken(502))
+        before = it.state.world
+        await it.clock.advance(1.0)
+        assert it.plane.asked_after == [0, 5]
+        await it.hear(Change(5, resumed=True))
+        assert (it.state.live, it.state.world is before) == (True, True)
+        await it.hear(Change(6, appliance_gone="a2"))
+        assert it.state.world.number == 6
+        assert it.state.world.appliances.keys() == {"a1", "a3", "b1"}
+
+
+async def test_a_control_plane_that_has_forgotten_too_much_sends_a_whole_world_again() -> None:
+    async with running() as it:
+        await it.hear(*two_networks(), WHOLE, None)
+        await it.clock.advance(1.0)
+        await it.hear(site("only", "10.9.0.0/16"), box("x", "only"))
+        assert it.state.world.sites.keys() == {"a", "b"}
+        await it.hear(Change(9, snapshot_complete=True))
+        assert (it.state.world.number, set(it.state.world.sites)) == (9, {"only"})
+
+
+async def test_a_change_that_killed_the_feed_is_not_asked_for_again() -> None:
+    async with running() as it:
+        await it.hear(*two_networks(), WHOLE, Change(9, tick=True), Change(8, tick=True))
+        assert it.ends == [StreamEnd.BACKWARDS]
+        await it.clock.advance(1.0)
+        assert it.plane.asked_after == [0, 0]
+
+
+async def test_a_resumption_that_was_not_asked_for_makes_no_world_of_nothing() -> None:
+    async with running() as it:
+        await it.hear(Change(5, resumed=True), *two_networks())
+        assert not it.state.live
+        assert "no change stream" in await it.why_not_ready() or "nothing is known" in await it.why_not_ready()
+
+
+async def test_other_work_is_done_between_two_lines_of_routes() -> None:
+    lines = [routes("a", f"10.{n}.0.0/16") for n in range(40)]
+    async with running() as it:
+        it.plane.streams[-1].say(*two_networks(), WHOLE, *lines)
+        seen: set[int] = set()
+        for _ in range(500):
+            await asyncio.sleep(0)
+            seen.add(len(it.state.world.prefixes))
+        assert len(it.state.world.prefixes) == 40
+        assert len(seen) > 20, "the loop came round between lines"

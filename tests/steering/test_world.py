@@ -11,12 +11,11 @@ from contracts.reports import Holding
 from contracts.world import Change, Holdings
 from steering import archive
 from steering.errors import ArchiveError
-from steering.prefixes import HashedPrefixes, PrefixTable
+from steering.prefixes import HashedPrefixes, parse_address
 from steering.ranking import rank
-from steering.trie import make_table
 from steering.vigilance import WINDOW_S, Watch, observe
 from steering.world import Draft, Held, World, apply, changes_of
-from tests.steering.worlds import asking, box, holds, key, origin, site, suspect, two_networks, well, world
+from tests.steering.worlds import asking, box, holds, key, origin, routes, site, suspect, two_networks, well, world
 
 
 def after(it: World, *changes: Change) -> World:
@@ -71,18 +70,69 @@ def test_holdings_follow_deltas_and_a_part_of_a_file_is_not_held() -> None:
     assert after(it, holds("a1", "four")).holdings["a1"].planned == frozenset()
 
 
-def test_the_prefix_table_is_made_again_only_when_sites_change() -> None:
-    made: list[PrefixTable] = []
+def covering(it: World, client: str) -> list[tuple[str, list[str]]]:
+    return [(m.cidr, [a.site_id for a in m.announcements]) for m in it.covering(parse_address(client))]
 
-    def counting(announced: object) -> PrefixTable:
-        made.append(HashedPrefixes(announced))  # type: ignore[arg-type]
-        return made[-1]
 
-    it = World()
-    for change in two_networks():
-        it = apply(it, change, counting)
-    assert len(made) == 2
-    assert it.prefixes is made[-1]
+def test_the_prefix_tables_are_made_again_only_by_changes_of_sites_and_routes() -> None:
+    it = world(two_networks())
+    for change in (suspect("a1"), holds("a1", key()), Change(2, appliance_gone="a2"), origin(), Change(3, tick=True)):
+        later = after(it, change)
+        assert (later.prefixes is it.prefixes, later.guesses is it.guesses) == (True, True)
+    changed = after(it, routes("a", "10.9.0.0/16"))
+    assert (changed.prefixes is it.prefixes, changed.guesses is it.guesses) == (False, True)
+    assert covering(it, "10.9.0.1") == []
+
+
+def test_routes_come_and_go_beside_what_the_record_of_the_site_says() -> None:
+    it = after(world(two_networks()), routes("a", "10.1.0.0/16", "10.3.0.0/16"), routes("b", "10.3.0.0/16"))
+    assert covering(it, "10.1.0.1") == [("10.1.0.0/16", ["a", "a"])]
+    assert covering(it, "10.3.0.1") == [("10.3.0.0/16", ["a", "b"])]
+    it = after(it, routes("a", gone=("10.1.0.0/16", "10.3.0.0/16")))
+    assert covering(it, "10.1.0.1") == [("10.1.0.0/16", ["a"])]
+    assert covering(it, "10.3.0.1") == [("10.3.0.0/16", ["b"])]
+    it = after(it, routes("b", "10.4.0.0/16", full=True))
+    assert covering(it, "10.3.0.1") == []
+    assert covering(it, "10.2.0.1") == [("10.2.0.0/16", ["b"])]
+
+
+def test_a_site_that_goes_takes_its_routes_with_it_and_one_that_changes_keeps_them() -> None:
+    it = after(world(two_networks()), routes("b", "10.7.0.0/16"), site("b", "10.8.0.0/16"))
+    assert [covering(it, f"10.{n}.0.1") for n in (2, 7, 8)] == [
+        [],
+        [("10.7.0.0/16", ["b"])],
+        [("10.8.0.0/16", ["b"])],
+    ]
+    it = after(it, Change(9, site_gone="b"))
+    assert [covering(it, f"10.{n}.0.1") for n in (2, 7, 8)] == [[], [], []]
+
+
+def test_what_a_geo_database_says_stands_behind_all_that_is_announced() -> None:
+    it = after(world(two_networks()), routes("b", "10.1.0.0/24", "192.0.2.0/24", guessed=True))
+    assert covering(it, "10.1.0.1") == [("10.1.0.0/16", ["a"]), ("10.1.0.0/24", ["b"])]
+    assert covering(it, "192.0.2.1") == [("192.0.2.0/24", ["b"])]
+    assert rank(it, asking("192.0.2.1")).site_id == "b"
+    assert rank(it, asking("10.1.0.1")).site_id == "a"
+
+
+def test_a_route_that_is_no_prefix_is_left_out_and_shown() -> None:
+    it = after(world(two_networks()), routes("a", "10.5.0.0/16", "10.5.0.1/16", "x" * 20, gone=("nonsense",)))
+    assert it.quarantined == ("a 10.5.0.1/16", f"a {'x' * 20}")
+    assert covering(it, "10.5.0.1") == [("10.5.0.0/16", ["a"])]
+
+
+def test_routes_are_saved_beside_the_world_and_read_back(tmp_path: Path) -> None:
+    many = tuple(f"10.{n // 256}.{n % 256}.0/24" for n in range(1200))
+    it = after(world(two_networks()), routes("a", *many), routes("b", "192.0.2.0/24", guessed=True))
+    archive.save(it, tmp_path / "world")
+    archive.save_routes(it, tmp_path / "world")
+    read = archive.load(tmp_path / "world", HashedPrefixes)
+    assert read == it
+    assert set(read.prefixes.announced()) == set(it.prefixes.announced())
+    assert set(read.guesses.announced()) == set(it.guesses.announced())
+    (tmp_path / archive.ROUTES_NAME).write_bytes(b"{")
+    with pytest.raises(ArchiveError, match="the last routes cannot be read"):
+        archive.load(tmp_path / "world", HashedPrefixes)
 
 
 def test_what_is_no_prefix_is_quarantined_and_costs_the_others_nothing() -> None:
@@ -159,15 +209,15 @@ def test_a_saved_world_is_read_back_the_same(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_missing_or_broken_is_no_world(tmp_path: Path) -> None:
-    assert archive.load(tmp_path / "none", make_table) is None
+    assert archive.load(tmp_path / "none", HashedPrefixes) is None
     archive.save(world(two_networks()), tmp_path / "cut")
     whole = (tmp_path / "cut").read_bytes()
     (tmp_path / "cut").write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
     with pytest.raises(ArchiveError, match="not whole"):
-        archive.load(tmp_path / "cut", make_table)
+        archive.load(tmp_path / "cut", HashedPrefixes)
     (tmp_path / "cut").write_bytes(whole[:-20])
     with pytest.raises(ArchiveError, match="cannot be read"):
-        archive.load(tmp_path / "cut", make_table)
+        archive.load(tmp_path / "cut", HashedPrefixes)
 
 
 def test_an_answer_names_the_world_it_came_from() -> None:

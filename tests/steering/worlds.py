@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from contracts.places import Appliance, ApplianceState, Attachment, Prefix, Site
 from contracts.reports import Holding
-from contracts.world import Change, FallbackOrigin, Health, Holdings, RankFile, RankRequest
+from contracts.world import Change, FallbackOrigin, Health, Holdings, RankFile, RankRequest, SiteRoutes
 from steering.prefixes import HashedPrefixes
 from steering.world import Draft, World
 
@@ -28,6 +28,13 @@ def site(
 ) -> Change:
     prefixes = tuple(Prefix(cidr, as_path, med) for cidr in cidrs)
     return Change(1, site=Site(site_id, site_id, "isp", region, prefixes, attachment, is_tier=tier))
+
+
+def routes(
+    site_id: str, *cidrs: str, full: bool = False, gone: tuple[str, ...] = (), guessed: bool = False, as_path: int = 1
+) -> Change:
+    announced = tuple(Prefix(cidr, as_path) for cidr in cidrs)
+    return Change(1, routes=SiteRoutes(site_id, full, announced, gone, guessed))
 
 
 def box(
