@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 SHARDS = 1024
@@ -41,8 +41,7 @@ Announced = tuple[str, Announcement]
 """A prefix in CIDR form, and who announces it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """An announced prefix that covers an address, and who announces it, by site. `key` are the first `length` bits."""
 
     version: int
