@@ -20,6 +20,7 @@ from benchmarks.serve import processes, running
 from benchmarks.serve.rows import Results, Row, encode
 from benchmarks.store import coalescing, costs, live, policies, proxies, purging, report, starting, stocking
 from oca.link.settings import store_settings
+from oca.store.errors import StoreError
 
 HERE = Path(__file__).parent
 
@@ -70,7 +71,7 @@ def _measure(section: Section, folder: Path, rows: list[Row], left_out: dict[str
     own.mkdir()
     try:
         rows += section.measure(own)
-    except (RuntimeError, AssertionError, OSError, running.CannotStart) as error:
+    except (RuntimeError, AssertionError, OSError, StoreError, running.CannotStart) as error:
         left_out[section.name] = f"failed: {error}".splitlines()[0]
         _say(f"  {left_out[section.name]}")
     finally:

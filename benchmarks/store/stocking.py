@@ -7,6 +7,7 @@ keeper that stopped in order leaves it.
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,10 @@ class Stocked:
 
 
 def settings_of(folder: Path, extents: int) -> StoreSettings:
-    """One disk whose index map is as large as the budget allows, and whose marks suffice for all."""
+    """One disk whose index map is as large as the budget allows, and whose marks suffice for all where the filesystem is that large."""
     map_bytes = -(-max(extents, 20_000) * RECORD_BYTES // (1 << 20)) << 20
-    disk = DiskSettings(str(folder), max(1 << 30, extents * EXTENT_BYTES // 4))
+    free_bytes = shutil.disk_usage(folder.parent).free
+    disk = DiskSettings(str(folder), min(max(1 << 30, extents * EXTENT_BYTES // 4), free_bytes))
     return StoreSettings((disk,), EXTENT_BYTES, map_bytes, cache_share=1.0)
 
 
