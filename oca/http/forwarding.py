@@ -10,11 +10,9 @@ Laws:
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from oca.http.reasons import Outcome
 from oca.http.request import Request, RequestRefused
-from oca.http.response import STATUS_LINES, Answer, Surroundings
+from oca.http.response import Answer, Surroundings, status_line
 
 Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -103,15 +101,3 @@ def answer_head(
 def is_bodiless(method: bytes, status: int) -> bool:
     """Whatever the header says, no body follows (RFC 9112 §6.3)."""
     return method == b"HEAD" or status in _BODILESS
-
-
-def status_line(status: int) -> bytes:
-    """With the registered reason phrase, where there is one."""
-    known = STATUS_LINES.get(status)
-    if known is not None:
-        return known
-    try:
-        phrase = HTTPStatus(status).phrase.encode()
-    except ValueError:
-        phrase = b""
-    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)

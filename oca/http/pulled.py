@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from http import HTTPStatus
 
 from oca.http.caching.combining import Joining, Version, joins
 from oca.http.caching.fields import joined
@@ -17,7 +16,7 @@ from oca.http.caching.stored import StoredResponse, strong_validator
 from oca.http.cors import Cors
 from oca.http.reasons import Outcome
 from oca.http.request import Request
-from oca.http.response import STATUS_LINES, Answer, Representation, Surroundings, plan, read_representation
+from oca.http.response import Answer, Representation, Surroundings, plan, read_representation, status_line
 
 _ALLOW_ORIGIN = b"access-control-allow-origin"
 _BODILESS = (204, 205)
@@ -86,18 +85,6 @@ def plan_pulled(request: Request, shown: Shown, around: Surroundings, outcome: O
     if request.method == b"HEAD" or bodiless or not size:
         return Answer(status, head, (), 0, outcome, keep)
     return Answer(status, head, ((0, size - 1),), size, outcome, keep)
-
-
-def status_line(status: int) -> bytes:
-    """With the registered reason phrase, where there is one."""
-    known = STATUS_LINES.get(status)
-    if known is not None:
-        return known
-    try:
-        phrase = HTTPStatus(status).phrase.encode()
-    except ValueError:
-        phrase = b""
-    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
 def version_of(stored: StoredResponse, size: int) -> Version | None:

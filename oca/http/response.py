@@ -7,6 +7,7 @@ The stored header block (Content-Type, ETag, Cache-Control, Last-Modified) goes 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 import msgspec
 
@@ -45,6 +46,18 @@ STATUS_LINES = {
 }
 RETRY_AFTER_S = 2
 _ACCEPT_RANGES = b"Accept-Ranges: bytes\r\n"
+
+
+def status_line(status: int) -> bytes:
+    """Of any status, with the registered reason phrase, where there is one."""
+    known = STATUS_LINES.get(status)
+    if known is not None:
+        return known
+    try:
+        phrase = HTTPStatus(status).phrase.encode()
+    except ValueError:
+        phrase = b""
+    return b"HTTP/1.1 %d %b\r\n" % (status, phrase)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,20 @@
-"""The supervisor's end of `oca.link.commands`: takes one command per connection and shows how it goes on."""
+"""What the supervisor does with the commands of `oca.link.commands`: rolling restarts, shown as they go on, and orders about disks."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 from chassis.clock import Clock
 from chassis.logs import get_logger
-from oca.link import unix
 from oca.link.commands import DISK, RESTART, DiskAnswer, DiskOrder, RestartProgress, socket_path
+from oca.link.listening import CommandListener, Say
 from oca.supervisor.rolling import Rolling
 
 LOOK_S = 0.1
-COMMAND_S = 5.0
 BUSY = "another restart runs, or the appliance stops; ask again when that has ended"
 UNKNOWN = "the appliance does not know this command"
 
@@ -31,65 +29,40 @@ class CommandSocket:
         clock: Clock,
         disks: Callable[[DiskOrder], Awaitable[DiskAnswer]],
     ) -> None:
-        self._path = socket_path(state_dir)
         self._restart = restart
         self._clock = clock
         self._disks = disks
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = CommandListener(socket_path(state_dir), self._obey, _broken_off)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Takes commands while entered. Raises OSError. At the end every viewer is let go; what was begun goes on or not without them."""
-        listener = unix.listen(self._path)
-        try:
-            server = await asyncio.start_unix_server(self._accept, sock=listener)
-        except BaseException:
-            listener.close()
-            raise
+        await self._listener.start()
         try:
             yield
         finally:
-            server.close()
-            self._path.unlink(missing_ok=True)
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._listener.close()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer), name="command")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    async def _obey(self, line: bytes, say: Say) -> None:
+        if line == RESTART:
+            await self._show(say)
+        elif line.startswith(DISK):
+            await say(await self._disks(msgspec.json.decode(line.removeprefix(DISK), type=DiskOrder)))
+        else:
+            await say(RestartProgress(ended=True, refused=UNKNOWN))
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(COMMAND_S):
-                line = await reader.readline()
-            if line == RESTART:
-                await self._show(writer)
-            elif line.startswith(DISK):
-                order = msgspec.json.decode(line.removeprefix(DISK), type=DiskOrder)
-                await _tell(writer, await self._disks(order))
-            else:
-                await _tell(writer, RestartProgress(ended=True, refused=UNKNOWN))
-        except (OSError, TimeoutError, ValueError) as error:
-            get_logger("oca.supervisor").info("command-broken-off", detail=str(error))
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-    async def _show(self, writer: asyncio.StreamWriter) -> None:
+    async def _show(self, say: Say) -> None:
         """The restart goes on when nobody looks any more."""
         rolling = self._restart()
         if rolling is None:
-            await _tell(writer, RestartProgress(ended=True, refused=BUSY))
+            await say(RestartProgress(ended=True, refused=BUSY))
             return
         said: RestartProgress | None = None
         while said is None or not said.ended:
             found = progress_of(rolling)
             if found != said:
                 said = found
-                await _tell(writer, said)
+                await say(said)
             await self._clock.sleep(LOOK_S)
 
 
@@ -97,6 +70,5 @@ def progress_of(rolling: Rolling) -> RestartProgress:
     return RestartProgress(tuple(turn.text for turn in rolling.turns), rolling.has_ended, rolling.succeeded)
 
 
-async def _tell(writer: asyncio.StreamWriter, said: RestartProgress | DiskAnswer) -> None:
-    writer.write(msgspec.json.encode(said) + b"\n")
-    await writer.drain()
+def _broken_off(error: Exception) -> None:
+    get_logger("oca.supervisor").info("command-broken-off", detail=str(error))

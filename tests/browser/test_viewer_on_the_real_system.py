@@ -163,4 +163,4 @@ async def test_the_hls_address_plays_in_a_real_player(system: SmallSystem, page:
     assert {entry.file.rpartition(".")[2] for entry in received} == {"m3u8", "mp4"}
     assert {entry.host for entry in received} <= system.hosts("b")
     assert page.tab.errors == []
-    await asyncio.wait_for(page.tab.value("hlsPlayer.destroy()"), 5)
+    await asyncio.wait_for(page.tab.value("hlsPlayer.destroy()"), 30)

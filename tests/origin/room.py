@@ -71,7 +71,7 @@ def make_clip(path: Path, seconds: float, *, rate: str = "25", size: str = "320x
     return path
 
 
-async def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> None:
+async def eventually(holds: Callable[[], bool], within_s: float = 30.0) -> None:
     """Waits for what another process or task brings about."""
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110  nothing to wait on: a file, or somebody else's list

@@ -164,7 +164,7 @@ async def steering(settings: SteeringSettings) -> AsyncIterator[ServiceClient]:
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
     """Asks again and again: what is waited for happens in another process or behind a socket."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not await true():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

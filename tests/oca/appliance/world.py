@@ -184,7 +184,7 @@ class World:
 
         await self.until(serves, within_s)
 
-    async def until(self, true: object, within_s: float = 10.0) -> None:
+    async def until(self, true: object, within_s: float = 30.0) -> None:
         end = time.monotonic() + within_s
         while not true():  # type: ignore[operator]
             assert time.monotonic() < end, f"it did not become true in time:\n{self._log()}"

@@ -8,10 +8,10 @@ from oca.http.caching.combining import Version
 from oca.http.caching.keeping import Received, stored_response
 from oca.http.caching.stored import StoredResponse, Terms, Validator, ValidatorKind
 from oca.http.cors import Cors
-from oca.http.pulled import continues, plan_pulled, show, status_line, version_of
+from oca.http.pulled import continues, plan_pulled, show, version_of
 from oca.http.reasons import Outcome
 from oca.http.request import Request
-from oca.http.response import Answer, Surroundings
+from oca.http.response import Answer, Surroundings, status_line
 
 NOW = 1_763_720_000.0
 AROUND = Surroundings(Cors(("*",)), b"Date: now\r\n", NOW, True)

@@ -58,7 +58,7 @@ MIB = 1 << 20
 EXTENT = MIB
 
 
-async def until(true: Callable[[], object], within_s: float = 8.0) -> None:
+async def until(true: Callable[[], object], within_s: float = 30.0) -> None:
     """Waits for something to become true; fails when it does not. An IndexError means that there is nothing to look at yet."""
     end = time.monotonic() + within_s
     while not _holds(true):
@@ -114,7 +114,7 @@ class LabWorker:
         self.send(Want(request, key, first, last, **more))
         return request
 
-    async def end(self, request: int, within_s: float = 15.0) -> Done | Failed:
+    async def end(self, request: int, within_s: float = 30.0) -> Done | Failed:
         async with asyncio.timeout(within_s):
             return await self.ended[request]
 

@@ -93,7 +93,7 @@ class Takes:
         self.workers.append(worker)
 
     async def come(self, number: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.ends) < number:  # noqa: ASYNC110  the server tells nobody
                 await asyncio.sleep(0.005)
 
@@ -120,7 +120,7 @@ async def test_each_end_that_is_handed_over_is_the_other_end_of_ours(tmp_path: P
         end.close()
     hander.close()
     takes.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(os.listdir("/proc/self/fd")) >= before:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

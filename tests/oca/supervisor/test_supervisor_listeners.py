@@ -48,7 +48,7 @@ def listening_of(found: Box) -> Listening:
 def tls_of(found: Box, wanted: str = "") -> TlsStatus:
     """The status file, once `wanted` stands in it."""
     path = Path(found.settings.state_dir, "run", "tls.json")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not path.exists() or wanted not in path.read_text():
         assert time.monotonic() < deadline, f"no word of {wanted!r}"
         time.sleep(0.02)

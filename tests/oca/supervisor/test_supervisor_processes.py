@@ -189,7 +189,7 @@ async def test_a_stop_finishes_what_is_being_answered(tmp_path: Path) -> None:
         found.process.terminate()
         await asyncio.sleep(0.3)
         assert await asyncio.wait_for(idle_reader.read(1), 5) == b"", "an idle connection is closed"
-        assert await asyncio.wait_for(reader.readexactly(len(big.data)), 10) == big.data
+        assert await asyncio.wait_for(reader.readexactly(len(big.data)), 30) == big.data
         assert await asyncio.wait_for(reader.read(1), 5) == b""
         writer.close()
         idle_writer.close()

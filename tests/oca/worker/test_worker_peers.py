@@ -60,7 +60,7 @@ async def ca(bench: Bench) -> Authority:
     made = authority(bench.folder / "ca")
     own = made.issue("own", san_uri(PeerKind.APPLIANCE, "box-1"))
     own.rename(bench.state / "tls")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while "let in as appliance box-1" not in bench.log.read_text():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)

@@ -72,7 +72,7 @@ class WorkerEnd:
 
     def status(self, wanted: str = "") -> TlsStatus:
         """What it says of TLS: the next status in which `wanted` stands."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while True:
             *lines, self.words = self.words.split(b"\n")
             for line in lines:

@@ -275,7 +275,7 @@ class Bench:
     async def reaches(self, row: Count | Reason, number: int) -> None:
         """Wait until a counter has this value: it is written behind the answer."""
         found = -1
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while found != number:
             assert time.monotonic() < deadline, f"{row} stays at {found}, not {number}"
             await asyncio.sleep(0.01)
