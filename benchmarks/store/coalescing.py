@@ -66,9 +66,7 @@ class _Bench:
             film = self._film()
             self._world.origin.gate = asyncio.Event()
             waiting = asyncio.create_task(self._ask(film))
-            await self._world.until(
-                lambda: self._world.keeper_metric("lowtide_keeper_waiting_wants") >= self._waiters, 60.0
-            )
+            await self._world.until_waiting(self._waiters)
             self._world.origin.gate.set()
             _checked(await waiting, self._waiters)
             self._world.origin.gate = None

@@ -46,7 +46,12 @@ class Count(Enum):
         "Send windows that were not in memory and were read by a disk's thread pool first",
     )
     WARM_WINDOWS = ("lowtide_oca_warm_windows_total", CounterKind.COUNTER, "Send windows found in memory")
-    WANTS = ("lowtide_oca_wants_total", CounterKind.COUNTER, "Runs of blocks that workers asked the keeper for")
+    WANTS = (
+        "lowtide_oca_wants_total",
+        CounterKind.COUNTER,
+        "Runs of blocks that requests waited for; who wants the same shares one ask of the keeper",
+    )
+    WAITING = ("lowtide_oca_waiting", CounterKind.GAUGE, "Requests that wait for the keeper now")
     REASKED = ("lowtide_oca_reasked_total", CounterKind.COUNTER, "Wants sent again after the keeper went away")
     KEEPER_LOST = ("lowtide_oca_keeper_lost_total", CounterKind.COUNTER, "Times the link to the keeper broke")
     KEEPER_LINKED = ("lowtide_oca_keeper_linked", CounterKind.GAUGE, "Workers that are linked to the keeper")

@@ -2,13 +2,16 @@
 
 `LinkClient.want` never waits. Answers come to the `Asker` from the event loop: any number of `ready`, at most one `head`,
 then `done` or `failed`. When the connection breaks, askers hear nothing: the client reconnects and asks for the remainder of every
-open ask under the same version. How long to wait is the asker's own decision; `cancel` ends an ask.
+open ask under the same version. How long to wait is the asker's own decision; `cancel` ends it.
+
+Askers who want the same before anything of it has come share one ask: a thousand waiters for one block cost the keeper one request a worker.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -67,15 +70,22 @@ class LinkEvents(Protocol):
 
 
 class Ask:
-    """One open question. `delivered` has bit i set when block `first_block + i` was announced."""
+    """One open question of any number of askers. `delivered` has bit i set when block `first_block + i` was announced."""
 
-    __slots__ = ("asker", "delivered", "request", "want")
+    __slots__ = ("askers", "delivered", "request", "subject", "want")
 
     def __init__(self, want: Want, asker: Asker) -> None:
         self.want = want
-        self.asker = asker
+        self.subject = subject_of(want)
+        self.askers = {asker: None}
         self.request = want.request
         self.delivered = 0
+
+    def tell(self, message: Callable[[Asker], None]) -> None:
+        """Those who are there now and have not left by what another one did."""
+        for asker in tuple(self.askers):
+            if asker in self.askers:
+                message(asker)
 
     def deliver(self, first_block: int, last_block: int) -> None:
         """Blocks first … last were announced; what lies outside the ask does not count."""
@@ -97,6 +107,14 @@ class Ask:
         return msgspec.structs.replace(want, request=request, first_block=first)
 
 
+Subject = tuple[str, int, int | None, bytes, bool, tuple[tuple[bytes, bytes], ...]]
+
+
+def subject_of(want: Want) -> Subject:
+    """What askers have to have in common to share an ask."""
+    return (want.key, want.first_block, want.last_block, want.version, want.head_only, want.fields)
+
+
 class LinkClient:
     """The link of one worker. `start` it once; `close` ends it and every ask."""
 
@@ -105,6 +123,8 @@ class LinkClient:
         self._worker = worker
         self._events = events
         self._asks: dict[int, Ask] = {}
+        self._young: dict[Subject, Ask] = {}
+        """Shared ones of which nothing has come yet."""
         self._next = 1
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
@@ -116,11 +136,17 @@ class LinkClient:
     def is_linked(self) -> bool:
         return self._welcome
 
+    @property
+    def waiting(self) -> int:
+        """Askers who have not heard the end."""
+        return sum(len(ask.askers) for ask in self._asks.values())
+
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._keep_linked(), name="link")
 
     async def close(self) -> None:
         self._asks.clear()
+        self._young.clear()
         self._welcome = False
         if self._task is not None:
             self._task.cancel()
@@ -138,11 +164,17 @@ class LinkClient:
         *,
         head_only: bool = False,
         fields: tuple[tuple[bytes, bytes], ...] = (),
+        shared: bool = True,
     ) -> Ask:
-        """Ask now, or as soon as the keeper is there."""
-        request = self._number()
-        ask = Ask(Want(request, key, first_block, last_block, version, head_only, fields=fields), asker)
-        self._asks[request] = ask
+        """Ask now, or as soon as the keeper is there. Not `shared`: the keeper's answer depends on who asked first."""
+        want = Want(self._number(), key, first_block, last_block, version, head_only, fields=fields)
+        if shared and (young := self._young.get(subject_of(want))) is not None:
+            young.askers[asker] = None
+            return young
+        ask = Ask(want, asker)
+        self._asks[ask.request] = ask
+        if shared:
+            self._young[ask.subject] = ask
         if self._welcome:
             self._send(encode(ask.want))
         return ask
@@ -161,8 +193,12 @@ class LinkClient:
             self._send(encode(want))
         return self._welcome
 
-    def cancel(self, ask: Ask) -> None:
-        """The asker wants no more answers. The fetch itself goes on."""
+    def cancel(self, ask: Ask, asker: Asker) -> None:
+        """This asker wants no more answers. The fetch itself goes on."""
+        ask.askers.pop(asker, None)
+        if ask.askers:
+            return
+        self._grown(ask)
         if self._asks.pop(ask.request, None) is not None and self._welcome:
             self._send(encode(Cancel(ask.request)))
 
@@ -179,6 +215,11 @@ class LinkClient:
             self._send(encode(Unreadable(disk, extent_id)))
         elif len(self._unreadable) < MAX_UNREADABLE:
             self._unreadable[disk, extent_id] = None
+
+    def _grown(self, ask: Ask) -> None:
+        """Something of it has come, or it is over: who comes now asks anew."""
+        if self._young.get(ask.subject) is ask:
+            del self._young[ask.subject]
 
     def _number(self) -> int:
         self._next += 1
@@ -224,20 +265,24 @@ class LinkClient:
                 self._events.reload(what)
             case Head(request):
                 if ask := self._asks.get(request):
+                    self._grown(ask)
                     if not ask.want.version:
                         # From here on this version or none: the remainder after a break is asked for under it.
                         ask.want = msgspec.structs.replace(ask.want, version=message.version)
-                    ask.asker.head(message)
+                    ask.tell(lambda asker: asker.head(message))
             case Ready(request):
                 if ask := self._asks.get(request):
+                    self._grown(ask)
                     ask.deliver(message.first_block, message.last_block)
-                    ask.asker.ready(message)
+                    ask.tell(lambda asker: asker.ready(message))
             case Done(request):
                 if ask := self._asks.pop(request, None):
-                    ask.asker.done()
+                    self._grown(ask)
+                    ask.tell(lambda asker: asker.done())
             case Failed(request, why):
                 if ask := self._asks.pop(request, None):
-                    ask.asker.failed(failure_of(why))
+                    self._grown(ask)
+                    ask.tell(lambda asker: asker.failed(failure_of(why)))
 
     def _welcomed(self, welcome: Welcome) -> None:
         if welcome.protocol != PROTOCOL:
@@ -261,7 +306,8 @@ class LinkClient:
         if self._asks:
             self._events.reasked(len(self._asks))
         for ask in finished:
-            ask.asker.done()
+            self._grown(ask)
+            ask.tell(lambda asker: asker.done())
 
 
 class _Wire(asyncio.Protocol):

@@ -208,6 +208,9 @@ class Exchange:
     def around(self) -> Surroundings:
         return self._desk.around()
 
+    def now(self) -> float:
+        return self._desk.now()
+
     @property
     def is_trusted(self) -> bool:
         return self._owner.is_trusted

@@ -392,6 +392,7 @@ class Worker:
         statistics = self._reader.statistics()
         counters = self._counters
         counters.set(Count.CONNECTIONS, len(self._connections))
+        counters.set(Count.WAITING, self._link.waiting)
         counters.set(Count.ANNOUNCED, len(self._holdings.announcements))
         counters.set(Count.OPEN_FILES, statistics.open_files + statistics.dying_files)
         counters.set(Count.LOOKUP_FAILURES, sum(statistics.lookup_failures.values()))

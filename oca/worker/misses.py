@@ -6,6 +6,7 @@ aborted connection.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 
@@ -39,8 +40,14 @@ SENTENCES: dict[Outcome, str] = {
 }
 
 
-class Wait:
-    """What both kinds of waiting share: an open ask and its deadline. It has ended itself when it tells of a failure."""
+class Wait(ABC):
+    """What all kinds of waiting share: an open ask and its deadline. It has ended itself when it tells of a failure."""
+
+    @abstractmethod
+    def head(self, head: Head) -> None: ...
+
+    @abstractmethod
+    def ready(self, ready: Ready) -> None: ...
 
     def __init__(self, loop: AbstractEventLoop, link: LinkClient, failed: Callable[[Outcome], None]) -> None:
         self._loop = loop
@@ -54,7 +61,7 @@ class Wait:
         self._stop_timer()
         ask, self._ask = self._ask, None
         if ask is not None:
-            self._link.cancel(ask)
+            self._link.cancel(ask, self)
 
     def done(self) -> None:
         self._ask = None

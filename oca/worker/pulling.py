@@ -106,7 +106,7 @@ class ObjectWait(Wait):
         self._known = known
         self._pass_on = pass_on
         self._restart_timer(wait_s)
-        self._ask = link.want(self, resource.key, *blocks, head_only=True, fields=asked)
+        self._ask = link.want(self, resource.key, *blocks, head_only=True, fields=asked, shared=False)
 
     def head(self, head: Head) -> None:
         self.cancel()
@@ -134,6 +134,9 @@ class Front(Protocol):
         """What is cancelled when the client leaves."""
 
     def around(self) -> Surroundings: ...
+
+    def now(self) -> float:
+        """The wall clock: freshness goes by it, not by the whole second of `around`."""
 
     @property
     def is_trusted(self) -> bool:
@@ -180,7 +183,7 @@ class Pulled:
     def start(self) -> None:
         puller, key = self._puller, self._resource.key
         entries = puller.entries(key, self._hashed)
-        now = self._front.around().now
+        now = self._front.now()
         reuse = decide(self._request.method, dict(self._asked), [entry.stored for entry in entries], now)
         chosen = next((entry for entry in entries if entry.stored is reuse.stored), None)
         if chosen is not None and reuse.use in (Use.HIT, Use.HIT_STALE, Use.REFRESH):
@@ -228,7 +231,7 @@ class Pulled:
         if entry is None:
             self._front.refuse(Outcome.UPSTREAM_FAILED, SENTENCES[Outcome.UPSTREAM_FAILED])
             return
-        now = self._front.around().now
+        now = self._front.now()
         self._serve(
             entry, _said_of(head, entry, dict(self._asked), now), Outcome.MISS if head.forwarded else Outcome.HIT
         )
@@ -254,7 +257,7 @@ class Pulled:
         if self._front.is_trusted:
             said = replace(said, key=self._resource.key)
         status = appended(shown.upstream_status, said.member())
-        facts = b"Age: %d\r\nCache-Status: %b\r\n" % (age(entry.stored.age_s(around.now)), status)
+        facts = b"Age: %d\r\nCache-Status: %b\r\n" % (age(entry.stored.age_s(self._front.now())), status)
         answer = plan_pulled(self._request, shown, around, outcome, facts)
         variant = entry.variant
         key = storage_key(self._resource.key, variant.version)

@@ -20,10 +20,6 @@ PATIENT = Serving(first_byte_s=30.0, stall_s=30.0)
 SLOW = Fetching(first_byte_s=20.0, stall_s=20.0, hedge_s=0.0)
 
 
-async def waiting(world: World, count: int) -> None:
-    await world.until(lambda: world.keeper_metric("lowtide_keeper_waiting_wants") >= count, 30.0)
-
-
 async def readers_of(world: World, count: int) -> list[Reader]:
     readers = [world.reader() for _ in range(count)]
     for start in range(0, count, 100):
@@ -42,7 +38,7 @@ async def test_a_thousand_waiters_for_cold_blocks_cost_one_fetch_per_block(tmp_p
             asyncio.create_task(reader.ask(world.block(film, number % 9, tokens[number % 40])))
             for number, reader in enumerate(readers)
         ]
-        await waiting(world, 1000)
+        await world.until_waiting(1000)
         world.origin.gate.set()
         found = await asyncio.gather(*asks)
         assert ends(found) == {"complete": 1000}
@@ -58,7 +54,7 @@ async def test_blocks_wake_their_waiters_one_by_one_before_the_fetch_has_ended(t
         await world.start()
         whole = [world.reader() for _ in range(10)]
         asks = [asyncio.create_task(reader.ask(world.wanted(film, 0, len(film.data) - 1))) for reader in whole]
-        await waiting(world, 10)
+        await world.until_waiting(10)
         for number in range(3):
             steps[number].set()
             await world.until(functools.partial(_all_have, whole, (number + 1) * BLOCK_BYTES), 20.0)
@@ -74,7 +70,7 @@ async def test_readers_that_leave_stop_nothing(tmp_path: Path) -> None:
         await world.start()
         readers = await readers_of(world, 40)
         asks = [asyncio.create_task(reader.ask(world.block(film, 1))) for reader in readers]
-        await waiting(world, 40)
+        await world.until_waiting(40)
         for reader in readers:
             reader.leave()
         assert ends(await asyncio.gather(*asks)) == {"broken": 40}
@@ -100,7 +96,7 @@ async def test_a_fetch_that_fails_fails_over_for_all_who_wait(tmp_path: Path) ->
             asyncio.create_task(reader.ask(world.wanted(film, 0, MIB - 1, tokens[number % 10])))
             for number, reader in enumerate(readers)
         ]
-        await waiting(world, 200)
+        await world.until_waiting(200)
         assert broken.gate is not None
         broken.gate.set()
         assert ends(await asyncio.gather(*asks)) == {"complete": 200}

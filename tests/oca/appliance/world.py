@@ -184,6 +184,13 @@ class World:
 
         await self.until(serves, within_s)
 
+    async def until_waiting(self, requests: int, within_s: float = 60.0) -> None:
+        """So many requests wait for the keeper."""
+        end = time.monotonic() + within_s
+        while await self.counter("lowtide_oca_waiting") < requests:
+            assert time.monotonic() < end, f"fewer requests wait than {requests}:\n{self._log()}"
+            await asyncio.sleep(0.05)
+
     async def until(self, true: object, within_s: float = 30.0) -> None:
         end = time.monotonic() + within_s
         while not true():  # type: ignore[operator]
