@@ -343,7 +343,7 @@ def _default_words(field: dataclasses.Field[Any]) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (tuple, list)):
-        return ", ".join(str(item) for item in value) or "empty"
+        return ", ".join(str(item.value if isinstance(item, enum.Enum) else item) for item in value) or "empty"
     return str(value) if str(value) else "empty"
 
 

@@ -6,6 +6,7 @@ from enum import Enum
 
 import msgspec
 
+from contracts.keysets import pack
 from contracts.places import Appliance, Prefix, Site
 from contracts.reports import Holding
 
@@ -32,6 +33,42 @@ class Holdings(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...] = ()
     planned: tuple[str, ...] = ()
     """Keys its plan pins; only with `full`."""
+
+
+class HoldingsDigest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`Holdings` as packed sets (contracts.keysets), eight bytes a file: what is held, without what it is called.
+
+    `held` are files that are there whole; a file that is there in part is not held, and is `dropped` in case it was.
+    """
+
+    appliance_id: str
+    full: bool
+    held: bytes = b""
+    dropped: bytes = b""
+    planned: bytes = b""
+    """What its plan pins; only with `full`."""
+
+
+def digest_of(told: Holdings) -> HoldingsDigest:
+    """The same as packed sets."""
+    whole = {holding.key for holding in told.held if 0 < holding.size_bytes <= holding.present_bytes}
+    if told.full:
+        return HoldingsDigest(told.appliance_id, True, held=pack(whole), planned=pack(told.planned))
+    gone = ({holding.key for holding in told.held} | set(told.dropped)) - whole
+    return HoldingsDigest(told.appliance_id, False, held=pack(whole), dropped=pack(gone))
+
+
+class HoldingsForm(Enum):
+    """How the change stream tells of holdings: as `Holdings` or as `HoldingsDigest`."""
+
+    KEYS = "keys"
+    DIGEST = "digest"
+
+
+class ChangesQuery(msgspec.Struct, frozen=True):
+    """The query of `GET /v1/changes`."""
+
+    holdings: HoldingsForm = HoldingsForm.KEYS
 
 
 class FallbackOrigin(msgspec.Struct, frozen=True):
@@ -69,6 +106,8 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     appliance_gone: str | None = None
     health: Health | None = None
     holdings: Holdings | None = None
+    digest: HoldingsDigest | None = None
+    """What `holdings` would say, for readers that asked for digests."""
     origin: FallbackOrigin | None = None
     routes: SiteRoutes | None = None
     snapshot_complete: bool = False
@@ -85,6 +124,8 @@ class RankRequest(msgspec.Struct, frozen=True):
     files: tuple[RankFile, ...]
     count: int = 3
     scheme: str = "http"
+    play: str = ""
+    """The playback session that asks, as media tokens and access logs name it: by it a decision is found again. Empty for none."""
 
 
 class RankFile(msgspec.Struct, frozen=True):
@@ -99,7 +140,11 @@ class Why(Enum):
     PLANNED = "planned-to-hold-the-file"
     RENDEZVOUS = "rendezvous-rank"
     OTHER_SITE = "another-site"
+    SIBLING = "sibling-site"
+    PEERING = "peering-site"
+    NEARLY_FULL = "nearly-full"
     ORIGIN = "origin-as-last-resort"
+    CDN = "commercial-cdn"
     SUSPECT_LAST = "suspect-but-better-than-nothing"
     NOT_LIVE = "not-live"
     SUSPECT = "suspect"
@@ -115,7 +160,7 @@ class Why(Enum):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One place to fetch from, best first. `appliance_id` is empty for an origin."""
+    """One place to fetch from, best first. `appliance_id` is empty for an origin and for a commercial CDN."""
 
     appliance_id: str
     site_id: str
@@ -126,7 +171,7 @@ class Choice(msgspec.Struct, frozen=True):
 class GroupRanking(msgspec.Struct, frozen=True):
     group: str
     choices: tuple[Choice, ...]
-    """Never empty; the origin is always the last."""
+    """Never empty. Origins come after all appliances; a commercial CDN stands where the ladder of the site puts it."""
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -150,7 +195,14 @@ class CandidateFacts(msgspec.Struct, frozen=True):
     load: float
     suspect: bool
     weight: float
+    """Its share among others that hold the same, in bits per second of egress that are left."""
     sentence: str
+    crowded: bool = False
+    """Over the bound of its cluster: behind others of its kind."""
+    full: bool = False
+    """Near saturation: behind everybody who has room."""
+    ramp: float = 1.0
+    """Below 1 while it starts slowly after it came back."""
 
 
 class RankExplanation(msgspec.Struct, frozen=True):

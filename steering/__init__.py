@@ -1,4 +1,5 @@
 """Ranks appliances per playback request (DESIGN §5).
 
-Floors, each using only what is below: prefixes, hashing → world → vigilance → ranking (all pure) → feed, archive → app → cli.
+Floors, each using only what is below: prefixes, hashing, ladder → world → vigilance, standing, reservations → candidates → ranking → explaining,
+decided (all pure) → feed, archive, decisions, journal → api → app → cli.
 """

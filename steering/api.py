@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import msgspec
 
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Call, Routes
+from contracts.decisions import PlayExplanation, PlayQuery
 from contracts.problems import ProblemCode
 from contracts.world import Announcer, Covering, CoveringPrefix, RankExplanation, Ranking, RankRequest, WorldFacts
+from steering.decided import Recorder, read, told
+from steering.decisions import Decisions
 from steering.errors import NothingKnown, RankError
-from steering.explaining import explain
 from steering.feed import State
+from steering.journal import Journal
 from steering.metrics import SteeringMetrics
 from steering.prefixes import Match, parse_address
-from steering.ranking import Rules, rank
 
 RETRY_AFTER_S = 1.0
 
@@ -25,31 +29,52 @@ class ClientQuery(msgspec.Struct, frozen=True):
     client: str
 
 
-class Api:
-    """The handlers over one state."""
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Where decisions are kept, and how they become lines."""
 
-    def __init__(self, state: State, rules: Rules, metrics: SteeringMetrics, clock: Clock) -> None:
+    journal: Journal
+    recorder: Recorder
+
+
+class Api:
+    """The handlers over one state. Decisions are kept where there is a `keeping`."""
+
+    def __init__(
+        self, state: State, decisions: Decisions, metrics: SteeringMetrics, clock: Clock, keeping: Keeping | None = None
+    ) -> None:
         self._state = state
-        self._rules = rules
+        self._decisions = decisions
         self._metrics = metrics
         self._clock = clock
+        self._keeping = keeping
 
     async def rank(self, call: Call[RankRequest]) -> Ranking:
         started_s = self._clock.monotonic_s()
         try:
-            ranking = rank(self._state.world, call.body, self._rules)
+            ranking = self._decisions.rank(call.body)
         except (RankError, NothingKnown) as error:
             raise self._refusal(error) from error
         self._metrics.decision_seconds.observe(self._clock.monotonic_s() - started_s)
         for group in ranking.groups:
             self._metrics.first_choices.labels(group.choices[0].why.value).inc()
+        if self._keeping is not None:
+            line = self._keeping.recorder.line(self._decisions.scene(), call.body, ranking, self._clock.wall_s())
+            self._keeping.journal.add(call.body.play, line)
         return ranking
 
     async def explain(self, call: Call[RankRequest]) -> RankExplanation:
         try:
-            return explain(self._state.world, call.body, self._rules)
+            return self._decisions.explain(call.body)
         except (RankError, NothingKnown) as error:
             raise self._refusal(error) from error
+
+    async def explain_play(self, call: Call[None, PlayQuery]) -> PlayExplanation:
+        """Why a playback session was sent where it was sent. Raises ProblemError NOT_FOUND for one that nothing is kept of."""
+        line = await self._keeping.journal.find(call.query.play) if self._keeping is not None else None
+        if line is None:
+            raise ProblemError(ProblemCode.NOT_FOUND, f"no decision for play {call.query.play!r} is kept here")
+        return told(read(line))
 
     async def world(self, call: Call[None]) -> WorldFacts:
         world = self._state.world
@@ -89,6 +114,9 @@ def routes_of(api: Api) -> Routes:
     routes.post("/v1/rank", api.rank, summary="Rank appliances for a client and files, best first, the origin last")
     routes.post(
         "/v1/explain", api.explain, summary="The same ranking with every appliance's facts and why it stands there"
+    )
+    routes.get(
+        "/v1/explain", api.explain_play, summary="Why a playback session was sent where it was sent, from the log"
     )
     routes.get("/v1/world", api.world, summary="What steering knows, in numbers, and whether it is kept up")
     routes.get("/v1/routes", api.covering, summary="The prefixes that cover an address, and which sites announce them")

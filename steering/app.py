@@ -17,13 +17,17 @@ from chassis.web import build_app
 from contracts.enrolment import PeerKind
 from contracts.world import Change
 from steering import archive
-from steering.api import Api, routes_of
+from steering.api import Api, Keeping, routes_of
+from steering.candidates import Rules
 from steering.config import NAME, SteeringSettings
+from steering.decided import Recorder
+from steering.decisions import Decisions
 from steering.errors import ArchiveError
 from steering.feed import ChangeSource, Feed, State, StreamEnd
+from steering.journal import FOLDER, Journal
 from steering.metrics import SteeringMetrics
 from steering.prefixes import HashedPrefixes
-from steering.ranking import Rules
+from steering.reservations import ReservationRules
 from steering.world import World
 
 CHANGES_PATH = "/v1/changes"
@@ -77,16 +81,41 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
         on_end=ended,
     )
     saver = Saver(state, path, metrics, service.clock, settings.save_every_s, settings.save_routes_every_s)
-    rules = Rules(settings.unhealthy_below, settings.overloaded_from, settings.load_factor)
-    api = Api(state, rules, metrics, service.clock)
+    decisions = _decisions(settings, state, service.clock)
+    api = Api(state, decisions, metrics, service.clock, _keeping(service, settings, metrics))
     service.health.add_check("world", feed.ready)
     app = build_app(routes_of(api), metrics=service.metrics, health=service.health)
     service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port)))
     service.background("feed", feed.run)
     service.background("saver", saver.run)
+    service.background("standings", decisions.run)
     service.on_close(saver.save_all)
     _show(metrics, state)
     return state
+
+
+def _decisions(settings: SteeringSettings, state: State, clock: Clock) -> Decisions:
+    rules = Rules(
+        unhealthy_below=settings.unhealthy_below,
+        overloaded_from=settings.overloaded_from,
+        load_factor=settings.load_factor,
+        spill_from=settings.spill_from,
+        slow_start_s=settings.slow_start_s,
+        ladder=settings.overflow.ladder(),
+    )
+    given = settings.reserving
+    return Decisions(state, rules, ReservationRules(given.play_bps, given.fade_s, given.processes), clock)
+
+
+def _keeping(service: Service, settings: SteeringSettings, metrics: SteeringMetrics) -> Keeping | None:
+    """Where decisions are kept; None when they are not."""
+    log = settings.decision_log
+    if not log.enabled:
+        return None
+    journal = Journal(settings.state_dir / FOLDER, log, service.clock, metrics.decisions_lost.inc)
+    service.background("journal", journal.run)
+    service.on_close(journal.flush)
+    return Keeping(journal, Recorder(log.ipv4_bits, log.ipv6_bits))
 
 
 class Saver:

@@ -69,7 +69,7 @@ def _read(path: Path, draft: Draft, what: str) -> bool:
                 complete = change.snapshot_complete
     except FileNotFoundError:
         return False
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ArchiveError(f"{path}: {what} cannot be read: {error}") from error
     if not complete:
         raise ArchiveError(f"{path}: {what} is not whole")

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
 from chassis.logs import LEVELS
+from steering.ladder import USUAL, Cdn, Ladder, Rung, problem_of
 
 NAME = "steering"
 
@@ -40,6 +41,82 @@ class ControlPlane:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteOverflow:
+    """The ladder of one site."""
+
+    site: Annotated[str, MinLen(1), Doc("Id of the clients' own site.")]
+    rungs: Annotated[
+        tuple[Rung, ...],
+        Doc("Where its clients go when it has no room, in order: sibling, peering, tier, then origin, cdn."),
+    ]
+
+    def __post_init__(self) -> None:
+        _check_rungs(f"overflow of site {self.site}", self.rungs)
+
+
+@dataclass(frozen=True, slots=True)
+class CommercialCdn:
+    """A CDN that is not ours. It has to take our URLs with their tokens, and fetch from the origin by itself."""
+
+    name: Annotated[str, MinLen(1), Doc("What operators call it.")]
+    url: Annotated[str, MinLen(8), Doc("Base URL for players.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """Where clients go when their own sites have no room."""
+
+    usual: Annotated[
+        tuple[Rung, ...],
+        Doc("The rungs of sites that have none of their own, in order: sibling, peering, tier, then origin, cdn."),
+    ] = USUAL
+    sites: Annotated[tuple[SiteOverflow, ...], Doc("Sites with rungs of their own")] = ()
+    cdns: Annotated[tuple[CommercialCdn, ...], Doc("What the rung cdn stands for, in order")] = ()
+
+    def __post_init__(self) -> None:
+        _check_rungs("overflow.usual", self.usual)
+
+    def ladder(self) -> Ladder:
+        return Ladder(
+            self.usual,
+            {site.site: site.rungs for site in self.sites},
+            tuple(Cdn(cdn.name, cdn.url) for cdn in self.cdns),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reserving:
+    """What plays that have just been handed out count before reports show them."""
+
+    play_bps: Annotated[float, Ge(0), Doc("What a play takes on average, in bits per second.")] = 5_000_000.0
+    fade_s: Annotated[
+        float, Gt(0), Doc("Time constant, in seconds, by which what no report ever showed is forgotten.")
+    ] = 20.0
+    processes: Annotated[
+        int, Ge(1), Doc("Steering processes that share the plays evenly: each counts its own for the others too.")
+    ] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLog:
+    """The steering log: one line a decision."""
+
+    enabled: Annotated[bool, Doc("Whether decisions are written, and kept to be explained later.")] = True
+    ipv4_bits: Annotated[int, Ge(0), Le(32), Doc("How far IPv4 addresses are cut before anything is kept of them.")] = (
+        24
+    )
+    ipv6_bits: Annotated[
+        int, Ge(0), Le(128), Doc("How far IPv6 addresses are cut before anything is kept of them.")
+    ] = 48
+    file_bytes: Annotated[int, Ge(65536), Doc("Size in bytes at which a file is complete.")] = 64 * 1024 * 1024
+    file_s: Annotated[float, Gt(0), Doc("Age in seconds at which a file is complete.")] = 3600.0
+    files: Annotated[int, Ge(1), Doc("How many complete files are kept.")] = 24
+    memory_bytes: Annotated[
+        int, Ge(0), Doc("Lines kept in memory for explanations, in bytes; older ones are read from the files.")
+    ] = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class SteeringSettings:
     """Configuration of `lowtide steering run`."""
 
@@ -57,8 +134,29 @@ class SteeringSettings:
     load_factor: Annotated[
         float, Gt(1.0), Doc("How far over its cluster's mean load an appliance may be before others go first.")
     ] = 1.2
+    spill_from: Annotated[
+        float, Gt(0.0), Doc("Load (1 is its whole egress) from which an appliance goes behind everybody with room.")
+    ] = 0.85
+    slow_start_s: Annotated[
+        float, Gt(0.0), Doc("Seconds in which an appliance that came back grows to its whole share of plays.")
+    ] = 60.0
+    reserving: Annotated[Reserving, Doc("What plays just handed out count")] = field(default_factory=Reserving)
+    overflow: Annotated[Overflow, Doc("Where clients go when their own sites have no room")] = field(
+        default_factory=Overflow
+    )
+    decision_log: Annotated[DecisionLog, Doc("The steering log")] = field(default_factory=DecisionLog)
     log_level: Annotated[str, Doc("debug, info, warning, error or critical.")] = "info"
 
     def __post_init__(self) -> None:
         if self.log_level not in LEVELS:
             raise ValueError(f"log_level: {self.log_level!r} is not one of {', '.join(LEVELS)}")
+        if self.spill_from >= self.overloaded_from:
+            raise ValueError(
+                "spill_from: must be below overloaded_from, or nobody is ever sent elsewhere before it is too late"
+            )
+
+
+def _check_rungs(where: str, rungs: tuple[Rung, ...]) -> None:
+    problem = problem_of(rungs)
+    if problem is not None:
+        raise ValueError(f"{where}: {problem}")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from contracts.world import CandidateFacts, RankExplanation, RankRequest, Why
-from steering.ranking import DEFAULTS, Candidate, Order, Rules, View, groups_of, judge, look, order_of, rank
+from steering.candidates import DEFAULTS, Candidate, Rules, Scene
+from steering.ladder import OF_APPLIANCES, is_on
+from steering.ranking import Group, Order, Placed, View, groups_of, look, order_of, rank_in
+from steering.standing import Standings
 from steering.world import World
 
-_WORDS = {
+WORDS = {
     Why.HOLDS: "holds the file",
     Why.PLANNED: "is planned to hold the file and does not hold all of it yet",
     Why.RENDEZVOUS: "does not hold the file; misses for it go here",
     Why.OTHER_SITE: "is a tier of another site and holds the file",
+    Why.SIBLING: "is of another site of the same ISP, which stands in for this one",
+    Why.PEERING: "is at a peering and holds the file",
+    Why.NEARLY_FULL: "is nearly full, so that everybody with room comes before it",
+    Why.ORIGIN: "is the origin",
+    Why.CDN: "is a commercial CDN",
     Why.SUSPECT_LAST: "is suspect, and better than nothing",
     Why.NOT_LIVE: "does not take new sessions",
     Why.SUSPECT: "is suspect: its heartbeats stopped",
@@ -22,66 +28,100 @@ _WORDS = {
     Why.SHEDDING: "is over capacity and refuses new sessions",
     Why.ADDRESS_FAMILY: "has no address that the client's family reaches",
     Why.SCHEME: "has no address of the wanted scheme",
-    Why.NO_PREFIX: "announces no prefix that covers the client, and is no tier that holds the file",
+    Why.NO_PREFIX: "announces no prefix that covers the client, and is on no rung of its ladder that would take it",
     Why.ENOUGH: "would do, and there are enough better ones",
     Why.SAME_FAILURE_DOMAIN: "would do, and a better one shares its failure domain",
 }
 
 
-def explain(world: World, request: RankRequest, rules: Rules = DEFAULTS) -> RankExplanation:
+def explain(
+    world: World, request: RankRequest, rules: Rules = DEFAULTS, standings: Standings | None = None
+) -> RankExplanation:
     """The ranking and, by group, every appliance of the world: those in the answer first, in its order.
 
     Raises what `rank` raises.
     """
-    view = look(world, request, rules)
+    return explain_in(Scene(world, rules, standings), request)
+
+
+def explain_in(scene: Scene, request: RankRequest) -> RankExplanation:
+    """`explain` in a scene that is there already."""
+    ranking = rank_in(scene, request)
+    view = look(scene, request)
+    groups = groups_of(request.files)
     return RankExplanation(
-        ranking=rank(world, request, rules),
-        candidates={
-            group: _facts_of(view, order_of(view, group, keys), keys) for group, keys in groups_of(request.files)
-        },
+        ranking, {group.name: _facts_of(view, order_of(view, group, whole=True), group) for group in groups}
     )
 
 
-def _facts_of(view: View, order: Order, keys: Sequence[str]) -> tuple[CandidateFacts, ...]:
-    facts = [_facts(p.candidate, keys, n, p.why) for n, p in enumerate(order.chosen)]
+def _facts_of(view: View, order: Order, group: Group) -> tuple[CandidateFacts, ...]:
+    prefixes = {roster.site_id: match.cidr for roster, match in view.own}
+    facts = [_facts(p.candidate, group, n, p.why, prefixes) for n, p in enumerate(order.chosen)]
     domains = {placed.candidate.domain for placed in order.chosen}
     for placed in order.beyond:
-        why = Why.SAME_FAILURE_DOMAIN if placed.candidate.domain in domains else Why.ENOUGH
-        facts.append(_facts(placed.candidate, keys, None, placed.candidate.problem or why))
+        facts.append(_facts(placed.candidate, group, None, _why_beyond(placed, domains), prefixes))
     told = {fact.appliance_id for fact in facts}
-    own = {candidate.appliance.id: candidate for candidates in view.own for candidate in candidates}
-    for appliance_id, appliance in sorted(view.world.appliances.items()):
+    for appliance_id, appliance in sorted(view.scene.world.appliances.items()):
         if appliance_id in told:
             continue
-        candidate = own.get(appliance_id)
-        if candidate is None:
-            candidate = judge(view.world, appliance, None, view.client, view.scheme, view.rules)
-            facts.append(_facts(candidate, keys, None, _why_not_elsewhere(view, candidate, keys)))
-        else:
-            facts.append(_facts(candidate, keys, None, candidate.problem or Why.ENOUGH))
+        roster = view.scene.roster(appliance.site_id, view.client.version, view.scheme)
+        candidate = next(box for box in roster.candidates if box.id == appliance_id)
+        own = appliance.site_id in prefixes
+        why = (candidate.problem or Why.ENOUGH) if own else _why_not_elsewhere(view, candidate, group)
+        facts.append(_facts(candidate, group, None, why, prefixes))
     return tuple(facts)
 
 
-def _why_not_elsewhere(view: View, candidate: Candidate, keys: Sequence[str]) -> Why:
-    site = view.world.sites.get(candidate.appliance.site_id)
-    is_holding_tier = site is not None and site.is_tier and all(key in candidate.held.whole for key in keys)
-    return (candidate.problem or Why.ENOUGH) if is_holding_tier else Why.NO_PREFIX
+def _why_beyond(placed: Placed, domains: set[tuple[str, str]]) -> Why:
+    if placed.candidate.problem is not None:
+        return placed.candidate.problem
+    if placed.why is Why.NEARLY_FULL:
+        return placed.why
+    return Why.SAME_FAILURE_DOMAIN if placed.candidate.domain in domains else Why.ENOUGH
 
 
-def _facts(candidate: Candidate, keys: Sequence[str], position: int | None, why: Why) -> CandidateFacts:
-    appliance = candidate.appliance
-    place = f"number {position + 1}" if position is not None else "left out"
+def _why_not_elsewhere(view: View, candidate: Candidate, group: Group) -> Why:
+    scene = view.scene
+    site, own = scene.world.sites.get(candidate.appliance.site_id), scene.world.sites.get(view.site_id)
+    rungs = [rung for rung in scene.rules.ladder.rungs(view.site_id) if rung in OF_APPLIANCES]
+    if site is None or not any(is_on(rung, site, own) for rung in rungs) or not _holds(candidate, group):
+        return Why.NO_PREFIX
+    return candidate.problem or (Why.NEARLY_FULL if candidate.standing.full else Why.ENOUGH)
+
+
+def _facts(
+    candidate: Candidate, group: Group, position: int | None, why: Why, prefixes: dict[str, str]
+) -> CandidateFacts:
+    standing = candidate.standing
     return CandidateFacts(
-        appliance_id=appliance.id,
-        site_id=appliance.site_id,
+        appliance_id=candidate.id,
+        site_id=candidate.appliance.site_id,
         position=position,
         why=why,
-        matched_prefix=candidate.match.cidr if candidate.match else "",
-        holds=all(key in candidate.held.whole for key in keys),
-        planned=all(key in candidate.held.planned for key in keys),
+        matched_prefix=prefixes.get(candidate.appliance.site_id, ""),
+        holds=_holds(candidate, group),
+        planned=all(map(candidate.held.planned.has, group.hashes)),
         score=candidate.score,
         load=candidate.load,
         suspect=candidate.suspect,
-        weight=candidate.weight,
-        sentence=f"{appliance.id} is {place}: it {_WORDS[why]} (score {candidate.score:.2f}, load {candidate.load:.0%}).",
+        weight=candidate.head_weight,
+        sentence=_sentence(candidate, position, why),
+        crowded=standing.crowded,
+        full=standing.full,
+        ramp=standing.ramp,
     )
+
+
+def _sentence(candidate: Candidate, position: int | None, why: Why) -> str:
+    place = f"number {position + 1}" if position is not None else "left out"
+    standing = candidate.standing
+    facts = [f"score {candidate.score:.2f}", f"load {standing.load:.0%}"]
+    if standing.crowded:
+        facts.append("over its cluster's bound")
+    if standing.ramp < 1.0:
+        facts.append(f"back not long ago: counts for {standing.ramp:.0%}")
+    return f"{candidate.id} is {place}: it {WORDS[why]} ({', '.join(facts)})."
+
+
+def _holds(candidate: Candidate, group: Group) -> bool:
+    return all(map(candidate.held.whole.has, group.hashes))

@@ -194,4 +194,4 @@ def _moves_suspicion(world: World, change: Change) -> bool:
     if change.health is not None:
         known = world.health.get(change.health.appliance_id)
         return known is None or known.suspect != change.health.suspect
-    return change.holdings is None and change.origin is None and change.routes is None
+    return change.holdings is None and change.digest is None and change.origin is None and change.routes is None

@@ -1,48 +1,49 @@
-"""Order among the appliances of a cluster: rendezvous hashing with bounded loads.
+"""Order among appliances of one kind: rendezvous hashing with bounded loads.
 
-Holders are equal in what they have, so a client's address spreads the sessions of one group over them. Those that do not
-hold it are ordered by the group alone: the misses for one file go to one box of the cluster, and its second request is a hit.
-A box whose load is more than `load_factor` × the mean of its cluster goes behind the others of its kind (bounded loads,
-Mirrokni et al. 2018, on reported instead of counted load); below `BUSY_FROM` nobody is crowded enough for that.
+Holders are equal in what they have, so a client's address spreads the sessions of one group over them, by what each has left.
+Those that do not hold it are ordered by the group alone and by weights that stand still: the misses for one file go to one box,
+and its second request is a hit. A box over the bound (`standing`) goes behind the others of its kind: bounded loads after
+Mirrokni, Thorup and Zadimoghaddam 2018, on loads that are told and reserved instead of counted.
+
+Law: when one leaves, the others keep their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import floor
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import TypeVar
 
 from contracts.rendezvous import score
 
-BUSY_FROM = 0.3
-CAPACITY_STEPS = 4
+B = TypeVar("B")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One appliance of a cluster for one group. `kind` is 0 for a holder, 1 for one that is planned to hold it, 2 else."""
+class Kind(IntEnum):
+    """What a box has of a group; the lower, the better."""
 
-    id: str
-    kind: int
-    weight: float
-    load: float
+    HOLDS = 0
+    PLANNED = 1
+    LACKS = 2
 
 
-def remaining_weight(egress_bps: float, load: float) -> float:
-    """What is left of an appliance's egress, in coarse steps so that not every report moves clients; never nothing."""
-    left = floor((1.0 - min(1.0, max(0.0, load))) * CAPACITY_STEPS + 1e-9) / CAPACITY_STEPS
-    return egress_bps * max(1 / (2 * CAPACITY_STEPS), left)
+def name_of(group: str, client: str, kind: Kind) -> str:
+    """What is hashed: the group with its client where any of them will do, the group alone where one is to learn it."""
+    return group if kind is Kind.LACKS else f"{group}\0{client}"
 
 
-def ordered(group: str, client: str, members: Iterable[Member], load_factor: float) -> list[Member]:
-    """Best first. Deterministic; when one leaves, the others keep their order unless the bound moves."""
-    boxes = list(members)
-    if not boxes:
-        return []
-    bound = max(BUSY_FROM, load_factor * sum(box.load for box in boxes) / len(boxes))
+def by_rendezvous(
+    name: str,
+    boxes: Iterable[B],
+    id_of: Callable[[B], str],
+    weight_of: Callable[[B], float],
+    crowded: Callable[[B], bool],
+) -> list[B]:
+    """Best first: those within the bound before the crowded, then by rendezvous score, then by id."""
+    keyed = [(crowded(box), -score(name, id_of(box), weight_of(box)), id_of(box), box) for box in boxes]
+    keyed.sort(key=_without_box)
+    return [box for *_, box in keyed]
 
-    def key(box: Member) -> tuple[int, bool, float, str]:
-        name = group if box.kind == 2 else f"{group}\0{client}"
-        return (box.kind, box.load > bound, -score(name, box.id, box.weight), box.id)
 
-    return sorted(boxes, key=key)
+def _without_box(keyed: tuple[bool, float, str, object]) -> tuple[bool, float, str]:
+    return keyed[:3]

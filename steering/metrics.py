@@ -40,3 +40,6 @@ class SteeringMetrics:
         self.saves = metrics.counter(
             "lowtide_steering_world_saves_total", "Saves of the last world, by outcome", ("outcome",)
         )
+        self.decisions_lost = metrics.counter(
+            "lowtide_steering_decisions_lost_total", "Lines of the steering log that were not written"
+        )

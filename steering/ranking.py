@@ -1,13 +1,14 @@
-"""Which appliances a client should fetch a group from, best first: a pure function of world and request (DESIGN §5).
+"""Which appliances a client should fetch a group from, best first: a pure function of a scene and a request (DESIGN §5).
 
 The order
 1. the sites that announce a prefix covering the client: longest prefix, then embedded before private before public
-   peering, then AS path, MED, site id; of each site the appliances that take new sessions, in its cluster's order
-   (`hashing`): who holds the files, who is planned to, then the others;
-2. appliances of tier sites elsewhere that hold the files: nobody else serves other networks' clients;
-3. only when this leaves nobody: what was left out as overloaded, then as shedding, then as unhealthy; only when that leaves nobody either: the
-   suspects. Suspects whose suspicion is doubted (`vigilance`) come here even when there are better ones;
-4. the origins, always.
+   peering, then AS path, MED, site id; of each site the appliances that take new sessions and have room: who holds the files,
+   who is planned to, then the others (`hashing`);
+2. appliances of the rungs below (`ladder`), the nearest site first, that have room and, but for siblings, hold the files;
+3. the own appliances that are nearly full;
+4. only when this leaves nobody: what was left out as overloaded, then as shedding, then as unhealthy; only when that leaves
+   nobody either: the suspects. Suspects whose suspicion is doubted (`vigilance`) come here even when there are better ones;
+5. the origins, always, and commercial CDNs where the ladder has them.
 
 Laws: never empty as long as an origin or a reachable appliance is known; nothing twice; at most `count` appliances,
 distinct by failure domain as far as there are enough; deterministic; a suspect never before one that is not.
@@ -16,59 +17,35 @@ distinct by failure domain as far as there are enough; deterministic; a suspect 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from operator import attrgetter
 from urllib.parse import urlsplit
 
-from contracts.places import Appliance, ApplianceState, Attachment, Site
+from contracts.keysets import key_hash
+from contracts.places import Attachment, Site
 from contracts.world import Choice, GroupRanking, RankFile, Ranking, RankRequest, Why
+from steering.candidates import DEFAULTS, Candidate, Roster, Rules, Scene
 from steering.errors import NothingKnown, RankError
-from steering.hashing import Member, ordered, remaining_weight
+from steering.hashing import Kind, by_rendezvous, name_of
+from steering.ladder import OF_APPLIANCES, Rung
 from steering.prefixes import Announcement, IpAddress, Match, parse_address
-from steering.world import Held, World
+from steering.standing import Standings
+from steering.world import World
 
 MOST_APPLIANCES = 16
-NOTHING_HELD = Held()
+HEAD_COPIES = 3
+"""A plan gives two copies to what is only safe to hold twice; files that more boxes of a site hold are its head."""
 _ATTACHMENT_RANK = {kind: rank for rank, kind in enumerate(Attachment)}
-_KIND_WHY = (Why.HOLDS, Why.PLANNED, Why.RENDEZVOUS)
+_KIND_WHY = {Kind.HOLDS: Why.HOLDS, Kind.PLANNED: Why.PLANNED, Kind.LACKS: Why.RENDEZVOUS}
+_RUNG_WHY = {Rung.SIBLING: Why.SIBLING, Rung.PEERING: Why.PEERING, Rung.TIER: Why.OTHER_SITE}
 LEAST_BAD = (Why.OVERLOADED, Why.SHEDDING, Why.UNHEALTHY)
 """What comes back when nobody else is left, in this order, before suspects. What cannot be reached or is not live never does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The settings a ranking depends on (see steering.config for what they mean)."""
-
-    unhealthy_below: float = 0.3
-    overloaded_from: float = 0.95
-    load_factor: float = 1.2
-
-
-DEFAULTS = Rules()
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An appliance as this client sees it. `problem` is why it is no candidate; None when it is one."""
-
-    appliance: Appliance
-    url: str
-    problem: Why | None
-    score: float
-    load: float
-    suspect: bool
-    match: Match | None
-    """The longest prefix of its site that covers the client."""
-    held: Held
-
-    @property
-    def domain(self) -> tuple[str, str]:
-        return (self.appliance.site_id, self.appliance.failure_domain or self.appliance.id)
-
-    @property
-    def weight(self) -> float:
-        return remaining_weight(self.appliance.egress_bps, self.load)
+_ID = attrgetter("id")
+_CROWDED = attrgetter("crowded")
+_HEAD = attrgetter("head_weight")
+_TAIL = attrgetter("tail_weight")
+_MISS = attrgetter("miss_weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +58,32 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One group's order before it is cut to `count`: who is chosen, who would have been next."""
+    """One group's order: who is chosen, and, when all were asked for, who would have been next."""
 
     chosen: tuple[Placed, ...]
     beyond: tuple[Placed, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A checked request over a world: what all its groups share."""
+class Group:
+    """Files that are fetched from one place: a rendition with its playlist."""
 
-    world: World
-    rules: Rules
+    name: str
+    keys: tuple[str, ...]
+    hashes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A checked request over a scene: what all its groups share."""
+
+    scene: Scene
     client: IpAddress
     scheme: str
     count: int
     matches: tuple[Match, ...]
-    own: tuple[tuple[Candidate, ...], ...]
-    """The candidates of each site that announces the client's address, the best site first."""
+    own: tuple[tuple[Roster, Match], ...]
+    """The roster of each site that announces the client's address, with its longest prefix, the best site first."""
 
     @property
     def prefix(self) -> str:
@@ -106,102 +91,183 @@ class View:
 
     @property
     def site_id(self) -> str:
-        return self.own[0][0].appliance.site_id if self.own else ""
+        return self.own[0][0].site_id if self.own else ""
 
 
-def rank(world: World, request: RankRequest, rules: Rules = DEFAULTS) -> Ranking:
+def rank(world: World, request: RankRequest, rules: Rules = DEFAULTS, standings: Standings | None = None) -> Ranking:
     """The ranking of every group of the request, in the request's order.
 
     Raises RankError for a request that makes no sense and NothingKnown when there is nothing to answer with.
     """
-    view = look(world, request, rules)
-    origins = origin_choices(world, view.scheme)
+    return rank_in(Scene(world, rules, standings), request)
+
+
+def rank_in(scene: Scene, request: RankRequest) -> Ranking:
+    """`rank` in a scene that is there already."""
+    view = look(scene, request)
+    last = last_choices(view)
     groups = []
-    for group, keys in groups_of(request.files):
-        choices = tuple(_choice(placed) for placed in order_of(view, group, keys).chosen) + origins
+    for group in groups_of(request.files):
+        choices = tuple(_choice(placed) for placed in order_of(view, group).chosen) + last
         if not choices:
             raise NothingKnown("no origin and no reachable appliance is known")
-        groups.append(GroupRanking(group, choices))
-    return Ranking(world.number, view.prefix, view.site_id, tuple(groups))
+        groups.append(GroupRanking(group.name, choices))
+    return Ranking(scene.world.number, view.prefix, view.site_id, tuple(groups))
 
 
-def look(world: World, request: RankRequest, rules: Rules) -> View:
+def look(scene: Scene, request: RankRequest) -> View:
     """The checked request with the candidates of the client's own sites. Raises RankError."""
     client = _checked(request)
-    matches = world.covering(client)
-    own: list[tuple[Candidate, ...]] = []
-    for site_id, match in _sites_in_order(world, matches):
-        boxes = world.by_site.get(site_id, ())
-        if boxes:
-            own.append(tuple(judge(world, box, match, client, request.scheme, rules) for box in boxes))
-    return View(world, rules, client, request.scheme, request.count, matches, tuple(own))
+    matches = scene.world.covering(client)
+    own = []
+    for site_id, match in _sites_in_order(scene.world, matches):
+        roster = scene.roster(site_id, client.version, request.scheme)
+        if roster.candidates:
+            own.append((roster, match))
+    return View(scene, client, request.scheme, request.count, matches, tuple(own))
 
 
-def judge(
-    world: World, appliance: Appliance, match: Match | None, client: IpAddress, scheme: str, rules: Rules
-) -> Candidate:
-    """An appliance's facts for this client, and the first reason that keeps it out."""
-    health = world.health.get(appliance.id)
-    url, unreachable = _reachable_url(appliance, client, scheme)
-    suspect = health is None or health.suspect
-    if appliance.state is not ApplianceState.LIVE:
-        problem: Why | None = Why.NOT_LIVE
-    elif unreachable is not None:
-        problem = unreachable
-    elif health is not None and not health.serving and not suspect:
-        problem = Why.NOT_SERVING
-    elif suspect:
-        problem = Why.SUSPECT
-    elif health is not None and health.score < rules.unhealthy_below:
-        problem = Why.UNHEALTHY
-    elif health is not None and health.shedding:
-        problem = Why.SHEDDING
-    elif health is not None and health.load >= rules.overloaded_from:
-        problem = Why.OVERLOADED
-    else:
-        problem = None
-    return Candidate(
-        appliance=appliance,
-        url=url,
-        problem=problem,
-        score=health.score if health else 0.0,
-        load=health.load if health else 0.0,
-        suspect=suspect,
-        match=match,
-        held=world.holdings.get(appliance.id, NOTHING_HELD),
-    )
-
-
-def order_of(view: View, group: str, keys: Sequence[str]) -> Order:
-    """The order of one group, the origins left out."""
-    ranked = [
-        Placed(candidate, _KIND_WHY[kind])
-        for candidates in view.own
-        for candidate, kind in _in_clusters(view, group, keys, [c for c in candidates if c.problem is None])
-    ]
-    chosen, passed = _distinct(ranked, view.count)
-    elsewhere: list[Placed] = []
-    if len(chosen) < view.count:
-        elsewhere = [Placed(candidate, Why.OTHER_SITE) for candidate in _tiers(view, group, keys)]
-    last = _least_bad(view, group, keys, everything=not ranked and not elsewhere)
+def order_of(view: View, group: Group, *, whole: bool = False) -> Order:
+    """The order of one group, what is no appliance left out. `whole` gives everybody who would have been next, too."""
+    picked = _Picked(view.count, whole)
+    client = str(view.client)
+    roomy = [in_kinds(roster, roster.roomy, group, client) for roster, _ in view.own]
+    picked.take(placed for ranked in roomy for placed in ranked)
     # Whoever shares a failure domain with a better one comes before other sites, not instead of a second domain here.
-    more = [*passed, *elsewhere, *last]
-    room = view.count - len(chosen)
-    return Order(chosen=(*chosen, *more[:room]), beyond=tuple(more[room:]))
+    picked.take_passed()
+    if picked.wants_more:
+        picked.take_all(_elsewhere(view, group))
+    if picked.wants_more:
+        full = (placed for roster, _ in view.own for placed in in_kinds(roster, roster.full, group, client))
+        picked.take_all(Placed(placed.candidate, Why.NEARLY_FULL) for placed in full)
+    if picked.wants_more:
+        picked.take_all(_least_bad(view, group, everything=picked.nobody))
+    return picked.order()
 
 
-def groups_of(files: Iterable[RankFile]) -> list[tuple[str, tuple[str, ...]]]:
-    """(group, its keys) in the order of first mention; a file without group is a group of its own."""
+def groups_of(files: Iterable[RankFile]) -> list[Group]:
+    """The groups in the order of first mention; a file without group is a group of its own."""
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(file.group or file.key, []).append(file.key)
-    return [(group, tuple(keys)) for group, keys in groups.items()]
+    return [Group(name, tuple(keys), tuple(map(key_hash, keys))) for name, keys in groups.items()]
 
 
-def origin_choices(world: World, scheme: str) -> tuple[Choice, ...]:
-    """All origins by name, those of the client's scheme before others."""
-    origins = sorted(world.origins.values(), key=lambda o: (urlsplit(o.player_url).scheme != scheme, o.name))
-    return tuple(Choice("", "", origin.player_url, Why.ORIGIN) for origin in origins)
+def last_choices(view: View) -> tuple[Choice, ...]:
+    """What is no appliance, as the own site's ladder has it: origins by name and CDNs, each those of the client's scheme first."""
+    ladder = view.scene.rules.ladder
+    found: list[Choice] = []
+    for rung in ladder.rungs(view.site_id):
+        if rung is Rung.ORIGIN:
+            origins = [(origin.player_url, origin.name) for origin in view.scene.world.origins.values()]
+            found += _by_scheme(origins, view.scheme, Why.ORIGIN)
+        elif rung is Rung.CDN:
+            found += _by_scheme([(cdn.url, cdn.name) for cdn in ladder.cdns], view.scheme, Why.CDN)
+    return tuple(found)
+
+
+def in_kinds(roster: Roster, candidates: Sequence[Candidate], group: Group, client: str) -> Iterator[Placed]:
+    """Some candidates of one site: holders, then planned ones, then the others. Nothing is hashed before it is asked for.
+
+    Clusters of one site do not stand before each other: a holder of either comes before one that must fetch.
+    """
+    known = roster.shelf.kinds(group.hashes)
+    kinds: tuple[list[Candidate], list[Candidate], list[Candidate]] = ([], [], [])
+    for candidate in candidates:
+        kinds[known[candidate.at]].append(candidate)
+    is_head = len(kinds[Kind.HOLDS]) + len(kinds[Kind.PLANNED]) >= HEAD_COPIES
+    for kind in Kind:
+        boxes = kinds[kind]
+        if boxes:
+            weight = _MISS if kind is Kind.LACKS else _HEAD if is_head else _TAIL
+            why = _KIND_WHY[kind]
+            for candidate in by_rendezvous(name_of(group.name, client, kind), boxes, _ID, weight, _CROWDED):
+                yield Placed(candidate, why)
+
+
+class _Picked:
+    """Takes candidates in order until there are enough: first only such with a failure domain of their own, then any."""
+
+    def __init__(self, count: int, whole: bool) -> None:
+        self._count = count
+        self._whole = whole
+        self._chosen: list[Placed] = []
+        self._beyond: list[Placed] = []
+        self._passed: list[Placed] = []
+        self._domains: set[tuple[str, str]] = set()
+
+    @property
+    def wants_more(self) -> bool:
+        return self._whole or len(self._chosen) < self._count
+
+    @property
+    def nobody(self) -> bool:
+        return not self._chosen
+
+    def take(self, ranked: Iterable[Placed]) -> None:
+        for placed in ranked:
+            if len(self._chosen) < self._count and placed.candidate.domain not in self._domains:
+                self._domains.add(placed.candidate.domain)
+                self._chosen.append(placed)
+                if not self.wants_more:
+                    return
+            else:
+                self._passed.append(placed)
+
+    def take_passed(self) -> None:
+        passed, self._passed = self._passed, []
+        self.take_all(passed)
+
+    def take_all(self, ranked: Iterable[Placed]) -> None:
+        for placed in ranked:
+            if len(self._chosen) < self._count:
+                self._chosen.append(placed)
+                if not self.wants_more:
+                    return
+            else:
+                self._beyond.append(placed)
+
+    def order(self) -> Order:
+        return Order(tuple(self._chosen), tuple(self._beyond))
+
+
+def _elsewhere(view: View, group: Group) -> Iterator[Placed]:
+    """Appliances with room on the rungs below the own site. Equally near sites are as one: the group's hash chooses among them,
+    the same for all clients. A site is on the first of its rungs only."""
+    scene, told = view.scene, {roster.site_id for roster, _ in view.own}
+    for rung in scene.rules.ladder.rungs(view.site_id):
+        if rung not in OF_APPLIANCES:
+            continue
+        for sites in scene.below(view.site_id, rung):
+            near = [site.id for site in sites if site.id not in told]
+            told.update(near)
+            holders: list[Candidate] = []
+            others: list[Candidate] = []
+            for site_id in near:
+                roster = scene.roster(site_id, view.client.version, view.scheme)
+                known = roster.shelf.kinds(group.hashes)
+                for box in roster.roomy:
+                    (holders if known[box.at] == Kind.HOLDS else others).append(box)
+            for boxes in (holders, others if rung is Rung.SIBLING else ()):
+                for box in by_rendezvous(group.name, boxes, _ID, _HEAD, _CROWDED):
+                    yield Placed(box, _RUNG_WHY[rung])
+
+
+def _least_bad(view: View, group: Group, *, everything: bool) -> list[Placed]:
+    """Own appliances that were left out and come back: when there is nobody else the alive ones, and when there are none of
+    those either the suspects. Suspects that are doubted come back always."""
+    alive = [placed for why in LEAST_BAD for placed in _left_out(view, group, why)] if everything else []
+    suspects = _left_out(view, group, Why.SUSPECT)
+    if alive or not everything:
+        suspects = [placed for placed in suspects if placed.candidate.id in view.scene.world.doubted]
+    return alive + suspects
+
+
+def _left_out(view: View, group: Group, problem: Why) -> list[Placed]:
+    why = Why.SUSPECT_LAST if problem is Why.SUSPECT else problem
+    out = [(roster, [box for box in roster.candidates if box.problem is problem]) for roster, _ in view.own]
+    ranked = (in_kinds(roster, boxes, group, str(view.client)) for roster, boxes in out)
+    return [Placed(placed.candidate, why) for its in ranked for placed in its]
 
 
 def _checked(request: RankRequest) -> IpAddress:
@@ -228,7 +294,9 @@ def _sites_in_order(world: World, matches: Sequence[Match]) -> list[tuple[str, M
     found: dict[str, Match] = {}
     for match in matches:
         known = [(world.sites[a.site_id], a) for a in match.announcements if a.site_id in world.sites]
-        for site, _ in sorted(known, key=_site_rank):
+        if len(known) > 1:
+            known.sort(key=_site_rank)
+        for site, _ in known:
             found.setdefault(site.id, match)
     return list(found.items())
 
@@ -238,109 +306,15 @@ def _site_rank(pair: tuple[Site, Announcement]) -> tuple[int, int, int, str]:
     return (_ATTACHMENT_RANK[site.attachment], announcement.as_path_length, announcement.med, site.id)
 
 
-def _reachable_url(appliance: Appliance, client: IpAddress, scheme: str) -> tuple[str, Why | None]:
-    """(the first URL of the scheme that the client's family reaches, why there is none). Host names reach both families."""
-    why = Why.SCHEME
-    for url in appliance.player_urls:
-        its_scheme, family = _scheme_and_family(url)
-        if its_scheme != scheme:
-            continue
-        if family is None or family == client.version:
-            return url, None
-        why = Why.ADDRESS_FAMILY
-    return "", why
+def _by_scheme(places: Iterable[tuple[str, str]], scheme: str, why: Why) -> list[Choice]:
+    """Choices of (url, name), those of the scheme first, then by name."""
 
+    def key(place: tuple[str, str]) -> tuple[bool, str]:
+        return (urlsplit(place[0]).scheme != scheme, place[1])
 
-@lru_cache(maxsize=65536)
-def _scheme_and_family(url: str) -> tuple[str, int | None]:
-    """(scheme, 4 or 6 for an address literal and None for a name). Remembered: taking URLs apart was a third of a decision."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        return parts.scheme, 6
-    return parts.scheme, 4 if host.replace(".", "").isdigit() else None
-
-
-def _kind(candidate: Candidate, keys: Sequence[str]) -> int:
-    """0 when it holds all the keys, 1 when it holds or is planned to hold them, 2 else."""
-    held = candidate.held
-    if held.whole.issuperset(keys):
-        return 0
-    return 1 if held.planned and all(key in held.planned or key in held.whole for key in keys) else 2
-
-
-def _in_clusters(
-    view: View, group: str, keys: Sequence[str], candidates: Sequence[Candidate]
-) -> list[tuple[Candidate, int]]:
-    """Candidates of one site in order, with their kind; loads are compared inside manifest clusters.
-
-    Clusters of one site do not stand before each other: a holder of either comes before one that must fetch.
-    """
-    by_id = {candidate.appliance.id: candidate for candidate in candidates}
-    clusters: dict[str, list[Member]] = {}
-    for candidate in candidates:
-        member = Member(candidate.appliance.id, _kind(candidate, keys), candidate.weight, candidate.load)
-        clusters.setdefault(candidate.appliance.manifest_cluster, []).append(member)
-    members = [
-        member
-        for _, its in sorted(clusters.items())
-        for member in ordered(group, str(view.client), its, view.rules.load_factor)
-    ]
-    return [(by_id[member.id], member.kind) for member in sorted(members, key=lambda member: member.kind)]
-
-
-def _tiers(view: View, group: str, keys: Sequence[str]) -> list[Candidate]:
-    """Appliances of tier sites that do not announce the client's address, and hold the files; nearest first is unknown here,
-    so the site is chosen by the group's hash and stays the same for all clients."""
-    world = view.world
-    own = {candidates[0].appliance.site_id for candidates in view.own}
-    found: list[Candidate] = []
-    for site in world.sites.values():
-        if not site.is_tier or site.id in own:
-            continue
-        for box in world.by_site.get(site.id, ()):
-            if world.holdings.get(box.id, NOTHING_HELD).whole.issuperset(keys):
-                candidate = judge(world, box, None, view.client, view.scheme, view.rules)
-                if candidate.problem is None:
-                    found.append(candidate)
-    members = [Member(c.appliance.id, 2, c.weight, c.load) for c in found]
-    by_id = {candidate.appliance.id: candidate for candidate in found}
-    return [by_id[member.id] for member in ordered(group, "", members, view.rules.load_factor)]
-
-
-def _least_bad(view: View, group: str, keys: Sequence[str], *, everything: bool) -> list[Placed]:
-    """Own appliances that were left out and come back: when there is nobody else the alive ones, and when there are none of
-    those either the suspects. Suspects that are doubted come back always."""
-    alive = [placed for why in LEAST_BAD for placed in _left_out(view, group, keys, why)] if everything else []
-    suspects = _left_out(view, group, keys, Why.SUSPECT)
-    if alive or not everything:
-        suspects = [placed for placed in suspects if placed.candidate.appliance.id in view.world.doubted]
-    return alive + suspects
-
-
-def _left_out(view: View, group: str, keys: Sequence[str], problem: Why) -> list[Placed]:
-    why = Why.SUSPECT_LAST if problem is Why.SUSPECT else problem
-    return [
-        Placed(candidate, why)
-        for candidates in view.own
-        for candidate, _ in _in_clusters(view, group, keys, [c for c in candidates if c.problem is problem])
-    ]
-
-
-def _distinct(ranked: Sequence[Placed], count: int) -> tuple[list[Placed], list[Placed]]:
-    """(at most `count` with failure domains of their own, in order; all others in order)."""
-    chosen: list[Placed] = []
-    passed: list[Placed] = []
-    domains: set[tuple[str, str]] = set()
-    for placed in ranked:
-        if len(chosen) < count and placed.candidate.domain not in domains:
-            domains.add(placed.candidate.domain)
-            chosen.append(placed)
-        else:
-            passed.append(placed)
-    return chosen, passed
+    return [Choice("", "", url, why) for url, _ in sorted(places, key=key)]
 
 
 def _choice(placed: Placed) -> Choice:
-    appliance = placed.candidate.appliance
-    return Choice(appliance.id, appliance.site_id, placed.candidate.url, placed.why)
+    candidate = placed.candidate
+    return Choice(candidate.id, candidate.appliance.site_id, candidate.url, placed.why)

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
+from contracts.keysets import NO_KEYS, KeySet, unpacked_hashes
 from contracts.places import Appliance, Site
-from contracts.reports import Holding
-from contracts.world import Change, FallbackOrigin, Health, Holdings
+from contracts.world import Change, FallbackOrigin, Health, HoldingsDigest, digest_of
 from steering.announcing import AnnouncingDraft
 from steering.prefixes import HashedPrefixes, IpAddress, Match, PrefixTable, TableMaker
 
@@ -24,8 +24,8 @@ V = TypeVar("V")
 class Held:
     """What one appliance holds whole, and what its plan wants it to hold."""
 
-    whole: frozenset[str] = frozenset()
-    planned: frozenset[str] = frozenset()
+    whole: KeySet = NO_KEYS
+    planned: KeySet = NO_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,10 @@ class Draft:
                 table.drop(change.appliance_gone)
         elif change.health is not None:
             self._health.put(change.health.appliance_id, change.health)
-        elif change.holdings is not None:
-            known = self._holdings.get(change.holdings.appliance_id, Held())
-            self._holdings.put(change.holdings.appliance_id, _held_after(known, change.holdings))
+        elif change.digest is not None or change.holdings is not None:
+            told = change.digest if change.holdings is None else digest_of(change.holdings)
+            assert told is not None
+            self._holdings.put(told.appliance_id, _held_after(self._holdings.get(told.appliance_id, Held()), told))
         elif change.routes is not None:
             self._announcing.change_routes(change.routes)
         elif change.origin is not None:
@@ -169,21 +170,18 @@ def changes_of(world: World) -> Iterator[Change]:
     for health in world.health.values():
         yield Change(world.number, health=health)
     for appliance_id, held in world.holdings.items():
-        whole = tuple(Holding(key, 1, 1, key in held.planned) for key in sorted(held.whole))
-        yield Change(
-            world.number, holdings=Holdings(appliance_id, full=True, held=whole, planned=tuple(sorted(held.planned)))
-        )
+        digest = HoldingsDigest(appliance_id, True, held=held.whole.packed(), planned=held.planned.packed())
+        yield Change(world.number, digest=digest)
     for origin in world.origins.values():
         yield Change(world.number, origin=origin)
     yield Change(world.number, snapshot_complete=True)
 
 
-def _held_after(known: Held, told: Holdings) -> Held:
-    whole = frozenset(holding.key for holding in told.held if 0 < holding.size_bytes <= holding.present_bytes)
+def _held_after(known: Held, told: HoldingsDigest) -> Held:
     if told.full:
-        return Held(whole, frozenset(told.planned))
-    partial = {holding.key for holding in told.held} - whole
-    return Held((known.whole - partial - set(told.dropped)) | whole, known.planned)
+        return Held(KeySet.unpacked(told.held), KeySet.unpacked(told.planned))
+    whole = known.whole.changed(unpacked_hashes(told.held), unpacked_hashes(told.dropped))
+    return Held(whole, known.planned)
 
 
 def _by_site(appliances: Mapping[str, Appliance]) -> dict[str, tuple[Appliance, ...]]:

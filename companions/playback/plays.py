@@ -125,11 +125,12 @@ class Plays:
         kept = playable(details, plan)
         if isinstance(kept, Refusal):
             raise _problem(kept)
-        ranked = await self._desk.rankings.rank(client, request.title_id, kept)
+        session_id = f"s-{secrets.token_hex(8)}"
+        ranked = await self._desk.rankings.rank(client, request.title_id, kept, session_id)
         now = self._desk.clock.wall_s()
         made = routes(request.title_id, kept, ranked.ranking, self._rules.origin_url)
         session = Session(
-            id=f"s-{secrets.token_hex(8)}",
+            id=session_id,
             account_id=claims.sub,
             profile_id=request.profile_id,
             title_id=request.title_id,

@@ -45,15 +45,15 @@ class Rankings:
         self._last: Bounded[tuple[str, str], Ranking] = Bounded(limit)
         self._failed_s: float | None = None
 
-    async def rank(self, client: str, title_id: str, renditions: Sequence[Rendition]) -> Ranked:
-        """Never raises for a steering that fails: a play goes on with less."""
-        ranked = await self._ranked(client, title_id, renditions)
+    async def rank(self, client: str, title_id: str, renditions: Sequence[Rendition], play: str = "") -> Ranked:
+        """Never raises for a steering that fails: a play goes on with less. `play` is the session that it is for."""
+        ranked = await self._ranked(client, title_id, renditions, play)
         self._metrics.rankings.labels(ranked.source.value).inc()
         return ranked
 
-    async def _ranked(self, client: str, title_id: str, renditions: Sequence[Rendition]) -> Ranked:
+    async def _ranked(self, client: str, title_id: str, renditions: Sequence[Rendition], play: str) -> Ranked:
         known_as = (network_of(client), title_id)
-        request = RankRequest(client, rank_files(title_id, renditions), MAX_APPLIANCES, self._scheme)
+        request = RankRequest(client, rank_files(title_id, renditions), MAX_APPLIANCES, self._scheme, play)
         if not self._paused():
             try:
                 ranking = await self._steering.post("/v1/rank", request, Ranking)

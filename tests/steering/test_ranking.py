@@ -14,9 +14,10 @@ from contracts.places import ApplianceState, Attachment
 from contracts.reports import Heartbeat
 from contracts.world import Change, FallbackOrigin, RankFile, Ranking, RankRequest, Why
 from control_plane import health
+from steering.candidates import Rules
 from steering.errors import NothingKnown, RankError
 from steering.explaining import explain
-from steering.ranking import Rules, rank
+from steering.ranking import rank
 from steering.world import World
 from tests.steering.worlds import asking, box, holds, key, origin, site, suspect, two_networks, well, world
 

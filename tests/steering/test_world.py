@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.keysets import NO_KEYS, KeySet
 from contracts.places import ApplianceState, Site
 from contracts.reports import Holding
 from contracts.world import Change, Holdings
@@ -66,8 +67,8 @@ def test_holdings_follow_deltas_and_a_part_of_a_file_is_not_held() -> None:
         Holding("empty", 0, 0, pinned=False),
     )
     it = after(it, Change(2, holdings=Holdings("a1", full=False, held=delta, dropped=("one",))))
-    assert it.holdings["a1"] == Held(frozenset({"three"}), frozenset({"three"}))
-    assert after(it, holds("a1", "four")).holdings["a1"].planned == frozenset()
+    assert it.holdings["a1"] == Held(KeySet.of(["three"]), KeySet.of(["three"]))
+    assert after(it, holds("a1", "four")).holdings["a1"].planned == NO_KEYS
 
 
 def covering(it: World, client: str) -> list[tuple[str, list[str]]]:

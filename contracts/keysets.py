@@ -1,0 +1,130 @@
+"""Sets of keys as 64-bit hashes: what an appliance holds, in eight bytes a file, on the wire and in memory. Pure.
+
+Laws
+- The hash of a key is the first eight bytes of the BLAKE2b digest (RFC 7693, digest size 8) of its UTF-8, little endian.
+- A packed set is its hashes in ascending order, none twice, eight bytes each, little endian.
+- False positives: a key that is none of `n` is taken for one with probability n / 2^64, 5.4e-14 for a million files. It costs
+  one content miss at a box that was thought to hold the file; the delta that names the key as dropped, or the next whole set,
+  corrects it. There are no false negatives but by such a collision in a delta, which the next whole set mends.
+- A set never changes: `changed` gives another, which shares the sorted base until its differences are a sixteenth of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import islice
+from operator import ge
+
+HASH_BYTES = 8
+_MERGE_SHARE = 16
+_SMALL = 64
+_EMPTY: frozenset[int] = frozenset()
+
+
+def key_hash(key: str) -> int:
+    return int.from_bytes(blake2b(key.encode(), digest_size=HASH_BYTES).digest(), "little")
+
+
+class KeySet:
+    """An immutable set of keys, by their hashes. Equal when the hashes are."""
+
+    __slots__ = ("_added", "_base", "_gone")
+
+    def __init__(self, base: array[int], added: frozenset[int] = _EMPTY, gone: frozenset[int] = _EMPTY) -> None:
+        """`base` ascending; `added` has none of it, `gone` only of it. Use `of`, `unpacked` or `changed`."""
+        self._base = base
+        self._added = added
+        self._gone = gone
+
+    @classmethod
+    def of(cls, keys: Iterable[str]) -> KeySet:
+        return cls.of_hashes(map(key_hash, keys))
+
+    @classmethod
+    def of_hashes(cls, hashes: Iterable[int]) -> KeySet:
+        return cls(array("Q", sorted(set(hashes))))
+
+    @classmethod
+    def unpacked(cls, packed: bytes) -> KeySet:
+        """Raises ValueError for what is no packed set."""
+        hashes = unpacked_hashes(packed)
+        if any(map(ge, hashes, islice(hashes, 1, None))):
+            raise ValueError("a packed set of keys is not in ascending order")
+        return cls(hashes)
+
+    def has(self, hashed: int) -> bool:
+        """True for the hash of a key of the set."""
+        if self._added or self._gone:
+            if hashed in self._added:
+                return True
+            if hashed in self._gone:
+                return False
+        base = self._base
+        at = bisect_left(base, hashed)
+        return at < len(base) and base[at] == hashed
+
+    def changed(self, added: Iterable[int], gone: Iterable[int]) -> KeySet:
+        """The set with hashes added and others gone; a hash in both is added."""
+        new = set(added)
+        old = set(gone) - new
+        in_base = KeySet(self._base)
+        more = (self._added - old) | {hashed for hashed in new if not in_base.has(hashed)}
+        less = (self._gone - new) | {hashed for hashed in old if in_base.has(hashed)}
+        if len(more) + len(less) <= max(_SMALL, len(self._base) // _MERGE_SHARE):
+            return KeySet(self._base, frozenset(more), frozenset(less))
+        return KeySet.of_hashes(hashed for hashed in (*self._base, *more) if hashed not in less)
+
+    def packed(self) -> bytes:
+        return _bytes_of(array("Q", self))
+
+    def __contains__(self, key: str) -> bool:
+        return self.has(key_hash(key))
+
+    def __len__(self) -> int:
+        return len(self._base) + len(self._added) - len(self._gone)
+
+    def __iter__(self) -> Iterator[int]:
+        """The hashes, ascending."""
+        if not self._added and not self._gone:
+            return iter(self._base)
+        return iter(sorted(self._added.union(hashed for hashed in self._base if hashed not in self._gone)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, KeySet):
+            return NotImplemented
+        return len(self) == len(other) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"KeySet of {len(self)} keys"
+
+
+NO_KEYS = KeySet(array("Q"))
+
+
+def pack(keys: Iterable[str]) -> bytes:
+    """Keys as a packed set."""
+    return KeySet.of(keys).packed()
+
+
+def unpacked_hashes(packed: bytes) -> array[int]:
+    """The hashes in the order in which they are packed. Raises ValueError when the bytes are no whole number of them."""
+    if len(packed) % HASH_BYTES:
+        raise ValueError(f"a packed set of keys has {len(packed)} bytes, which is no multiple of {HASH_BYTES}")
+    hashes = array("Q", packed)
+    if sys.byteorder == "big":
+        hashes.byteswap()
+    return hashes
+
+
+def _bytes_of(hashes: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        hashes = array("Q", hashes)
+        hashes.byteswap()
+    return hashes.tobytes()

@@ -1,0 +1,152 @@
+"""Decisions as lines of the steering log, and such lines explained in words. Pure.
+
+What was believed of a site's appliances is written once per roster and put into the lines of all decisions made over it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from contracts.decisions import FORMAT, BoxFacts, DecidedGroup, Decision, PlayExplanation
+from contracts.world import Ranking, RankRequest, Why
+from steering.candidates import Candidate, Roster, Scene
+from steering.explaining import WORDS
+from steering.hashing import Kind
+from steering.prefixes import parse_address
+from steering.ranking import View, groups_of, look
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Decision)
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A `Decision` whose boxes are written already."""
+
+    time: str
+    client: str
+    world: int
+    site: str
+    prefix: str
+    groups: tuple[DecidedGroup, ...]
+    boxes: dict[str, msgspec.Raw] = {}
+    play: str = ""
+    count: int = 3
+    scheme: str = "http"
+    v: int = FORMAT
+
+
+class UnknownFormat(ValueError):
+    """A line is of a newer format than this program reads, or is no decision; the message says which."""
+
+
+class Recorder:
+    """Makes lines. `ipv4_bits` and `ipv6_bits` say how much of an address is kept."""
+
+    def __init__(self, ipv4_bits: int, ipv6_bits: int) -> None:
+        self._bits = {4: ipv4_bits, 6: ipv6_bits}
+        self._facts: dict[str, tuple[Roster, msgspec.Raw]] = {}
+
+    def line(self, scene: Scene, request: RankRequest, ranking: Ranking, wall_s: float) -> bytes:
+        """The line of an answer that was made in this scene, with its end of line."""
+        view = look(scene, request)
+        groups = []
+        for group, ranked in zip(groups_of(request.files), ranking.groups, strict=True):
+            choices = tuple((choice.appliance_id, choice.site_id, choice.why.value) for choice in ranked.choices)
+            groups.append(DecidedGroup(group.name, group.keys, choices, tuple(_holders(view, group.hashes))))
+        made = _Line(
+            time=instant(wall_s),
+            client=self._cut(request.client),
+            world=ranking.world_number,
+            site=ranking.site_id,
+            prefix=ranking.prefix,
+            groups=tuple(groups),
+            boxes={roster.site_id: self._facts_of(roster) for roster, _ in view.own},
+            play=request.play,
+            count=request.count,
+            scheme=request.scheme,
+        )
+        return _ENCODER.encode(made) + b"\n"
+
+    def _facts_of(self, roster: Roster) -> msgspec.Raw:
+        known = self._facts.get(roster.site_id)
+        if known is None or known[0] is not roster:
+            known = (roster, msgspec.Raw(_ENCODER.encode([facts_of(box) for box in roster.candidates])))
+            self._facts[roster.site_id] = known
+        return known[1]
+
+    def _cut(self, client: str) -> str:
+        address = parse_address(client)
+        bits = self._bits[address.version]
+        return str(ipaddress.ip_network((address, bits), strict=False).network_address)
+
+
+def facts_of(candidate: Candidate) -> BoxFacts:
+    """What was believed of a candidate."""
+    standing = candidate.standing
+    problem = candidate.problem.value if candidate.problem is not None else ""
+    return BoxFacts(
+        candidate.id,
+        problem,
+        round(standing.load, 4),
+        candidate.score,
+        round(standing.ramp, 3),
+        standing.crowded,
+        standing.full,
+    )
+
+
+def read(line: bytes) -> Decision:
+    """Raises UnknownFormat."""
+    try:
+        found = _DECODER.decode(line)
+    except msgspec.MsgspecError as error:
+        raise UnknownFormat(f"no line of a steering log: {error}") from error
+    if found.v > FORMAT:
+        raise UnknownFormat(f"the steering log is of format {found.v}; this program reads up to {FORMAT}: upgrade it")
+    return found
+
+
+def told(decision: Decision) -> PlayExplanation:
+    """A decision in sentences: by group each choice, then each own appliance that was left out."""
+    return PlayExplanation(decision, {group.group: tuple(_sentences(decision, group)) for group in decision.groups})
+
+
+def instant(wall_s: float) -> str:
+    """UTC, RFC 3339 with milliseconds."""
+    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _sentences(decision: Decision, group: DecidedGroup) -> Iterator[str]:
+    facts = {box.id: box for boxes in decision.boxes.values() for box in boxes}
+    chosen = set()
+    for place, (appliance_id, _site, why) in enumerate(group.choices, start=1):
+        chosen.add(appliance_id)
+        yield f"{appliance_id or why} was number {place}: it {WORDS[Why(why)]}{_believed(facts.get(appliance_id))}."
+    for box in facts.values():
+        if box.id not in chosen:
+            why_not = Why(box.problem) if box.problem else Why.NEARLY_FULL if box.full else Why.ENOUGH
+            held = "; it held the file" if box.id in group.holders else ""
+            yield f"{box.id} was left out: it {WORDS[why_not]}{_believed(box)}{held}."
+
+
+def _believed(box: BoxFacts | None) -> str:
+    if box is None:
+        return ""
+    words = [f"score {box.score:.2f}", f"load {box.load:.0%}"]
+    if box.crowded:
+        words.append("over its cluster's bound")
+    if box.ramp < 1.0:
+        words.append(f"back not long ago: counted for {box.ramp:.0%}")
+    return f" ({', '.join(words)})"
+
+
+def _holders(view: View, hashes: tuple[int, ...]) -> Iterator[str]:
+    for roster, _ in view.own:
+        known = roster.shelf.kinds(hashes)
+        for candidate in roster.candidates:
+            if known[candidate.at] == Kind.HOLDS:
+                yield candidate.id
