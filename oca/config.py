@@ -349,6 +349,13 @@ class Fetching:
             "Least time without a first byte after which a second source is asked beside the first, for clients; 0 asks none"
         ),
     ] = 0.25
+    hedge_far_s: Annotated[
+        float,
+        Ge(0),
+        Doc(
+            "Least time without a first byte of a peer of the same site after which a source outside it is asked beside the peer, for clients: its bytes cross the border"
+        ),
+    ] = 1.0
     retry_share: Annotated[
         float,
         Ge(0),

@@ -45,6 +45,7 @@ from oca.keeper.storing import Storing
 from oca.keeper.tidying import Tidying
 from oca.keeper.unstored import MemoryBlocks, Unstored
 from oca.keeper.upstream import HttpUpstream
+from oca.keeper.yielding import Demand
 from oca.link.files import KeeperStatus, Listening, read_roster
 from oca.link.handing import HandingServer
 from oca.link.messages import Reload, ReloadWhat
@@ -140,6 +141,7 @@ class Keeper:
         self.fetcher = Fetcher(self.digests, self.storing, self.sources, self.metrics)
         self.filler = Filler(
             self.fetcher,
+            self.sources,
             self.storing,
             state,
             settings.fetching.fill_orders,
@@ -147,6 +149,7 @@ class Keeper:
             clock,
             calendar,
             self._changed,
+            self._demand,
         )
         self.origins = HttpOrigins(
             settings.fetching, lambda: self.connection.appliance_id, clock.wall_s, clock.monotonic_s
@@ -334,6 +337,12 @@ class Keeper:
         """How full the box is: of connections, or of its egress cap where there is one."""
         cap = self.settings.serving.egress_bps
         return min(1.0, max(self._connection_share(), self.accounts.egress_bps / cap if cap else 0.0))
+
+    def _demand(self) -> Demand:
+        """What viewers need, for fills to make way."""
+        cap, egress_bps = self.settings.serving.egress_bps, self.accounts.egress_bps
+        shedding = self.accounts.shedding
+        return Demand(egress_bps / cap if cap else 0.0, shedding, self.storing.write_s, is_serving=egress_bps > 0)
 
     def _connection_share(self) -> float:
         serving = self.settings.serving

@@ -8,6 +8,7 @@ Laws
 - Every wait is bounded: connecting, the first byte, silence, a whole request.
 - A source that fails again and again is left in peace (`circuits`), and failures do not multiply requests (`budget`).
 - For a client a second source is asked beside one whose first byte is late (`firstbytes`); the first to begin is taken, the other is given up.
+  Beside a peer of the same site one outside it is asked later than another peer: its bytes cross the border (`sourcing.hedging`).
   Whatever comes is judged by its digests, so that it does not matter who sent it.
 """
 
@@ -21,7 +22,8 @@ from dataclasses import dataclass, field
 
 from chassis.clock import Clock
 from chassis.logs import get_logger
-from contracts.plans import RankedSource
+from contracts.digests import block_length
+from contracts.plans import RankedSource, SourceKind
 from contracts.reports import Purpose, Source
 from oca.config import Fetching
 from oca.keeper.budget import RetryBudget
@@ -29,7 +31,7 @@ from oca.keeper.circuits import Circuits, CircuitState
 from oca.keeper.firstbytes import FirstBytes
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.runs import Run
-from oca.keeper.sourcing import FAULTS, SOURCE_OF_KIND, Outcome, SourceMemory, spread, worst_failure
+from oca.keeper.sourcing import FAULTS, SOURCE_OF_KIND, Outcome, SourceMemory, hedging, spread, worst_failure
 from oca.keeper.upstream import Body, RunAsked, SourceFailed, Upstream
 from oca.link.messages import FetchFailure
 from oca.store.errors import WrongBlock
@@ -143,7 +145,7 @@ class Sources:
         ordered = self._left(run, asked)
         if not ordered:
             return None, True
-        return ordered[0], not any(self._is_well(source, run) for source in ordered[1:])
+        return ordered[0], not any(self.is_well(source, run.facts.key) for source in ordered[1:])
 
     def _left(self, run: Run, asked: set[str]) -> list[RankedSource]:
         """Those that were not asked yet, as they should be."""
@@ -153,20 +155,28 @@ class Sources:
             urls = {source.url for source in own}
             candidates += [parent for parent in spread(self._parents(), key) if parent.url not in urls]
         left = [source for source in candidates if source.url not in asked]
-        return self._memory.ordered(left, key, self._clock.monotonic_s())
+        return self.ordered(left, key)
 
-    def _is_well(self, source: RankedSource, run: Run) -> bool:
+    def ordered(self, sources: Sequence[RankedSource], key: str) -> list[RankedSource]:
+        """The same sources for a file: as ranked, then those that rest, then those that sent wrong bytes."""
+        return self._memory.ordered(sources, key, self._clock.monotonic_s())
+
+    def is_well(self, source: RankedSource, key: str) -> bool:
+        """It neither rests, nor is blamed for this file, nor left in peace."""
         now = self._clock.monotonic_s()
         return (
             not self._memory.is_resting(source, now)
-            and not self._memory.is_blamed(source, run.facts.key, now)
+            and not self._memory.is_blamed(source, key, now)
             and self._circuits.state(source.url, now) is CircuitState.CLOSED
         )
 
-    def _beside(self, run: Run, asked: set[str]) -> RankedSource | None:
-        """Whom to ask beside a source whose first byte is late: one who is well and has a place free, if the budget allows it."""
+    def _beside(self, run: Run, asked: set[str], *, far: bool) -> RankedSource | None:
+        """Whom to ask beside a source whose first byte is late: one who is well and has a place free, if the budget allows it; without
+        `far` a peer of the same site."""
         for source in self._left(run, asked):
-            if self._is_well(source, run) and not self._gate_of(source, Purpose.CLIENT).locked():
+            if source.kind is not SourceKind.PEER and not far:
+                continue
+            if self.is_well(source, run.facts.key) and not self._gate_of(source, Purpose.CLIENT).locked():
                 if self._budgets[run.asker.purpose].spend(self._clock.monotonic_s()):
                     return source
                 self._metrics.retries_refused.inc()
@@ -179,12 +189,12 @@ class Sources:
         self, run: Run, source: RankedSource, take: Take, answers: Answers, asked: set[str], *, last: bool
     ) -> None:
         """One request, maybe with another beside it; `run.next` says how far it came. Raises FetchFailed when the store refuses."""
-        taken = 0
         outcome, sentence = Outcome.DONE, ""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._gate(source, run))
+            if run.next > run.last:
+                return  # somebody else was handed all of it meanwhile
             try:
-                taken = await run.slow_down()
                 wanted = RunAsked(run.facts.key, run.size_bytes, run.next, run.last)
                 if run.urgent.is_set() and self._limits.hedge_s:
                     source, body = await self._race(stack, run, source, wanted, answers, asked, last=last)
@@ -199,31 +209,59 @@ class Sources:
                 self._log.error("wrong-bytes", source=source.name, url=source.url, key=run.facts.key, block=run.next)
             finally:
                 self._circuits.spare(source.url)
-                if taken:
-                    run.asker.throttle.give_back(run.bytes_left)
         self._note(run, source, outcome, sentence, answers)
 
     async def _read(self, run: Run, kind: Source, wanted: RunAsked, body: Body, take: Take) -> None:
-        """Block after block; only the waiting for the source counts against its time."""
+        """Block after block; only the waiting for the source counts against its time. Raises SourceFailed, FetchFailed, WrongBlock."""
         left_s = self._limits.request_s
-        for number in range(wanted.first, wanted.last + 1):
+        try:
+            for number in range(wanted.first, wanted.last + 1):
+                if number > run.last:
+                    return
+                data, left_s = await self._block(run, body, number, left_s)
+                if number > run.last:
+                    return
+                await take(run, kind, number, data)
+        finally:
+            if run.asker.throttle.buffer_bytes is not None:
+                run.asker.throttle.settle(0, body.arrived() + body.may_still_come())
+
+    async def _block(self, run: Run, body: Body, number: int, left_s: float) -> tuple[bytes, float]:
+        """A block, and how long the request may still take. A fill's is read in pieces, as the rate cap allows."""
+        length = block_length(run.size_bytes, number)
+        data = bytearray()
+        while len(data) < length:
+            left = length - len(data)
+            reserved = await run.admitted() if run.is_paced else 0
             began = self._clock.monotonic_s()
             try:
-                async with asyncio.timeout(left_s):
-                    data = await body.block(number)
+                async with asyncio.timeout(left_s) as limit:
+                    run.reading(limit)
+                    if left == length and not reserved:
+                        return await body.block(number), left_s - (self._clock.monotonic_s() - began)
+                    data += await body.piece(number, min(left, reserved or left))
             except TimeoutError as error:
-                raise SourceFailed(
-                    Outcome.TOO_SLOW, f"the request took more than {self._limits.request_s:g} s"
-                ) from error
+                raise self._too_late(run, number) from error
+            finally:
+                run.reading(None)
+                if reserved:
+                    run.asker.throttle.settle(reserved, body.arrived())
             left_s -= self._clock.monotonic_s() - began
-            await take(run, kind, number, data)
+        return bytes(data), left_s
+
+    def _too_late(self, run: Run, number: int) -> SourceFailed:
+        if number > run.last:
+            return SourceFailed(Outcome.OVERTAKEN, f"block {number} was handed to another source")
+        return SourceFailed(Outcome.TOO_SLOW, f"the request took more than {self._limits.request_s:g} s")
 
     async def _open(
         self, stack: AsyncExitStack, run: Run, source: RankedSource, wanted: RunAsked, *, last: bool
     ) -> Body:
         self._count_request(run, source)
         began = self._clock.monotonic_s()
-        body = await stack.enter_async_context(self._upstream.open(source, wanted, last=last))
+        body = await stack.enter_async_context(
+            self._upstream.open(source, wanted, last=last, unread_bytes=_unread_bytes(run))
+        )
         self._first_bytes.note(source.url, self._clock.monotonic_s() - began)
         return body
 
@@ -239,18 +277,15 @@ class Sources:
         last: bool,
     ) -> tuple[RankedSource, Body]:
         """The answer that begins first, of `source` or of one asked beside it. Raises SourceFailed of the one that failed last."""
-        limits = self._limits
         openings = [self._start(run, source, wanted, last=last)]
         try:
-            late_s = self._first_bytes.late_s(source.url, limits.hedge_s, limits.first_byte_s)
-            await asyncio.wait([openings[0].task], timeout=late_s)
-            beside = None if openings[0].task.done() else self._beside(run, asked)
+            beside = await self._late(run, openings[0], asked)
             if beside is not None:
                 gate = self._gate_of(beside, Purpose.CLIENT)
                 await gate.acquire()  # at once: it was not locked
                 stack.callback(gate.release)
                 asked.add(beside.url)
-                is_last = not any(self._is_well(other, run) for other in self._left(run, asked))
+                is_last = not any(self.is_well(other, run.facts.key) for other in self._left(run, asked))
                 openings.append(self._start(run, beside, wanted, last=is_last))
             while True:
                 await asyncio.wait([one.task for one in openings], return_when=asyncio.FIRST_COMPLETED)
@@ -274,9 +309,23 @@ class Sources:
             for one in openings:
                 await self._give_up(one)
 
+    async def _late(self, run: Run, opening: _Opening, asked: set[str]) -> RankedSource | None:
+        """Whom to ask beside a source whose first byte is late; None once it has come, or when there is nobody."""
+        limits, source = self._limits, opening.source
+        usual_s = self._first_bytes.late_s(source.url, limits.hedge_s, limits.first_byte_s)
+        for late_s, far in hedging(source.kind, usual_s, limits.hedge_far_s):
+            left_s = opening.began + late_s - self._clock.monotonic_s()
+            await asyncio.wait([opening.task], timeout=max(0.0, left_s))
+            if opening.task.done():
+                return None
+            beside = self._beside(run, asked, far=far)
+            if beside is not None:
+                return beside
+        return None
+
     def _start(self, run: Run, source: RankedSource, wanted: RunAsked, *, last: bool) -> _Opening:
         self._count_request(run, source)
-        manager = self._upstream.open(source, wanted, last=last)
+        manager = self._upstream.open(source, wanted, last=last, unread_bytes=_unread_bytes(run))
 
         async def enter() -> Body:
             return await manager.__aenter__()
@@ -297,26 +346,24 @@ class Sources:
     @asynccontextmanager
     async def _gate(self, source: RankedSource, run: Run) -> AsyncIterator[None]:
         """A place among the fetches from one source at once. A fill that turns urgent leaves the fills' queue."""
-        if run.urgent.is_set() or not await self._fill_place(source, run):
-            gate = self._gate_of(source, Purpose.CLIENT)
-            await gate.acquire()
-        else:
-            gate = self._gate_of(source, Purpose.FILL)
-        try:
+        async with AsyncExitStack() as places:
+            if run.urgent.is_set() or not await self._has_fill_place(places, source, run):
+                await places.enter_async_context(self._gate_of(source, Purpose.CLIENT))
             yield
-        finally:
-            gate.release()
 
-    async def _fill_place(self, source: RankedSource, run: Run) -> bool:
-        """True with a place among the fills; False without one, because a client waits."""
-        acquiring = asyncio.ensure_future(self._gate_of(source, Purpose.FILL).acquire())
-        hurrying = asyncio.ensure_future(run.urgent.wait())
-        try:
-            await asyncio.wait((acquiring, hurrying), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            hurrying.cancel()
-            acquiring.cancel()
-        return acquiring.done() and not acquiring.cancelled()
+    async def _has_fill_place(self, places: AsyncExitStack, source: RankedSource, run: Run) -> bool:
+        """True with a place among the fills, from this source and in all, in `places`; False without one, because a client waits."""
+        for gate in (self._gate_of(source, Purpose.FILL), run.asker.throttle.place()):
+            entering = asyncio.ensure_future(places.enter_async_context(gate))
+            hurrying = asyncio.ensure_future(run.urgent.wait())
+            try:
+                await asyncio.wait((entering, hurrying), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                hurrying.cancel()
+                entering.cancel()
+            if not entering.done() or entering.cancelled():
+                return False
+        return True
 
     def _gate_of(self, source: RankedSource, purpose: Purpose) -> asyncio.Semaphore:
         limit = self._limits.fill_fetches if purpose is Purpose.FILL else self._limits.client_fetches
@@ -340,3 +387,8 @@ class Sources:
         kind, purpose = SOURCE_OF_KIND[source.kind], run.asker.purpose
         self._metrics.requests.labels(kind.value, purpose.value).inc()
         self._metrics.source_requests[kind, purpose] += 1
+
+
+def _unread_bytes(run: Run) -> int | None:
+    """What the connection of a paced run may hold unread."""
+    return run.asker.throttle.buffer_bytes if run.is_paced else None

@@ -6,6 +6,8 @@ Laws:
 - A run goes on when nobody waits any more. What has not been started for anybody else ends with its asker.
 - A run that was started for a fill order turns urgent when a client wants one of its blocks: it leaves the queue of the rate cap, and the
   parents of misses are asked too when the order's own sources have failed.
+- A fill's run gives its last blocks up to another one, or ends, when it is told so; a client's, and an urgent one, never. Who waits for a block that
+  changes hands waits on.
 - A block is settled after it was verified and written, never before. Wrong bytes are blamed on the source that sent them.
 """
 
@@ -102,6 +104,26 @@ class Fetcher:
                 yield settled
             started[number].clear()
 
+    def hand_over(self, facts: Facts, first: int, last: int, asker: Asker) -> None:
+        """Blocks first … last, as far as fills fetch them and they have not come, are fetched by runs of `asker` from now on."""
+        under_way = self._under_way.get((facts.hashed, facts.version), {})
+        for run in dict.fromkeys(run for block, run in under_way.items() if first <= block <= last):
+            blocks = run.cut(first) if _may_be_cut(run) else {}
+            if blocks:
+                successor = Run(run.facts, min(blocks), max(blocks), asker, run.epoch, blocks)
+                under_way.update(dict.fromkeys(blocks, successor))
+                self._begin(successor)
+
+    def end_fills(self, facts: Facts, sentence: str) -> None:
+        """What fills fetch of this version and no client waits for is given up at once; who waits hears STOPPING with `sentence`."""
+        under_way = self._under_way.get((facts.hashed, facts.version), {})
+        for run in dict.fromkeys(under_way.values()):
+            if _may_be_cut(run):
+                for block, future in run.cut(run.next).items():
+                    self._forget(run, block)
+                    if not future.done():
+                        future.set_result(FetchFailed(FetchFailure.STOPPING, sentence))
+
     async def close(self) -> None:
         """Ends all runs; who waits hears STOPPING."""
         self._stopping = True
@@ -140,18 +162,25 @@ class Fetcher:
         run = Run(facts, first, last, asker, facts.epoch)
         self._under_way.setdefault((facts.hashed, facts.version), {}).update(dict.fromkeys(run.blocks, run))
         self._count += len(run.blocks)
+        self._begin(run)
+        return dict(run.blocks)
+
+    def _begin(self, run: Run) -> None:
         task = asyncio.create_task(self._carry_out(run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return run.blocks
 
     def _settle(self, run: Run, block: int, result: Settled) -> None:
+        self._forget(run, block)
+        run.settle(block, result)
+
+    def _forget(self, run: Run, block: int) -> None:
+        """The block is no longer under way."""
         under_way = self._under_way[run.facts.hashed, run.facts.version]
         del under_way[block]
         if not under_way:
             del self._under_way[run.facts.hashed, run.facts.version]
         self._count -= 1
-        run.settle(block, result)
 
     # -- a run -----------------------------------------------------------------------------------------------------
 
@@ -198,11 +227,19 @@ class Fetcher:
         purpose = run.asker.purpose
         self._metrics.fetched.labels(kind.value, purpose.value).inc(len(data))
         self._metrics.source_bytes[kind, purpose] += len(data)
-        held = await self._storing.write(
-            run.facts, number, data, run.asker.plan, must_pin=purpose is Purpose.FILL, epoch=run.epoch
-        )
+        run.is_writing = True
+        try:
+            held = await self._storing.write(
+                run.facts, number, data, run.asker.plan, must_pin=purpose is Purpose.FILL, epoch=run.epoch
+            )
+        finally:
+            run.is_writing = False
         run.next = number + 1
         self._settle(run, number, Fetched(held, kind))
+
+
+def _may_be_cut(run: Run) -> bool:
+    return run.asker.purpose is Purpose.FILL and not run.urgent.is_set()
 
 
 def _runs(blocks: Sequence[int]) -> list[tuple[int, int]]:

@@ -7,6 +7,9 @@ Laws:
 - An order that no source can serve yet gives its place to others and comes back: soon while everybody just does not hold the file
   (its peer is filling it), later when sources err.
 - Nothing is forgotten by a new plan that it still orders: progress goes with the order's id.
+- The volume is never passed: a block is promised before it is asked for, and what does not come is given back.
+- Windows are of the wall clock, and a clock that is set changes no more than what its new time says: orders put off by a time that has
+  not come yet are due at once, and what a clock that was wrong has ended goes on when it is right.
 """
 
 from __future__ import annotations
@@ -15,18 +18,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from contracts.digests import BLOCK_BYTES
 from contracts.plans import AppliancePlan, Order, RankedSource
 from contracts.reports import FillState, OrderProgress, Source
-from oca.keeper.sourcing import RUN_BLOCKS
 from oca.store.holdings import HeldFile
 
 SOON_S = 0.5
 SOON_AT_MOST_S = 2.0
 LATER_S = 1.0
 LATER_AT_MOST_S = 15.0
-BURST_S = 0.2
-MIN_BURST_BYTES = BLOCK_BYTES
 
 
 class Why(Enum):
@@ -46,6 +45,8 @@ class Why(Enum):
     OTHER_VERSION = "another-version-is-published"
     NO_SPACE = "no-space"
     INTERRUPTED = "interrupted"
+    YIELDING = "yielding"
+    """It goes on, slower than it might: viewers need the link or the disks."""
 
 
 class Window(Enum):
@@ -94,44 +95,6 @@ def difference(pins: Iterable[str], held: Iterable[HeldFile]) -> Difference:
     )
 
 
-class TokenBucket:
-    """A rate cap. `reserve` always takes and says how long to wait first, so that askers are served in their order."""
-
-    def __init__(self, rate_bps: int, now: float) -> None:
-        self._bytes_per_s = max(1.0, rate_bps / 8)
-        self._level = self._burst
-        self._at = now
-
-    @property
-    def _burst(self) -> float:
-        return max(MIN_BURST_BYTES, self._bytes_per_s * BURST_S)
-
-    def set_rate(self, rate_bps: int, now: float) -> None:
-        self._refill(now)
-        self._bytes_per_s = max(1.0, rate_bps / 8)
-        self._level = min(self._level, self._burst)
-
-    def reserve(self, count_bytes: int, now: float) -> float:
-        """Seconds to wait before `count_bytes` may move."""
-        self._refill(now)
-        self._level -= count_bytes
-        return max(0.0, -self._level / self._bytes_per_s)
-
-    def give_back(self, count_bytes: int, now: float) -> None:
-        """So much of what was reserved did not move."""
-        self._refill(now)
-        self._level = min(self._burst, self._level + count_bytes)
-
-    @property
-    def run_blocks(self) -> int:
-        """Blocks to ask for at once: about what may move in `BURST_S`."""
-        return max(1, min(RUN_BLOCKS, int(self._bytes_per_s * BURST_S) // BLOCK_BYTES))
-
-    def _refill(self, now: float) -> None:
-        self._level = min(self._burst, self._level + max(0.0, now - self._at) * self._bytes_per_s)
-        self._at = now
-
-
 @dataclass(slots=True)
 class OrderState:
     """One order on its way."""
@@ -143,9 +106,18 @@ class OrderState:
     bytes_done: int = 0
     by_source: dict[str, int] = field(default_factory=dict)
     ready_at: float = 0.0
+    put_off_at: float = 0.0
     tries: int = 0
 
-    def progress(self) -> OrderProgress:
+    def is_due(self, now: float) -> bool:
+        """Before it was put off is after the clock was set back."""
+        return self.ready_at <= now or now < self.put_off_at
+
+    def wait_until(self, ready_at: float, now: float) -> None:
+        self.ready_at, self.put_off_at = ready_at, now
+
+    def progress(self, yielding: str = "") -> OrderProgress:
+        """`yielding`: why fills go slowly now."""
         waiting = self.state in (FillState.WAITING, FillState.FAILED)
         reason = f"{self.why.value}: {self.detail}" if self.detail else self.why.value
         return OrderProgress(
@@ -155,8 +127,13 @@ class OrderState:
             bytes_done=self.bytes_done,
             bytes_total=self.order.size_bytes,
             by_source=dict(self.by_source),
-            reason=reason if waiting else "",
+            reason=reason if waiting else self._while_filling(yielding),
         )
+
+    def _while_filling(self, yielding: str) -> str:
+        if self.state is not FillState.FILLING:
+            return ""
+        return f"{Why.YIELDING.value}: {yielding}" if yielding else ""
 
 
 class FillSchedule:
@@ -166,6 +143,10 @@ class FillSchedule:
         """`used_bytes` of the plan's volume are spent already. Orders that `earlier` had under the same id keep their state."""
         self.plan = plan
         self.used_bytes = used_bytes
+        self.promised_bytes: int = earlier.promised_bytes if earlier is not None else 0
+        self.yielding = ""
+        """Why fills go slowly now (log word)."""
+        self._is_spent = False
         known = earlier.orders if earlier is not None else {}
         self.orders: dict[str, OrderState] = {
             order.id: self._taken_over(order, known.get(order.id)) for order in plan.orders
@@ -183,7 +164,31 @@ class FillSchedule:
 
     @property
     def volume_used(self) -> bool:
-        return self.plan.volume_bytes > 0 and self.used_bytes >= self.plan.volume_bytes
+        """Not one more block has room."""
+        return self.plan.volume_bytes > 0 and (self._is_spent or self.used_bytes >= self.plan.volume_bytes)
+
+    @property
+    def spent_bytes(self) -> int:
+        """Of the volume: what came and what is promised."""
+        return self.used_bytes + self.promised_bytes
+
+    def grant(self, lengths: Sequence[int]) -> int:
+        """How many blocks of these lengths, from the first on, may be asked for. They are promised from now on."""
+        if self.plan.volume_bytes == 0:
+            self.promised_bytes += sum(lengths)
+            return len(lengths)
+        granted = 0
+        for length in lengths:
+            if self.used_bytes + self.promised_bytes + length > self.plan.volume_bytes:
+                break
+            self.promised_bytes += length
+            granted += 1
+        self._is_spent = self._is_spent or (granted == 0 and self.promised_bytes == 0)
+        return granted
+
+    def give_back(self, count_bytes: int) -> None:
+        """So much of what was promised has come, or will not."""
+        self.promised_bytes = max(0, self.promised_bytes - count_bytes)
 
     def may_go_on(self, now: float) -> bool:
         """True while the window is open and the volume lasts."""
@@ -195,19 +200,26 @@ class FillSchedule:
         if window is not Window.OPEN or self.volume_used:
             self._hold_back(window)
             return []
+        self._revive()
         free = places - sum(state.state is FillState.FILLING for state in self.orders.values())
         ready: list[Order] = []
         for state in self._ranked:
             if len(ready) >= free:
                 break
-            if state.state is not FillState.WAITING or state.ready_at > now:
+            if state.state is not FillState.WAITING or not state.is_due(now):
                 continue
             if askable(self.plan, state.order, now):
                 ready.append(state.order)
             else:
                 state.why = Why.NOBODY_YET
-                state.ready_at = next_source_at(self.plan, state.order, now) or now + LATER_AT_MOST_S
+                state.wait_until(next_source_at(self.plan, state.order, now) or now + LATER_AT_MOST_S, now)
         return ready
+
+    def _revive(self) -> None:
+        """What a clock that was wrong has ended."""
+        for state in self.orders.values():
+            if state.state is FillState.FAILED and state.why is Why.WINDOW_CLOSED:
+                state.state, state.why = FillState.WAITING, Why.QUEUED
 
     def _hold_back(self, window: Window) -> None:
         ends = window is Window.CLOSED or (self.volume_used and window is Window.OPEN)
@@ -245,7 +257,7 @@ class FillSchedule:
         first, most = (SOON_S, SOON_AT_MOST_S) if soon else (LATER_S, LATER_AT_MOST_S)
         ready_at = now + min(most, first * 1.5 ** (state.tries - 1))
         more_at = next_source_at(self.plan, state.order, now)
-        state.ready_at = ready_at if more_at is None else min(ready_at, more_at)
+        state.wait_until(ready_at if more_at is None else min(ready_at, more_at), now)
 
     def moved(self, order_id: str) -> None:
         """A block came: waiting begins anew with short times."""
@@ -259,7 +271,7 @@ class FillSchedule:
         return found
 
     def progress(self) -> list[OrderProgress]:
-        return [state.progress() for state in self.orders.values()]
+        return [state.progress(self.yielding) for state in self.orders.values()]
 
 
 def window_words(plan: AppliancePlan, held: Sequence[HeldFile], now: float) -> str:

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
 from contracts.reports import Purpose, Source
+from oca.keeper.yielding import Strain
 from oca.store.writer import DiskStatistics
 
 
@@ -52,6 +53,10 @@ class KeeperMetrics:
             "pulled_versions", "Versions of pulled objects whose fetching ended for good", "end"
         )
         self.orders = self._counter("orders", "Fill orders that ended", "state")
+        self._yields = self._counter("fill_yields", "Times that fills made more way for viewers, by why", "why")
+        self._given_up = self._gauge(
+            "fill_given_up_share", "Share of their rate that fills give up to viewers now, 0 to 1"
+        )
         self.reports = self._counter("reports", "Reports to the control plane, by how they ended", "end")
         self.disk_failures = self._counter("disk_failures", "Disks taken out because of errors", "disk")
         self.moves = self._counter("moves", "Extents moved between disks, by why and how it ended", "reason", "end")
@@ -110,6 +115,7 @@ class KeeperMetrics:
         self._cpu = self._gauge("cpu_seconds", "User and system time of the keeper since its start")
         self._started = self._gauge("start_time_seconds", "When the keeper started, seconds since the epoch")
         self._started.set(time.time())
+        self._last_given_up = 0.0
         self._seen_gone: Tally[tuple[int, str]] = Tally()
         self._seen_admissions: Tally[tuple[int, str]] = Tally()
 
@@ -124,6 +130,14 @@ class KeeperMetrics:
         self._connected.set(1.0 if connected else 0.0)
         spent = os.times()
         self._cpu.set(spent.user + spent.system)
+
+    def fill_yielding(self, why: Strain | None, share: float) -> None:
+        """Fills use `share` of their rate from now on; `why` None when nothing keeps them from more."""
+        given_up = 1.0 - share
+        if why is not None and given_up > self._last_given_up:
+            self._yields.labels(why.value).inc()
+        self._last_given_up = given_up
+        self._given_up.set(given_up)
 
     def observe_purges(self, *, epoch: int, waiting: int, current: bool) -> None:
         self._purge_epoch.set(epoch)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 
 from chassis.calendar import Calendar
 from chassis.clock import Clock
 from chassis.logs import get_logger
 from contracts.digests import block_count, block_length
-from contracts.plans import AppliancePlan, Order
-from contracts.reports import OrderProgress, Purpose
+from contracts.plans import AppliancePlan, Order, RankedSource
+from contracts.reports import OrderProgress, Source
+from oca.keeper.asking import Sources
+from oca.keeper.capping import FillCap
 from oca.keeper.errors import FetchFailed
 from oca.keeper.fetching import Fetcher
-from oca.keeper.filling import FillSchedule, TokenBucket, Why, askable, difference, window_words
+from oca.keeper.filling import FillSchedule, Why, Window, askable, difference, window_at, window_words
+from oca.keeper.lanes import Lanes
 from oca.keeper.metrics import KeeperMetrics
-from oca.keeper.runs import Asker, Fetched
 from oca.keeper.state import FillUse, StateFolder
 from oca.keeper.storing import PINNED_BY_PLAN, Facts, Storing
+from oca.keeper.yielding import Demand, Yielding, limit_bps
 from oca.link.messages import FetchFailure
 from oca.store.errors import StoreError
 
 TICK_S = 0.1
 KEEP_USE_EVERY_S = 1.0
-UNCAPPED_BPS = 1 << 50
+LATELY_S = 5.0
 
 _WHY = {
     FetchFailure.NOT_FOUND: Why.NOT_PUBLISHED,
@@ -35,27 +40,50 @@ _WHY = {
 }
 
 
-class RateCap:
-    """The plan's rate as what slows runs down."""
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What the plan in force says of one order (`lanes.Terms`)."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._bucket = TokenBucket(UNCAPPED_BPS, clock.monotonic_s())
+    filler: Filler
+    order: Order
 
-    def set_rate(self, rate_bps: int) -> None:
-        self._bucket.set_rate(rate_bps or UNCAPPED_BPS, self._clock.monotonic_s())
+    def may_go_on(self) -> bool:
+        return self.filler.may_go_on(self.order)
 
-    @property
-    def run_blocks(self) -> int:
-        return self._bucket.run_blocks
+    def sources(self) -> tuple[RankedSource, ...]:
+        return self.filler.askable(self.order)
+
+    def grant(self, lengths: Sequence[int]) -> int:
+        return self.filler.grant(lengths)
 
     def give_back(self, count_bytes: int) -> None:
-        self._bucket.give_back(count_bytes, self._clock.monotonic_s())
+        self.filler.give_back(count_bytes)
 
-    async def take(self, count_bytes: int) -> None:
-        wait_s = self._bucket.reserve(count_bytes, self._clock.monotonic_s())
-        if wait_s > 0:
-            await self._clock.sleep(wait_s)
+    def came(self, source: Source | None, count_bytes: int) -> None:
+        self.filler.came(self.order, source, count_bytes)
+
+
+def nobody_watches() -> Demand:
+    return Demand(0.0, (), 0.0, is_serving=False)
+
+
+class _Lately:
+    """Bytes that came over the last `LATELY_S`."""
+
+    def __init__(self) -> None:
+        self._came: deque[tuple[float, int]] = deque()
+
+    def add(self, count_bytes: int, now_s: float) -> None:
+        self._came.append((now_s, count_bytes))
+        self._forget(now_s)
+
+    def bps(self, now_s: float) -> float:
+        self._forget(now_s)
+        return 8.0 * sum(count for _, count in self._came) / LATELY_S
+
+    def _forget(self, now_s: float) -> None:
+        while self._came and self._came[0][0] < now_s - LATELY_S:
+            self._came.popleft()
 
 
 class Filler:
@@ -64,6 +92,7 @@ class Filler:
     def __init__(
         self,
         fetcher: Fetcher,
+        asking: Sources,
         storing: Storing,
         state: StateFolder,
         places: int,
@@ -71,12 +100,15 @@ class Filler:
         clock: Clock,
         calendar: Calendar,
         changed: Callable[[], None],
+        demand: Callable[[], Demand] = nobody_watches,
     ) -> None:
-        """`changed()` is told when holdings or orders changed in a way the control plane should hear soon.
+        """`changed()` is told when holdings or orders changed in a way the control plane should hear soon; `demand()` says what viewers need.
 
         A plan speaks of the calendar: its window, its waits, and its rate, which is per second of the calendar.
         """
         self._fetcher = fetcher
+        self._asking = asking
+        self._demand = demand
         self._storing = storing
         self._state = state
         self._places = places
@@ -84,10 +116,15 @@ class Filler:
         self._clock = clock
         self._calendar = calendar
         self._changed = changed
-        self._cap = RateCap(clock)
+        self._cap = FillCap(clock)
+        self._yielding = Yielding()
+        self._lately = _Lately()
+        self._uncapped_bps = 0.0
         self._schedule: FillSchedule | None = None
         self._pins: frozenset[str] = frozenset()
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._facts: dict[str, Facts] = {}
+        """Of the orders being filled, by id."""
         self._kept_use = FillUse()
         self._log = get_logger("oca.keeper.orders")
 
@@ -131,6 +168,8 @@ class Filler:
         kept_at_s = 0.0
         try:
             while True:
+                self._make_way()
+                self._end_what_must()
                 self._start_what_may()
                 if self._clock.monotonic_s() - kept_at_s >= KEEP_USE_EVERY_S:
                     self._keep_use()
@@ -153,9 +192,10 @@ class Filler:
         for order_id, task in list(self._working.items()):
             if order_id not in schedule.orders:
                 task.cancel()
+                self._give_up(order_id, "the plan lets it go")
         self._schedule = schedule
         self._pins = frozenset(plan.pins)
-        self._cap.set_rate(int(plan.rate_bps * self._calendar.speed))
+        self._apply_rate()
         held = self._storing.files()
         self._log.info("plan-taken", sentence=window_words(plan, held, self._calendar.wall_s()))
         await self._apply_pins(plan)
@@ -204,6 +244,7 @@ class Filler:
             self._log.exception("order-died", order=order.id, key=order.key)
         finally:
             self._working.pop(order.id, None)
+            self._facts.pop(order.id, None)
             self._conclude(order, done, why, detail)
 
     def _conclude(self, order: Order, done: bool, why: Why, detail: str) -> None:
@@ -227,30 +268,84 @@ class Filler:
         last = block_count(facts.digests.size_bytes) - 1
         missing = self._storing.missing(facts, 0, last)
         self._note_held(order, facts, missing)
-        for first, end in missing:
-            if not await self._fill_run(order, facts, first, end):
-                return False
+        self._facts[order.id] = facts
+        lanes = Lanes(self._fetcher, self._asking, facts, missing, _Terms(self, order), self._cap, self._clock)
+        if not await lanes.run():
+            return False
         try:
             await self._storing.pin(order.key)
         except StoreError as error:
             raise FetchFailed(FetchFailure.NO_SPACE, str(error)) from error
         return not self._storing.missing(facts, 0, last)
 
-    async def _fill_run(self, order: Order, facts: Facts, first: int, last: int) -> bool:
-        """False when the window closed, the volume ended or a new plan dropped the order."""
-        async for fetched in self._fetcher.blocks(facts, first, last, self._asker(order)):
-            schedule = self._schedule
-            if schedule is None or order.id not in schedule.orders:
-                return False
-            self._note_fetched(schedule, order, facts, fetched)
-            if not schedule.may_go_on(self._calendar.wall_s()):
-                return False
-        return True
+    # -- what lanes ask of the plan --------------------------------------------------------------------------------
 
-    def _asker(self, order: Order) -> Asker:
+    def may_go_on(self, order: Order) -> bool:
+        schedule = self._schedule
+        return schedule is not None and order.id in schedule.orders and schedule.may_go_on(self._calendar.wall_s())
+
+    def askable(self, order: Order) -> tuple[RankedSource, ...]:
         assert self._schedule is not None, "orders come from a schedule"
-        sources = askable(self._schedule.plan, order, self._calendar.wall_s())
-        return Asker(Purpose.FILL, sources, self._cap, PINNED_BY_PLAN)
+        return askable(self._schedule.plan, order, self._calendar.wall_s())
+
+    def grant(self, lengths: Sequence[int]) -> int:
+        """Promised bytes are written down before they are asked for: a keeper that is killed has spent them."""
+        schedule = self._schedule
+        assert schedule is not None, "orders come from a schedule"
+        granted = schedule.grant(lengths)
+        if granted and schedule.plan.volume_bytes:
+            self._keep_use()
+        return granted
+
+    def give_back(self, count_bytes: int) -> None:
+        if self._schedule is not None:
+            self._schedule.give_back(count_bytes)
+
+    def came(self, order: Order, source: Source | None, count_bytes: int) -> None:
+        schedule = self._schedule
+        if schedule is None or order.id not in schedule.orders or source is None:
+            return
+        schedule.filled(order.id, source, count_bytes)
+        schedule.moved(order.id)
+        self._lately.add(count_bytes, self._clock.monotonic_s())
+
+    # -- making way ------------------------------------------------------------------------------------------------
+
+    def _make_way(self) -> None:
+        """For viewers, when they need the link or the disks."""
+        now_s = self._clock.monotonic_s()
+        before = self._yielding.why
+        if not self._yielding.look(self._demand(), now_s):
+            return
+        why = self._yielding.why
+        self._apply_rate()
+        self._metrics.fill_yielding(why, self._yielding.share)
+        if why is not before:
+            word = why.value if why is not None else "nothing"
+            self._log.info("fill-yields", why=word, share=self._yielding.share, bps=self._cap.rate_bps)
+
+    def _apply_rate(self) -> None:
+        schedule = self._schedule
+        if schedule is None:
+            return
+        if self._yielding.share == 1.0 or not self._cap.rate_bps:
+            self._uncapped_bps = self._lately.bps(self._clock.monotonic_s())
+        self._cap.set_rate(
+            limit_bps(int(schedule.plan.rate_bps * self._calendar.speed), self._yielding.share, self._uncapped_bps)
+        )
+        schedule.yielding = self._yielding.why.value if self._yielding.why is not None else ""
+
+    def _end_what_must(self) -> None:
+        """A window that closes ends what is under way; what is verified stays."""
+        schedule = self._schedule
+        if schedule is not None and window_at(schedule.plan, self._calendar.wall_s()) is not Window.OPEN:
+            for order_id in list(self._facts):
+                self._give_up(order_id, "the window is closed")
+
+    def _give_up(self, order_id: str, sentence: str) -> None:
+        facts = self._facts.get(order_id)
+        if facts is not None:
+            self._fetcher.end_fills(facts, sentence)
 
     def _note_held(self, order: Order, facts: Facts, missing: list[tuple[int, int]]) -> None:
         size = facts.digests.size_bytes
@@ -258,19 +353,10 @@ class Filler:
         if self._schedule is not None and order.id in self._schedule.orders:
             self._schedule.held(order.id, size - absent)
 
-    @staticmethod
-    def _note_fetched(schedule: FillSchedule, order: Order, facts: Facts, fetched: Fetched) -> None:
-        size = facts.digests.size_bytes
-        if fetched.source is None:
-            return
-        for block in range(fetched.held.first, fetched.held.last + 1):
-            schedule.filled(order.id, fetched.source, block_length(size, block))
-        schedule.moved(order.id)
-
     def _keep_use(self) -> None:
         if self._schedule is None:
             return
-        use = FillUse(self._schedule.plan.number, self._schedule.used_bytes)
+        use = FillUse(self._schedule.plan.number, self._schedule.spent_bytes)
         if use != self._kept_use:
             try:
                 self._state.write("fill.json", use, durable=False)

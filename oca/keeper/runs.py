@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,28 +16,41 @@ from oca.keeper.storing import Facts, Held
 
 
 class Throttle(Protocol):
-    """What slows a fill down (rate cap). Asked before a request, not while its body comes: what a source was asked for fills the
-    sockets' buffers at line rate, whatever the reader does."""
+    """What slows a fill down (rate cap). Asked before each piece of a body is read, because what a source was asked for fills the sockets at
+    line rate: only what is not read stops the sender."""
 
     @property
     def run_blocks(self) -> int:
         """Blocks to ask for in one request, so that a request is a small part of what may move in some seconds."""
 
-    async def take(self, count_bytes: int) -> None:
-        """Returns when `count_bytes` more may be asked for. Counts at once, also when cancelled."""
+    @property
+    def buffer_bytes(self) -> int | None:
+        """What one connection may hold unread; None where nothing is slowed down."""
 
-    def give_back(self, count_bytes: int) -> None:
-        """So much of what was taken did not come."""
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """A place among the connections that share the rate."""
+
+    def reserve(self) -> tuple[int, float]:
+        """(bytes that may be read next, seconds to wait before). They count at once."""
+
+    def settle(self, reserved_bytes: int, received: int) -> None:
+        """Instead of what was reserved so many bytes came in."""
 
 
 class NoThrottle:
     run_blocks = RUN_BLOCKS
+    buffer_bytes: int | None = None
 
-    async def take(self, count_bytes: int) -> None:
+    def place(self) -> AbstractAsyncContextManager[None]:
         """At once."""
+        return nullcontext()
 
-    def give_back(self, count_bytes: int) -> None:
-        """Nothing was taken."""
+    def reserve(self) -> tuple[int, float]:
+        """A block, at once."""
+        return BLOCK_BYTES, 0.0
+
+    def settle(self, reserved_bytes: int, received: int) -> None:
+        """Nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +78,28 @@ Settled = Fetched | FetchFailed
 class Run:
     """Blocks of one file that one task fetches. `urgent` is set once a client waits for one of them."""
 
-    def __init__(self, facts: Facts, first: int, last: int, asker: Asker, epoch: int) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        first: int,
+        last: int,
+        asker: Asker,
+        epoch: int,
+        blocks: dict[int, asyncio.Future[Settled]] | None = None,
+    ) -> None:
+        """`blocks`: the futures of somebody who waits for them already."""
         loop = asyncio.get_running_loop()
         self.facts = facts
         self.asker = asker
         self.next = first
         self.last = last
+        """Moves down when somebody else is handed the end of the run."""
         self.epoch = epoch
+        self.is_writing = False
+        """The block `next` has come and is being written."""
         self.urgent = asyncio.Event()
-        self.blocks: dict[int, asyncio.Future[Settled]] = {n: loop.create_future() for n in range(first, last + 1)}
+        self.blocks = blocks or {n: loop.create_future() for n in range(first, last + 1)}
+        self._reading: asyncio.Timeout | None = None
         if asker.purpose is Purpose.CLIENT:
             self.urgent.set()
 
@@ -86,19 +113,38 @@ class Run:
         size = self.size_bytes
         return min(size, (self.last + 1) * BLOCK_BYTES) - min(size, self.next * BLOCK_BYTES)
 
-    async def slow_down(self) -> int:
-        """Waits as the asker's rate cap wants it, unless a client comes to wait too; the bytes that were taken from the cap."""
-        if self.asker.purpose is Purpose.CLIENT:
-            return 0
-        count = self.bytes_left
-        taking = asyncio.ensure_future(self.asker.throttle.take(count))
-        hurrying = asyncio.ensure_future(self.urgent.wait())
+    @property
+    def is_paced(self) -> bool:
+        """A rate cap slows it down: it is a fill's, and no client waits for it."""
+        return self.asker.throttle.buffer_bytes is not None and not self.urgent.is_set()
+
+    async def admitted(self) -> int:
+        """Waits as the asker's rate cap wants it, unless a client comes to wait too; the bytes that may be read then, taken from the cap."""
+        throttle = self.asker.throttle
+        count, wait_s = throttle.reserve()
         try:
-            await asyncio.wait((taking, hurrying), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            taking.cancel()
-            hurrying.cancel()
+            if wait_s > 0.0:
+                async with asyncio.timeout(wait_s):
+                    await self.urgent.wait()
+        except TimeoutError:
+            return count
+        except BaseException:
+            throttle.settle(count, 0)
+            raise
         return count
+
+    def reading(self, limit: asyncio.Timeout | None) -> None:
+        """The body is being read within `limit`."""
+        self._reading = limit
+
+    def cut(self, first: int) -> dict[int, asyncio.Future[Settled]]:
+        """Blocks from `first` on are no longer this run's business, but for one that has come; whoever waits for them."""
+        first = max(first, self.next + self.is_writing)
+        gone = {block: self.blocks.pop(block) for block in range(first, self.last + 1)}
+        self.last = min(self.last, first - 1)
+        if self.next > self.last and not self.is_writing and self._reading is not None and not self._reading.expired():
+            self._reading.reschedule(asyncio.get_running_loop().time())
+        return gone
 
     def settle(self, block: int, result: Settled) -> None:
         future = self.blocks[block]

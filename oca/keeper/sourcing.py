@@ -18,6 +18,8 @@ from contracts.reports import Source
 from oca.link.messages import FetchFailure
 
 BLAME_S = 300.0
+BLAMED_FILES = 3
+"""A source that sent wrong bytes of so many files within that time is asked last for all."""
 FIRST_REST_S = 1.0
 LONGEST_REST_S = 30.0
 RUN_BLOCKS = 16
@@ -45,6 +47,8 @@ class Outcome(Enum):
     OTHER_SIZE = ("other-size", FetchFailure.VERSION_CHANGED)
     WRONG_BYTES = ("wrong-bytes", FetchFailure.WRONG_BYTES)
     LOOP = ("loop", FetchFailure.LOOP)
+    OVERTAKEN = ("overtaken", None)
+    """It was the last by far, and another source was given what it still owed."""
     CIRCUIT_OPEN = ("circuit-open", FetchFailure.UPSTREAM_UNREACHABLE)
     """It failed again and again, and was not asked."""
 
@@ -104,7 +108,10 @@ class SourceMemory:
             self._blamed[(source.url, key)] = now + BLAME_S
 
     def is_blamed(self, source: RankedSource, key: str, now: float) -> bool:
-        return self._blamed.get((source.url, key), 0.0) > now
+        """It sent wrong bytes of this file lately, or of many files."""
+        if self._blamed.get((source.url, key), 0.0) > now:
+            return True
+        return sum(url == source.url and until > now for (url, _), until in self._blamed.items()) >= BLAMED_FILES
 
     def is_resting(self, source: RankedSource, now: float) -> bool:
         rest = self._rests.get(source.url)
@@ -122,6 +129,17 @@ def spread(sources: Sequence[RankedSource], key: str) -> list[RankedSource]:
     """
     kinds = list(dict.fromkeys(source.kind for source in sources))
     return sorted(sources, key=lambda source: (kinds.index(source.kind), -score(key, source.url, 1.0)))
+
+
+def hedging(kind: SourceKind, usual_s: float, far_s: float) -> tuple[tuple[float, bool], ...]:
+    """After how many seconds without a first byte another source is asked beside one of this `kind`: (seconds, outside the site too).
+
+    `usual_s` is what its answers take at most as a rule. A peer that is only slow costs nothing at the border: another near one is asked then, and one
+    outside the site only after `far_s`.
+    """
+    if kind is not SourceKind.PEER:
+        return ((usual_s, True),)
+    return ((usual_s, False), (max(usual_s, far_s), True))
 
 
 def split_run(first: int, last: int, longest: int = RUN_BLOCKS) -> list[tuple[int, int]]:

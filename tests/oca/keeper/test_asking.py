@@ -11,6 +11,7 @@ from contracts.digests import BLOCK_BYTES
 from contracts.plans import SourceKind
 from oca.config import Fetching
 from oca.keeper.app import Keeper
+from oca.keeper.sourcing import spread
 from oca.link.messages import Done, FetchFailure
 from tests.oca.keeper.lab import MIB, Refused, keeper_lab, until
 
@@ -54,6 +55,48 @@ async def test_where_one_of_two_fails_the_other_is_waited_for(tmp_path: Path) ->
         await lab.start()
         async with asyncio.timeout(30):
             assert await (await lab.worker()).bytes_of(file) == file.data
+
+
+async def test_beside_a_late_peer_of_the_site_nobody_outside_it_is_asked_before_its_longer_wait(tmp_path: Path) -> None:
+    patient = Fetching(hedge_s=0.05, hedge_far_s=20.0, first_byte_s=20.0, stall_s=20.0)
+    async with keeper_lab(tmp_path, fetching=patient) as lab:
+        file = lab.publish("t/hd/v.mp4", MIB)
+        peer = await lab.source(SourceKind.PEER, "peer", [file], delay_s=0.5)
+        origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
+        await lab.start()
+        assert await (await lab.worker()).bytes_of(file) == file.data
+        assert (peer.sent_bytes, origin.asked) == (MIB, [])
+
+
+async def test_beside_a_late_peer_another_peer_is_asked(tmp_path: Path) -> None:
+    patient = Fetching(hedge_s=0.05, hedge_far_s=20.0, first_byte_s=20.0, stall_s=20.0)
+    async with keeper_lab(tmp_path, fetching=patient) as lab:
+        file = lab.publish("t/hd/v.mp4", MIB)
+        peers = [await lab.source(SourceKind.PEER, name, [file]) for name in ("one", "other")]
+        origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
+        late = spread(lab.plane.parents, file.key)[0].name
+        for peer in peers:
+            peer.delay_s = 15.0 if peer.name == late else 0.0
+        await lab.start()
+        async with asyncio.timeout(10):
+            assert await (await lab.worker()).bytes_of(file) == file.data
+        assert {peer.name: peer.sent_bytes for peer in peers if peer.sent_bytes} == {
+            ({"one", "other"} - {late}).pop(): MIB
+        }
+        assert origin.asked == []
+
+
+async def test_a_peer_that_stays_silent_for_the_longer_wait_has_the_origin_beside_it(tmp_path: Path) -> None:
+    async with keeper_lab(
+        tmp_path, fetching=Fetching(hedge_s=0.05, hedge_far_s=0.3, first_byte_s=20.0, stall_s=20.0)
+    ) as lab:
+        file = lab.publish("t/hd/v.mp4", MIB)
+        peer = await lab.source(SourceKind.PEER, "peer", [file], delay_s=15.0)
+        origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
+        await lab.start()
+        async with asyncio.timeout(10):
+            assert await (await lab.worker()).bytes_of(file) == file.data
+        assert (peer.sent_bytes, origin.sent_bytes) == (0, MIB)
 
 
 async def test_without_hedging_a_late_first_byte_is_waited_for(tmp_path: Path) -> None:

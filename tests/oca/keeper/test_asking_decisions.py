@@ -11,7 +11,7 @@ from contracts.plans import RankedSource, SourceKind
 from oca.keeper.budget import RetryBudget
 from oca.keeper.circuits import PROBE_S, Circuit, CircuitRules, Circuits, CircuitState
 from oca.keeper.firstbytes import FirstBytes
-from oca.keeper.sourcing import spread
+from oca.keeper.sourcing import hedging, spread
 
 RULES = CircuitRules(failures=3, window=10, share=0.5, first_s=2.0, longest_s=8.0)
 
@@ -159,3 +159,13 @@ def test_a_parent_that_leaves_moves_only_its_own_objects(number: int, gone: int)
     before = spread(sources, f"k{number}")
     after = spread([source for source in sources if source is not sources[gone]], f"k{number}")
     assert after == [source for source in before if source is not sources[gone]]
+
+
+def test_a_late_peer_has_a_near_one_beside_it_soon_and_a_far_one_late() -> None:
+    assert hedging(SourceKind.PEER, 0.25, 1.0) == ((0.25, False), (1.0, True))
+    assert hedging(SourceKind.PEER, 1.5, 1.0) == ((1.5, False), (1.5, True)), "never before what it usually takes"
+
+
+def test_a_late_source_outside_the_site_has_anybody_beside_it_after_what_it_usually_takes() -> None:
+    assert hedging(SourceKind.TIER, 0.25, 1.0) == ((0.25, True),)
+    assert hedging(SourceKind.ORIGIN, 0.25, 1.0) == ((0.25, True),)

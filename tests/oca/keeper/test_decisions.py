@@ -15,7 +15,6 @@ from oca.keeper import reporting
 from oca.keeper.app import dialled_addresses
 from oca.keeper.filling import (
     FillSchedule,
-    TokenBucket,
     Why,
     Window,
     askable,
@@ -91,6 +90,16 @@ def test_wrong_bytes_are_remembered_for_that_file_only_and_not_for_ever() -> Non
     assert memory.ordered(ALL, "k", 1.0)[-1] == PEER
     assert memory.ordered(ALL, "other", 1.0)[0] == PEER
     assert memory.ordered(ALL, "k", BLAME_S + 1.0)[0] == PEER
+
+
+def test_who_sent_wrong_bytes_of_many_files_is_asked_last_for_all_of_them() -> None:
+    memory = SourceMemory()
+    for key in ("k1", "k2"):
+        memory.note(PEER, key, Outcome.WRONG_BYTES, 0.0)
+    assert memory.ordered(ALL, "other", 1.0)[0] == PEER
+    memory.note(PEER, "k3", Outcome.WRONG_BYTES, 2.0)
+    assert memory.ordered(ALL, "other", 3.0)[-1] == PEER
+    assert memory.ordered(ALL, "other", BLAME_S + 1.0)[0] == PEER
 
 
 @given(st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(list(Outcome)), st.floats(0, 1000))))
@@ -212,6 +221,57 @@ def test_the_volume_cap_ends_what_waits() -> None:
     assert FillSchedule(schedule.plan, used_bytes=SIZE // 2).startable(200.0, 3) == []
 
 
+def test_the_volume_is_promised_block_by_block_and_never_passed() -> None:
+    schedule = FillSchedule(plan(order("a"), order("b"), volume=1000))
+    assert schedule.grant([400, 400, 400]) == 2, "the third block would not fit whole"
+    assert schedule.grant([400]) == 0
+    assert schedule.may_go_on(200.0), "what is promised may still be given back"
+    schedule.filled("a", Source.PEER, 400)
+    schedule.give_back(400)
+    schedule.give_back(400)
+    assert schedule.grant([400, 400]) == 1
+    schedule.filled("a", Source.PEER, 400)
+    schedule.give_back(400)
+    assert schedule.grant([400]) == 0
+    assert (schedule.used_bytes, schedule.spent_bytes) == (800, 800)
+    assert not schedule.may_go_on(200.0), "no block has room any more"
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 400), st.booleans()), max_size=60), st.integers(1, 4000))
+def test_what_is_spent_never_passes_the_volume(asks: list[tuple[int, int, bool]], volume: int) -> None:
+    schedule = FillSchedule(plan(order("a"), volume=volume))
+    for count, length, comes in asks:
+        granted = schedule.grant([length] * count)
+        assert schedule.spent_bytes <= volume
+        if comes:
+            schedule.filled("a", Source.TIER, granted * length)
+        schedule.give_back(granted * length)
+        assert schedule.used_bytes <= volume
+
+
+def test_a_clock_that_is_set_back_makes_no_order_wait_for_the_time_it_was_put_off_at() -> None:
+    schedule = FillSchedule(plan(order("t")))
+    schedule.started("t")
+    schedule.put_off("t", Why.SOURCES_FAILED, 900.0)
+    assert schedule.startable(900.5, 3) == []
+    assert [o.id for o in schedule.startable(200.0, 3)] == ["t"], "nobody waits until 901 again"
+
+
+def test_what_a_wrong_clock_has_ended_goes_on_when_it_is_right_again() -> None:
+    schedule = FillSchedule(plan(order("t")))
+    assert schedule.startable(5000.0, 3) == []
+    assert schedule.progress()[0].state is FillState.FAILED
+    assert schedule.startable(50.0, 3) == [], "set back before the window"
+    assert [o.id for o in schedule.startable(500.0, 3)] == ["t"]
+
+
+def test_what_is_being_filled_says_when_it_yields() -> None:
+    schedule = FillSchedule(plan(order("t"), order("u")))
+    schedule.started("t")
+    schedule.yielding = "disk"
+    assert [o.reason for o in schedule.progress()] == ["yielding: disk", "queued"]
+
+
 def test_a_new_plan_keeps_the_progress_of_orders_that_it_still_has_and_revives_failed_ones() -> None:
     first = FillSchedule(plan(order("kept"), order("gone"), order("failed")))
     first.started("kept")
@@ -228,30 +288,6 @@ def test_what_is_held_is_pinned_or_let_go_and_nothing_else_is_touched() -> None:
     files = [held("new", False), held("kept", True), held("left", True), held("passing", False)]
     change = difference(("new", "kept", "absent"), files)
     assert (change.pin, change.unpin) == (("new",), ("left",))
-
-
-@given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 2_000_000)), max_size=200))
-def test_the_rate_cap_is_never_passed_by_more_than_the_burst(asks: list[tuple[float, int]]) -> None:
-    rate_bps, now = 80_000_000, 0.0
-    bucket = TokenBucket(rate_bps, now)
-    moved = 0
-    for pause, count in asks:
-        now += pause + bucket.reserve(count, now + pause)
-        moved += count
-        assert moved <= rate_bps / 8 * (now + 0.2) + 1
-
-
-def test_what_did_not_move_is_given_back() -> None:
-    bucket = TokenBucket(8_000_000, 0.0)
-    assert bucket.reserve(1_262_144, 0.0) == 1.0
-    bucket.give_back(1_000_000, 0.0)
-    assert bucket.reserve(0, 0.0) == 0.0
-
-
-def test_a_slow_rate_asks_for_small_runs() -> None:
-    assert TokenBucket(1_000_000, 0.0).run_blocks == 1
-    assert TokenBucket(24_000_000, 0.0).run_blocks == 2
-    assert TokenBucket(1_200_000_000, 0.0).run_blocks == 16
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------

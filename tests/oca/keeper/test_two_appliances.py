@@ -22,7 +22,7 @@ from contracts.plans import RankedSource, SourceKind
 from contracts.tokens.claims import MediaClaims
 from contracts.tokens.jwt import sign
 from contracts.tokens.media import TokenFormat, codec_of
-from oca.config import Serving
+from oca.config import Fetching, Serving
 from oca.link.files import KeeperStatus
 from tests.oca.keeper.lab import MIB, KeeperLab, until
 from tests.oca.keeper.plane import FakeControlPlane, SigningKey
@@ -67,7 +67,9 @@ async def test_what_one_holds_the_other_takes_from_it_and_only_the_rest_from_the
     plane = FakeControlPlane(tmp_path)
     await plane.start()
     first = KeeperLab(tmp_path / "a1", plane)
-    second = KeeperLab(tmp_path / "a2", plane)
+    # A slow machine makes nobody ask the origin for what the other box holds: what is asserted is where bytes come from.
+    patient = Fetching(first_byte_s=20.0, stall_s=20.0, hedge_far_s=20.0)
+    second = KeeperLab(tmp_path / "a2", plane, fetching=patient, serving=Serving(first_byte_s=20.0))
     for lab in (first, second):
         lab.root.mkdir()
     held, cold = first.publish("t/hd/held.mp4", 5 * MIB + 9), first.publish("t/hd/cold.mp4", 2 * MIB)
