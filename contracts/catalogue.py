@@ -69,11 +69,15 @@ class PublishedFile(msgspec.Struct, frozen=True):
 
 
 class Licence(msgspec.Struct, frozen=True):
-    """Where and when a title may be shown. No regions means everywhere; ISO 3166 codes otherwise."""
+    """Where and when a title may be shown. No regions means everywhere; ISO 3166 codes otherwise.
+
+    `fill_ahead`: it may lie on appliances before `starts_at`, where nobody is shown it yet.
+    """
 
     regions: tuple[str, ...] = ()
     starts_at: float | None = None
     ends_at: float | None = None
+    fill_ahead: bool = True
 
     def allows(self, region: str, now: float) -> bool:
         if self.regions and region not in self.regions:
@@ -83,8 +87,20 @@ class Licence(msgspec.Struct, frozen=True):
         return self.ends_at is None or now < self.ends_at
 
 
+class Campaign(msgspec.Struct, frozen=True):
+    """Days on which a title is advertised. `reach` is its size beside the usual campaign's, which is 1."""
+
+    starts_at: float
+    ends_at: float
+    reach: float = 1.0
+
+
 class TitleFacts(msgspec.Struct, frozen=True):
-    """What people read about a title."""
+    """What people read about a title, and what the planner knows of its release.
+
+    `available_from` is when it is first shown (the start of its licence where that is later); None is when it was published.
+    `franchise` names what it is a part of.
+    """
 
     id: str
     name: str
@@ -95,6 +111,9 @@ class TitleFacts(msgspec.Struct, frozen=True):
     year: int = 0
     maturity: str = "all"
     licence: Licence = Licence()
+    available_from: float | None = None
+    franchise: str = ""
+    campaigns: tuple[Campaign, ...] = ()
 
 
 class Title(msgspec.Struct, frozen=True):

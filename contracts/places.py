@@ -27,14 +27,35 @@ class Attachment(Enum):
     PUBLIC_PEERING = "public-peering"
 
 
+class PopularityKind(Enum):
+    """Whose demand stands for a site's."""
+
+    OWN = "own"
+    REGION = "region"
+    """That of all sites of its region together."""
+    FEED = "feed"
+
+
+class PopularitySource(msgspec.Struct, frozen=True):
+    """Where a site takes its popularity from, and how much that counts. `feed` names an uploaded feed and is empty for the others."""
+
+    kind: PopularityKind
+    weight: float = 1.0
+    feed: str = ""
+
+
 class FillWindow(msgspec.Struct, frozen=True):
-    """Site-local hours in which fills run, with their caps. `start` and `end` are `HH:MM`; end ≤ start crosses midnight."""
+    """Site-local hours in which fills run, with their caps. `start` and `end` are `HH:MM`; end ≤ start crosses midnight.
+
+    `shift_minutes` moves the whole window, by at most two hours either way.
+    """
 
     start: str = "02:00"
     end: str = "14:00"
     timezone: str = "UTC"
     rate_bps: int = 1_200_000_000
     volume_bytes: int = 6_500_000_000_000
+    shift_minutes: int = 0
 
 
 class Prefix(msgspec.Struct, frozen=True):
@@ -46,7 +67,12 @@ class Prefix(msgspec.Struct, frozen=True):
 
 
 class Site(msgspec.Struct, frozen=True):
-    """One place in one ISP's network. `tier` sites may be asked by other sites' appliances for files they hold."""
+    """One place in one ISP's network. `is_tier` sites may be asked by other sites' appliances for files they hold.
+
+    Sites with the same `fill_cluster` fetch from far once for all of them; empty: the site is one of its own. `fill_masters` of its
+    appliances fetch a file from far at the same time (the most that one of the sites says), the others wait for them. Weights of
+    `popularity` count among themselves; none means the site's own.
+    """
 
     id: str
     name: str
@@ -58,6 +84,9 @@ class Site(msgspec.Struct, frozen=True):
     longitude: float = 0.0
     window: FillWindow = FillWindow()
     is_tier: bool = False
+    fill_cluster: str = ""
+    fill_masters: int = 1
+    popularity: tuple[PopularitySource, ...] = ()
 
 
 class Appliance(msgspec.Struct, frozen=True):

@@ -48,6 +48,24 @@ class Reason(Enum):
     NO_DEMAND = "no-demand"
 
 
+class PlanCause(Enum):
+    """Why a plan was made (log word = value)."""
+
+    NIGHTLY = "nightly"
+    ASKED = "asked"
+    """An operator asked for it."""
+    APPLIANCE_LOST = "appliance-lost"
+    """An appliance of its sites has been suspect too long: made with what is left."""
+    DISK_LOST = "disk-lost"
+    APPLIANCE_BACK = "appliance-back"
+    PREPOSITION = "preposition"
+    """Out of cycle: a few orders, beside the plan that stands or in a window of their own."""
+    PREPOSITION_OVER = "preposition-over"
+    """The plan that stands holds alone again."""
+    LICENCE_ENDED = "licence-ended"
+    """The plan that stood, without titles whose licence has ended."""
+
+
 class Order(msgspec.Struct, frozen=True):
     """Fetch one file into one appliance and pin it. Idempotent: the id is made from plan-independent facts."""
 
@@ -101,11 +119,16 @@ class PlacementExplanation(msgspec.Struct, frozen=True):
     reason: Reason
     sentence: str
     """One English sentence that says the same."""
+    plan_number: int = 0
+    window_opens_at: float = 0.0
+    window_closes_at: float = 0.0
     served_bytes: int = 0
     filled_bytes: int = 0
 
 
 class PlanSummary(msgspec.Struct, frozen=True):
+    """One plan in figures. Shares are of the expected bytes of the day after the window."""
+
     number: int
     created_at: float
     appliances: int
@@ -114,6 +137,19 @@ class PlanSummary(msgspec.Struct, frozen=True):
     placed_files: int
     unplaced_files: int
     expected_inside_share: float
+    cause: PlanCause = PlanCause.NIGHTLY
+    sites: tuple[str, ...] = ()
+    """The sites that it is made for; empty: all."""
+
+    @property
+    def stands(self) -> bool:
+        """False for what is told for a while: the plan before it comes back."""
+        return self.cause not in (PlanCause.PREPOSITION, PlanCause.PREPOSITION_OVER)
+
+    @property
+    def places(self) -> bool:
+        """True for what decided over files, and can explain; False for what was composed of plans before."""
+        return self.stands and self.cause is not PlanCause.LICENCE_ENDED
 
 
 class PlanList(msgspec.Struct, frozen=True):

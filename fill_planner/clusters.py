@@ -77,7 +77,7 @@ def clusters_of(
     members: dict[tuple[str, str], list[Box]] = defaultdict(list)
     for entry in sorted(appliances, key=lambda item: item.appliance.id):
         appliance = entry.appliance
-        if appliance.state in FILLING:
+        if appliance.state in FILLING and not entry.lost:
             box = Box(
                 id=appliance.id,
                 domain=appliance.failure_domain or appliance.id,
@@ -105,7 +105,7 @@ def units_of(
     snapshot: PlanningSnapshot, groups: Sequence[Group], cluster: Cluster, site: PlanningSite, demand: SiteDemand
 ) -> list[Unit]:
     """The groups as a cluster sees them: what they are expected to serve there, and whether they may be there."""
-    required = frozenset(site.required)
+    required, forbidden = frozenset(site.required), frozenset(site.forbidden)
     # Adding Python floats keeps the sums, and with them the order of equal groups, independent of numpy's pairwise blocks.
     expected = demand.expected_bytes.tolist()
     return [
@@ -114,15 +114,21 @@ def units_of(
             size_bytes=group.size_bytes,
             disk_bytes=group.disk_bytes,
             expected_bytes=sum(expected[row] for row in group.rows) * cluster.demand_share,
-            licensed=all(may_hold(snapshot.files[row].licence, site) for row in group.rows),
+            licensed=all(may_hold(snapshot.files[row].licence, site, snapshot.now) for row in group.rows),
             required=any(snapshot.files[row].key in required for row in group.rows),
+            forbidden=any(snapshot.files[row].key in forbidden for row in group.rows),
         )
         for group in groups
     ]
 
 
-def may_hold(licence: Licence, site: PlanningSite) -> bool:
-    """True when the licence allows the site's region at some time of the day after its window: releases fill before their date."""
+def may_hold(licence: Licence, site: PlanningSite, now: float) -> bool:
+    """True when the licence allows the site's region at some time of the day after its window: releases fill before their date.
+
+    Without `fill_ahead` the licence has begun before anything of the window may move.
+    """
     from_t = site.window.closes_at
+    if licence.starts_at is not None and not licence.fill_ahead and licence.starts_at > max(now, site.window.opens_at):
+        return False
     asked = from_t if licence.starts_at is None else max(from_t, licence.starts_at)
     return asked < from_t + DAY_S and licence.allows(site.site.region, asked)

@@ -7,6 +7,7 @@ The way: traffic → popularity → forecast (`demand`) → placement per manife
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 
 from contracts.places import ApplianceState
-from contracts.plans import AppliancePlan, Order, PlacementExplanation, PlanSummary, RankedSource
+from contracts.plans import AppliancePlan, Order, PlacementExplanation, PlanSummary, RankedSource, Reason
 from fill_planner import schedule
 from fill_planner.clusters import GIVING, Cluster, Group, clusters_of, groups_of, present_bytes, units_of
 from fill_planner.config import PlannerSettings
@@ -31,7 +32,7 @@ from fill_planner.snapshot import (
     PlanningSnapshot,
     SiteWindow,
 )
-from fill_planner.sources import Asker, Map, Place, master, rank_sources
+from fill_planner.sources import Asker, Map, Place, masters, rank_sources
 
 __all__ = [
     "CatalogueFile",
@@ -68,32 +69,38 @@ class _Placed:
 
 
 def make_plan(snapshot: PlanningSnapshot, settings: PlannerSettings = DEFAULTS) -> Plan:
-    """The plan for the next window of every site. Pure and deterministic: the same snapshot gives the same plan.
+    """The plan for the next window of every site, or of `snapshot.only`. Pure and deterministic: the same snapshot gives the same plan.
 
-    Appliances that are enrolling, in burn-in or live are filled; draining, drained and maintained ones keep their pins
+    Appliances that are enrolling, in burn-in or live are filled; draining, drained, maintained and lost ones keep their pins
     and get no orders; retired ones get no plan. An appliance of a site that the snapshot does not name raises ValueError.
     """
     sites = {site.site.id: site for site in snapshot.sites}
     if homeless := sorted(a.appliance.id for a in snapshot.appliances if a.appliance.site_id not in sites):
         raise ValueError(f"appliances of sites that are not in the snapshot: {', '.join(homeless)}")
+    planned = frozenset(snapshot.only or sites)
     groups = groups_of(snapshot.files)
     group_of = {snapshot.files[row].key: group.name for group in groups for row in group.rows}
     size_of = {file.key: file.size_bytes for file in snapshot.files}
     present = {a.appliance.id: present_bytes(a, group_of, size_of) for a in snapshot.appliances}
-    demands = site_demands(snapshot.sites, snapshot.files, snapshot.now, settings)
-    clusters = clusters_of(snapshot.appliances, present, group_of, settings.store_overhead)
+    # Sites that are not planned lend their demand to silent ones.
+    heard = [site for site in snapshot.sites if site.site.id in planned or site.traffic]
+    demands = site_demands(heard, snapshot.files, snapshot.now, settings)
+    clusters = clusters_of(
+        [a for a in snapshot.appliances if a.appliance.site_id in planned], present, group_of, settings.store_overhead
+    )
     placed = [
         _Placed(c, demands[c.site_id], _place(snapshot, groups, c, clusters, sites[c.site_id], demands, settings))
         for c in clusters
     ]
-    tasks, shares = _scheduled(snapshot, placed)
-    sources = _sources(snapshot, placed, groups, present, tasks, shares, settings)
+    over = Map({s.site.id: s.site for s in snapshot.sites}, snapshot.origin_name, snapshot.origin_url, settings)
     by_name = {group.name: group for group in groups}
+    tasks, shares = _scheduled(snapshot, placed, by_name, planned, over)
+    sources = _sources(snapshot, placed, groups, present, tasks, shares, over)
     copies = _copies_by_box(placed)
     plans = tuple(
         _appliance_plan(snapshot, entry, by_name, copies.get(box_id), tasks.get(box_id, []), shares[box_id], sources)
         for box_id, entry in sorted({a.appliance.id: a for a in snapshot.appliances}.items())
-        if entry.appliance.state is not ApplianceState.RETIRED
+        if entry.appliance.state is not ApplianceState.RETIRED and entry.appliance.site_id in planned
     )
     explanations = tuple(e for item in placed for e in _explanations(snapshot, by_name, item, sources, settings))
     return Plan(_summary(snapshot, plans, explanations), plans, explanations)
@@ -119,10 +126,14 @@ def _place(
 
 
 def _scheduled(
-    snapshot: PlanningSnapshot, placed: Sequence[_Placed]
+    snapshot: PlanningSnapshot,
+    placed: Sequence[_Placed],
+    groups: Mapping[str, Group],
+    planned: frozenset[str],
+    over: Map,
 ) -> tuple[dict[str, list[Task]], dict[str, WindowShare]]:
     """(each appliance's fills in sequence, each appliance's share of its site's window)."""
-    urls = {a.appliance.id: _giving_url(a) for a in snapshot.appliances}
+    urls = {a.appliance.id: giving_url(a) for a in snapshot.appliances}
     site_places: dict[tuple[str, str], list[Place]] = defaultdict(list)
     wanted: list[tuple[str, str, Copy]] = []
     for item in placed:
@@ -134,11 +145,14 @@ def _scheduled(
                     wanted.append((item.cluster.site_id, placement.unit.group, copy))
     tasks: dict[str, list[Task]] = defaultdict(list)
     for site_id, group, copy in wanted:
-        leader = master(group, site_places[(site_id, group)])
-        follows = leader is not None and leader != copy.box_id
-        tasks[copy.box_id].append(Task(copy.box_id, group, copy.missing_bytes, copy.value, follows))
+        leaders = masters(group, site_places[(site_id, group)], over.masters(site_id))
+        follows = bool(leaders) and copy.box_id not in leaders
+        due_at = _due_at(snapshot, groups[group], copy)
+        tasks[copy.box_id].append(Task(copy.box_id, group, copy.missing_bytes, copy.value, follows, due_at))
     shares: dict[str, WindowShare] = {}
     for site in snapshot.sites:
+        if site.site.id not in planned:
+            continue
         ordered = {
             a.appliance.id: sum(task.missing_bytes for task in tasks.get(a.appliance.id, ()))
             for a in snapshot.appliances
@@ -148,6 +162,14 @@ def _scheduled(
     return {box: schedule.sequence(its) for box, its in tasks.items()}, shares
 
 
+def _due_at(snapshot: PlanningSnapshot, group: Group, copy: Copy) -> float:
+    """As `Task.due_at`: a group is a release as long as some of it is still to be shown."""
+    if copy.reason is Reason.PINNED:
+        return schedule.PINNED
+    shown_from = max((snapshot.files[row].shown_from for row in group.rows), default=0.0)
+    return shown_from if shown_from > snapshot.now else math.inf
+
+
 def _sources(
     snapshot: PlanningSnapshot,
     placed: Sequence[_Placed],
@@ -155,10 +177,9 @@ def _sources(
     present: Mapping[str, Mapping[str, int]],
     tasks: Mapping[str, Sequence[Task]],
     shares: Mapping[str, WindowShare],
-    settings: PlannerSettings,
+    over: Map,
 ) -> Sources:
     """The ranked sources of every task."""
-    over = Map({s.site.id: s.site for s in snapshot.sites}, snapshot.origin_name, snapshot.origin_url, settings)
     places = _places(snapshot, groups, present, tasks, shares)
     sources: Sources = {}
     site_of = {box.id: item.cluster.site_id for item in placed for box in item.cluster.boxes}
@@ -180,7 +201,7 @@ def _places(
     size_of = {group.name: group.size_bytes for group in groups}
     places: dict[str, list[Place]] = {task.group: [] for its in tasks.values() for task in its}
     for entry in snapshot.appliances:
-        box, url = entry.appliance, _giving_url(entry)
+        box, url = entry.appliance, giving_url(entry)
         for group, held in present[box.id].items():
             if group in places and held >= size_of[group] > 0:
                 places[group].append(Place(box.id, box.site_id, url, whole=True))
@@ -192,7 +213,7 @@ def _places(
     return places
 
 
-def _giving_url(entry: PlanningAppliance) -> str:
+def giving_url(entry: PlanningAppliance) -> str:
     """Where others may fetch from it, or empty."""
     gives = entry.appliance.state in GIVING and not entry.suspect
     return entry.appliance.peer_url if gives else ""
@@ -288,6 +309,7 @@ def _explanations(
 ) -> list[PlacementExplanation]:
     """One per file, the groups with the highest value first."""
     found: list[PlacementExplanation] = []
+    window = next(site.window for site in snapshot.sites if site.site.id == item.cluster.site_id)
     for placement in item.placements:
         group = placement.unit.group
         asked = [sources[(copy.box_id, group)] for copy in placement.copies if (copy.box_id, group) in sources]
@@ -313,6 +335,9 @@ def _explanations(
                     sources=min(asked, key=len) if asked else (),
                     reason=placement.reason,
                     sentence=sentence(placement, rank, len(snapshot.files), forecast_bytes, model, settings),
+                    plan_number=snapshot.number,
+                    window_opens_at=window.opens_at,
+                    window_closes_at=window.closes_at,
                 )
             )
     return found
@@ -338,4 +363,6 @@ def _summary(
         placed_files=placed_files,
         unplaced_files=len(explanations) - placed_files,
         expected_inside_share=inside / expected if expected > 0 else 0.0,
+        cause=snapshot.cause,
+        sites=snapshot.only,
     )

@@ -1,16 +1,22 @@
 """The window: what fits into it, how a site's caps are split among its appliances, and in which order each one fills.
 
+First what an operator pinned, then releases by their date, then by value per byte; among equals of the first two, what waits for a neighbour
+comes last.
+
 Caps are the site's: rate and volume of all its appliances together. Everything ordered counts, also what a neighbour is
 expected to give, because an order that escalates crosses the border after all. So the caps hold whatever happens.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fill_planner.config import PlannerSettings
 from fill_planner.snapshot import SiteWindow
+
+PINNED = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class Task:
     value: float
     follows: bool
     """True when it waits for a neighbour of its own site that is fetching the group."""
+    due_at: float = math.inf
+    """When players first see it, for a release; `PINNED` for what an operator wants there; never for the rest."""
 
 
 def fill_budget(window: SiteWindow, now: float, settings: PlannerSettings) -> int:
@@ -66,8 +74,8 @@ def split(window: SiteWindow, now: float, ordered_bytes: Mapping[str, int]) -> d
 
 
 def sequence(tasks: Iterable[Task]) -> list[Task]:
-    """The order of filling: the most valuable first; what waits for a neighbour after all that does not."""
-    return sorted(tasks, key=lambda task: (task.follows, -task.value, task.group))
+    """The order of filling."""
+    return sorted(tasks, key=lambda task: (task.due_at, task.follows, -task.value, task.group))
 
 
 def ends_s(tasks: Iterable[Task], rate_bps: int) -> dict[str, float]:

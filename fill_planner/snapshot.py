@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
-from contracts.catalogue import FileKind, Licence
+from contracts.catalogue import Campaign, FileKind, Licence
 from contracts.places import Appliance, Site
+from contracts.plans import PlanCause
 
 
 class CatalogueFile(msgspec.Struct, frozen=True):
@@ -24,6 +25,17 @@ class CatalogueFile(msgspec.Struct, frozen=True):
     """BLAKE3 of the file in hex."""
     licence: Licence = Licence()
     published_at: float = 0.0
+    available_from: float | None = None
+    genres: tuple[str, ...] = ()
+    language: str = "und"
+    franchise: str = ""
+    campaigns: tuple[Campaign, ...] = ()
+
+    @property
+    def shown_from(self) -> float:
+        """When players first see it: what the catalogue says, not before its licence; else its publication."""
+        said = [at for at in (self.available_from, self.licence.starts_at) if at is not None]
+        return max(said) if said else self.published_at
 
 
 class HourlySeries(msgspec.Struct, frozen=True, array_like=True):
@@ -36,7 +48,8 @@ class HourlySeries(msgspec.Struct, frozen=True, array_like=True):
 class SiteWindow(msgspec.Struct, frozen=True):
     """The next fill window of a site as instants, with the caps of the whole site.
 
-    A window that is open now has `opens_at` in the past; what is planned counts from now.
+    A window that is open now has `opens_at` in the past; what is planned counts from now. `volume_bytes` is what is left of the
+    volume: bytes that were fetched in the window already are taken off.
     """
 
     opens_at: float
@@ -53,6 +66,8 @@ class PlanningSite(msgspec.Struct, frozen=True):
     traffic: dict[str, HourlySeries] = {}
     required: tuple[str, ...] = ()
     """Keys an operator wants there whatever they are worth."""
+    forbidden: tuple[str, ...] = ()
+    """Keys an operator wants not there."""
 
 
 class PlanningAppliance(msgspec.Struct, frozen=True):
@@ -64,6 +79,8 @@ class PlanningAppliance(msgspec.Struct, frozen=True):
     pins: tuple[str, ...] = ()
     suspect: bool = False
     """Its heartbeats stopped: it keeps its place in the plan and is nobody's source."""
+    lost: bool = False
+    """It has been suspect so long that the plan does without it: it keeps its pins and gets no orders."""
 
 
 class PlanningSnapshot(msgspec.Struct, frozen=True):
@@ -78,3 +95,6 @@ class PlanningSnapshot(msgspec.Struct, frozen=True):
     origin_name: str
     origin_url: str
     """Where appliances reach the origin over mutual TLS, without a trailing slash."""
+    only: tuple[str, ...] = ()
+    """Sites that are planned anew; the others are holders of files only. Empty: all are planned."""
+    cause: PlanCause = PlanCause.NIGHTLY

@@ -1,16 +1,16 @@
 """Sources: whom an order may ask, in which order, and after which wait (DESIGN §4.4).
 
-Laws: a group crosses a site's border once: of the appliances of one site that lack it, one is the fill master (by
-rendezvous hashing) and asks far away, the others ask the master. Likewise one tier site fetches what no tier holds yet, and the
-others wait for it. The origin is always last, and is asked at once only where nothing nearer is named. A wait covers the time the
-nearer source needs for its own order plus `escalation_s`.
+Laws: a group crosses a site's border once, and a fill cluster's once: of the appliances that lack it, as many as the fill cluster has fill
+masters (by rendezvous hashing) ask farther away, the others ask them. First masters of the own site, then those of the fill cluster's other
+sites, then tiers; one tier site fetches what no tier holds yet, and the others wait for it. The origin is always last, and is asked at once
+only where nothing nearer is named. A wait covers the time the nearer source needs for its own order plus `escalation_s`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from contracts.places import Site
 from contracts.plans import RankedSource, SourceKind
@@ -48,68 +48,106 @@ class Map:
     origin_name: str
     origin_url: str
     settings: PlannerSettings
+    _masters: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        masters: dict[str, int] = {}
+        for site in self.sites.values():
+            name = self.fill_cluster(site.id)
+            masters[name] = max(1, masters.get(name, 1), site.fill_masters)
+        object.__setattr__(self, "_masters", masters)
+
+    def fill_cluster(self, site_id: str) -> str:
+        """Its name; a site without one is a fill cluster of its own, which no other site can name."""
+        named = self.sites[site_id].fill_cluster
+        return f"cluster {named}" if named else f"site {site_id}"
+
+    def masters(self, site_id: str) -> int:
+        """How many appliances of one site fetch one group from far, by the site's fill cluster."""
+        return self._masters[self.fill_cluster(site_id)]
 
 
-def master(group: str, places: Iterable[Place]) -> str | None:
-    """The fill master of a group among the places of one site; None when one is whole, or nobody could be asked."""
+def masters(group: str, places: Iterable[Place], count: int) -> tuple[str, ...]:
+    """The fill masters of a group among the places of one site, the first choice first.
+
+    Empty when a place that others may ask is whole, or nobody could be asked.
+    """
     incomplete = []
     for place in places:
         if place.whole and place.url:
-            return None
+            return ()
         if place.url:
             incomplete.append((place.box_id, 1.0))
-    return ranked(group, incomplete)[0] if incomplete else None
+    return tuple(ranked(group, incomplete)[:count]) if incomplete else ()
+
+
+def master(group: str, places: Iterable[Place]) -> str | None:
+    """The one fill master of a site that has one; None where `masters` is empty."""
+    return next(iter(masters(group, places, 1)), None)
 
 
 def rank_sources(group: str, asker: Asker, places: Sequence[Place], over: Map) -> tuple[RankedSource, ...]:
     """The sources of one order. `places` are all that hold or fetch the group, the asker included."""
+    near = over.fill_cluster(asker.site_id)
+    cluster = [p for p in places if over.fill_cluster(p.site_id) == near]
+    tiers = [
+        p
+        for p in places
+        if over.sites[p.site_id].is_tier and (p.site_id == asker.site_id or over.fill_cluster(p.site_id) != near)
+    ]
+    rings = (
+        (SourceKind.PEER, _peers(group, asker, places, over)),
+        (SourceKind.TIER, _elsewhere(group, asker, cluster, over)),
+        (SourceKind.TIER, _elsewhere(group, asker, tiers, over)),
+    )
     nearer: list[RankedSource] = []
     wait_s = 0.0
-    peers, until = _peers(group, asker, places)
-    if peers:
-        nearer += [RankedSource(SourceKind.PEER, p.box_id, p.url, 0.0) for p in peers]
-        wait_s = _wait(asker, until, over.settings)
-    tiers, until = _tiers(group, asker, places, over)
-    if tiers:
-        nearer += [RankedSource(SourceKind.TIER, t.box_id, t.url, wait_s) for t in tiers]
-        wait_s = max(wait_s + over.settings.escalation_s, _wait(asker, until, over.settings))
-    return (*nearer, RankedSource(SourceKind.ORIGIN, over.origin_name, over.origin_url, round(wait_s, 1)))
+    for kind, (found, whole_at) in rings:
+        if found:
+            nearer += [RankedSource(kind, place.box_id, place.url, wait_s) for place in found]
+            until_whole_s = max(0.0, whole_at - asker.opens_at)
+            wait_s = round(max(wait_s, until_whole_s) + over.settings.escalation_s, 1)
+    return (*nearer, RankedSource(SourceKind.ORIGIN, over.origin_name, over.origin_url, wait_s))
 
 
-def _wait(asker: Asker, until: float, settings: PlannerSettings) -> float:
-    """Seconds after the asker's opening: until the source is whole, and the escalation."""
-    return round(max(0.0, until - asker.opens_at) + settings.escalation_s, 1)
+Ring = tuple[list[Place], float]
+"""Places that may be asked, and when the first of them is whole (0: now)."""
 
 
-def _peers(group: str, asker: Asker, places: Sequence[Place]) -> tuple[list[Place], float]:
-    """Neighbours that hold it, else the fill master unless the asker is it; and when the first is whole."""
+def _peers(group: str, asker: Asker, places: Sequence[Place], over: Map) -> Ring:
+    """Neighbours that hold it, else the fill masters unless the asker is one."""
     site = [place for place in places if place.site_id == asker.site_id]
-    whole = [p for p in site if p.whole and p.url and p.box_id != asker.box_id]
+    whole = {p.box_id: p for p in site if p.whole and p.url and p.box_id != asker.box_id}
     if whole:
-        order = ranked(group, ((p.box_id, 1.0) for p in whole))
-        return sorted(whole, key=lambda p: order.index(p.box_id)), 0.0
-    chosen = master(group, site)
-    found = [p for p in site if p.box_id == chosen and p.box_id != asker.box_id]
-    return found, found[0].whole_at if found else 0.0
+        return [whole[box_id] for box_id in ranked(group, ((box_id, 1.0) for box_id in whole))], 0.0
+    chosen = masters(group, site, over.masters(asker.site_id))
+    return _waited_for(chosen, site) if asker.box_id not in chosen else ([], 0.0)
 
 
-def _tiers(group: str, asker: Asker, places: Sequence[Place], over: Map) -> tuple[list[Place], float]:
-    """Appliances of other sites that are tiers: those that hold it, else the one that fetches it for all."""
-    tier_places = [p for p in places if p.url and over.sites[p.site_id].is_tier]
-    whole = [p for p in tier_places if p.whole and p.site_id != asker.site_id]
+def _elsewhere(group: str, asker: Asker, places: Sequence[Place], over: Map) -> Ring:
+    """Appliances of other sites among `places`: those that hold it, else the masters of the one site that fetches it for all."""
+    there = [p for p in places if p.url]
+    whole = [p for p in there if p.whole and p.site_id != asker.site_id]
+    most = over.settings.tiers_per_order
     if whole:
         here = over.sites[asker.site_id]
         whole.sort(key=lambda p: (*_far(here, over.sites[p.site_id]), p.box_id))
-        return whole[: over.settings.tiers_per_order], 0.0
-    fetching = [p for p in tier_places if not p.whole]
-    if not fetching or over.settings.tiers_per_order == 0 or any(p.whole for p in tier_places):
+        return whole[:most], 0.0
+    if not there or most == 0 or any(p.whole for p in there):
         return [], 0.0
-    chosen_site = ranked(group, sorted({(p.site_id, 1.0) for p in fetching}))[0]
+    chosen_site = ranked(group, sorted({(p.site_id, 1.0) for p in there}))[0]
     if chosen_site == asker.site_id:
         return [], 0.0
-    chosen = master(group, (p for p in fetching if p.site_id == chosen_site))
-    found = [p for p in fetching if p.box_id == chosen and p.whole_at < asker.closes_at]
-    return found, found[0].whole_at if found else 0.0
+    fetching = [p for p in there if p.site_id == chosen_site]
+    found, _ = _waited_for(masters(group, fetching, over.masters(chosen_site)), fetching)
+    in_time = [p for p in found if p.whole_at < asker.closes_at][:most]
+    return in_time, min((p.whole_at for p in in_time), default=0.0)
+
+
+def _waited_for(chosen: Sequence[str], places: Sequence[Place]) -> Ring:
+    by_id = {place.box_id: place for place in places}
+    found = [by_id[box_id] for box_id in chosen]
+    return found, min((place.whole_at for place in found), default=0.0)
 
 
 def _far(here: Site, there: Site) -> tuple[bool, float]:
