@@ -23,12 +23,17 @@ from control_plane.changes import ChangeLog
 from control_plane.config import ControlPlaneSettings
 from control_plane.desk import Desk
 from control_plane.enrolling import Enrolling
+from control_plane.feeds import Feeds
 from control_plane.heartbeats import Heartbeats
 from control_plane.keys import Keys
+from control_plane.licences import Licences
 from control_plane.metrics import ControlPlaneMetrics
+from control_plane.nightly import Nightly
 from control_plane.operator_api import OperatorApi
 from control_plane.operators import Operators
+from control_plane.pins import Pins
 from control_plane.planning import Planning
+from control_plane.prepositions import Prepositions
 from control_plane.registry import Registry
 from control_plane.reporting import Reporting
 from control_plane.revocations import Revocations
@@ -36,6 +41,7 @@ from control_plane.service_api import ServiceApi
 from control_plane.stream import ChangeStream
 from control_plane.trigger_api import TriggerApi
 from control_plane.triggers import TriggerDesk
+from control_plane.wish_api import WishApi
 
 DATABASE = "control_plane.sqlite"
 OPERATOR_TOKEN = "operator.token"
@@ -61,6 +67,14 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     enrolling = Enrolling(desk, authority, certificates.valid_days)
     reporting = Reporting(desk)
     planning = Planning(desk, settings.plans, settings.planner)
+    pins, feeds = Pins(desk), Feeds(desk)
+    await pins.load()
+    prepositions = Prepositions(desk, planning, settings.planner)
+    await prepositions.load()
+    licences = Licences(desk, planning, triggers)
+    await licences.load()
+    nightly = Nightly(desk, settings.plans)
+    await nightly.load()
 
     inside = Routes("Lowtide control plane: appliances and services")
     ApplianceApi(enrolling, reporting, keys, heartbeats, triggers).add_to(inside)
@@ -69,6 +83,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     operators = Operators(desk, heartbeats)
     OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)
     TriggerApi(triggers).add_to(outside, operator)
+    WishApi(pins, prepositions, feeds, nightly).add_to(outside, operator)
     add_pages(
         outside,
         page="operator",
@@ -86,6 +101,10 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     service.background("watch-heartbeats", heartbeats.watch)
     service.background("watch-triggers", triggers.watch)
     service.background("nightly-plan", planning.run)
+    service.background("watch-losses", planning.watch)
+    service.background("watch-prepositions", prepositions.watch)
+    service.background("watch-licences", licences.watch)
+    service.background("nightly-reports", nightly.watch)
 
 
 async def _open_desk(service: Service, folder: Path, clock: Clock, lab: LabTime) -> Desk:

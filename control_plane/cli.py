@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
 import typer
-import yaml
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from chassis.auth import read_secret
-from chassis.client import ServiceClient
-from chassis.errors import ChassisError, ServiceError
 from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from contracts.keys import REVOKED_FOR_S, KeyEnding, KeySet, PublicKey, Revocation, RevocationList, RevocationRequest
 from contracts.overview import ApplianceOverview, FileList, Overview
@@ -36,16 +26,12 @@ from contracts.plans import PlacementExplanation, PlanList, PlanSummary
 from contracts.reports import NetworkList
 from contracts.triggers import TriggerRequest, selection_of
 from contracts.urls import MEDIA_SERVICE, cache_key
-from control_plane import trigger_cli
+from control_plane import trigger_cli, wish_cli
+from control_plane.calling import PLAN_TIMEOUT_S, TokenFile, Url, call, from_file, moment, show, table_of
 from control_plane.config import NAME, ControlPlaneSettings
 from fill_planner.snapshot import PlanningSnapshot
 
-T = TypeVar("T")
-PLAN_TIMEOUT_S = 1800.0
-CALL_TIMEOUT_S = 30.0
 GB = 1e9
-PIPE_WIDTH = 250
-"""Columns where nobody looks: a pipe or a file gets whole words."""
 
 app = typer.Typer(
     help="The record of what exists and what should.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -62,16 +48,13 @@ app.add_typer(codes_app, name="codes")
 app.add_typer(keys_app, name="keys")
 app.add_typer(sessions_app, name="sessions")
 app.add_typer(plan_app, name="plan")
+app.add_typer(wish_cli.pins_app, name="pin")
+app.add_typer(wish_cli.prepositions_app, name="preposition")
+app.add_typer(wish_cli.feeds_app, name="feeds")
+app.add_typer(wish_cli.reports_app, name="report")
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the settings.")]
 ReadyFd = Annotated[int | None, typer.Option("--ready-fd", help="Descriptor that gets one JSON line once it serves.")]
-Url = Annotated[
-    str,
-    typer.Option("--url", envvar="LOWTIDE_CONTROL_PLANE_URL", help="Base URL of the control plane's http listener."),
-]
-TokenFile = Annotated[
-    Path, typer.Option("--token-file", envvar="LOWTIDE_OPERATOR_TOKEN_FILE", help="File with the operator token.")
-]
 BoxId = Annotated[str, typer.Argument(metavar="APPLIANCE", help="Its id.")]
 SiteId = Annotated[str, typer.Argument(metavar="SITE", help="Its id.")]
 
@@ -88,8 +71,8 @@ def run_command(config: Config = None, ready_fd: ReadyFd = None) -> None:
 @app.command()
 def overview(url: Url, token_file: TokenFile) -> None:
     """Sites, appliances, health and fill progress."""
-    found = _call(url, token_file, lambda client: client.get("/v1/overview", Overview))
-    table = _table("appliance", "site", "state", "health", "load", "plan", "fill", "held", "disk", "report")
+    found = call(url, token_file, lambda client: client.get("/v1/overview", Overview))
+    table = table_of("appliance", "site", "state", "health", "load", "plan", "fill", "held", "disk", "report")
     for item in found.appliances:
         fill = f"{item.fill.done}/{item.fill.orders}" + (f" ({item.fill.failed} failed)" if item.fill.failed else "")
         age = "never" if item.report_age_s is None else f"{item.report_age_s:.0f} s ago"
@@ -105,7 +88,7 @@ def overview(url: Url, token_file: TokenFile) -> None:
             f"{item.appliance.disk_bytes / GB:.2f} GB",
             age,
         )
-    _show(table)
+    show(table)
     for site in found.sites:
         typer.echo(f"{site.site.id}: {_share(site.inside_share)}")
 
@@ -113,14 +96,14 @@ def overview(url: Url, token_file: TokenFile) -> None:
 @sites_app.command("list")
 def list_sites(url: Url, token_file: TokenFile) -> None:
     """All sites."""
-    found = _call(url, token_file, lambda client: client.get("/v1/sites", SiteList))
-    table = _table("site", "name", "isp", "region", "window", "prefixes")
+    found = call(url, token_file, lambda client: client.get("/v1/sites", SiteList))
+    table = table_of("site", "name", "isp", "region", "window", "prefixes")
     for site in found.sites:
         window = f"{site.window.start}–{site.window.end} {site.window.timezone}"
         table.add_row(
             site.id, site.name, site.isp, site.region, window, " ".join(prefix.cidr for prefix in site.prefixes)
         )
-    _show(table)
+    show(table)
 
 
 @sites_app.command("put")
@@ -130,15 +113,15 @@ def put_site(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="YAML or JSON file with the site.")],
 ) -> None:
     """Make or change a site from a file with its fields."""
-    site = _from_file(file, Site)
-    made = _call(url, token_file, lambda client: client.put(f"/v1/sites/{quote(site.id)}", site, Site))
+    site = from_file(file, Site)
+    made = call(url, token_file, lambda client: client.put(f"/v1/sites/{quote(site.id)}", site, Site))
     typer.echo(f"site {made.id} stands in {made.isp}")
 
 
 @sites_app.command("delete")
 def delete_site(site_id: SiteId, url: Url, token_file: TokenFile) -> None:
     """Delete a site that has no appliances, with its traffic."""
-    _call(url, token_file, lambda client: client.delete(f"/v1/sites/{quote(site_id)}"))
+    call(url, token_file, lambda client: client.delete(f"/v1/sites/{quote(site_id)}"))
     typer.echo(f"site {site_id} is gone")
 
 
@@ -152,25 +135,25 @@ def site_networks(
 ) -> None:
     """Which client networks took most from a site's appliances."""
     path, query = f"/v1/sites/{quote(site_id)}/networks", {"days": days, "limit": limit}
-    found = _call(url, token_file, lambda client: client.get(path, NetworkList, query=query))
-    table = _table("network", "requests", "bytes", "share", "served by")
+    found = call(url, token_file, lambda client: client.get(path, NetworkList, query=query))
+    table = table_of("network", "requests", "bytes", "share", "served by")
     for item in found.networks:
         share = f"{item.served_bytes / found.total_bytes:.1%}" if found.total_bytes else ""
         amount = f"{item.served_bytes / GB:.2f} GB"
         table.add_row(item.network, str(item.requests), amount, share, " ".join(item.appliances))
-    _show(table)
+    show(table)
 
 
 @appliances_app.command("list")
 def list_appliances(url: Url, token_file: TokenFile) -> None:
     """All appliances; `overview` shows how they are."""
-    found = _call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList))
-    table = _table("appliance", "site", "cluster", "state", "disk", "players", "peers")
+    found = call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList))
+    table = table_of("appliance", "site", "cluster", "state", "disk", "players", "peers")
     for item in found.appliances:
         disk = f"{item.disk_bytes / GB:.2f} GB"
         players = " ".join(item.player_urls)
         table.add_row(item.id, item.site_id, item.manifest_cluster, item.state.value, disk, players, item.peer_url)
-    _show(table)
+    show(table)
 
 
 @appliances_app.command("put")
@@ -192,11 +175,11 @@ def put_appliance(
     egress_bps: Annotated[int, typer.Option("--egress-bps", help="What it can serve, bit/s.")] = 10_000_000_000,
 ) -> None:
     """Register an appliance, or change its registration (all of it: an option not given is back at its default)."""
-    found = _call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList)).appliances
+    found = call(url, token_file, lambda client: client.get("/v1/appliances", ApplianceList)).appliances
     joined = cluster or usual_cluster(found, appliance_id, site)
     wanted = ApplianceRegistration(appliance_id, site, joined, cache_share, egress_bps, failure_domain)
     path = f"/v1/appliances/{quote(appliance_id)}"
-    made = _call(url, token_file, lambda client: client.put(path, wanted, Appliance))
+    made = call(url, token_file, lambda client: client.put(path, wanted, Appliance))
     typer.echo(f"appliance {made.id} at site {made.site_id}, cluster {made.manifest_cluster}, is {made.state.value}")
 
 
@@ -213,14 +196,14 @@ def change_state(
 ) -> None:
     """Ask for another state."""
     path = f"/v1/appliances/{quote(appliance_id)}/state"
-    made = _call(url, token_file, lambda client: client.post(path, StateChange(state, reason), Appliance))
+    made = call(url, token_file, lambda client: client.post(path, StateChange(state, reason), Appliance))
     typer.echo(f"appliance {made.id} is {made.state.value}")
 
 
 @appliances_app.command("delete")
 def delete_appliance(appliance_id: BoxId, url: Url, token_file: TokenFile) -> None:
     """Delete an appliance that is retired or never enrolled."""
-    _call(url, token_file, lambda client: client.delete(f"/v1/appliances/{quote(appliance_id)}"))
+    call(url, token_file, lambda client: client.delete(f"/v1/appliances/{quote(appliance_id)}"))
     typer.echo(f"appliance {appliance_id} is gone")
 
 
@@ -234,18 +217,18 @@ def make_code(
 ) -> None:
     """Make a one-time code and print it; nobody can read it again later."""
     wanted = CodeRequest(kind, name, valid_s)
-    made = _call(url, token_file, lambda client: client.post("/v1/enrolment-codes", wanted, CodeAnswer))
+    made = call(url, token_file, lambda client: client.post("/v1/enrolment-codes", wanted, CodeAnswer))
     typer.echo(made.code)
 
 
 @keys_app.command("list")
 def list_keys(url: Url, token_file: TokenFile) -> None:
     """Keys that have not ended."""
-    found = _call(url, token_file, lambda client: client.get("/v1/keys", KeySet))
-    table = _table("key", "use", "algorithm", "ends")
+    found = call(url, token_file, lambda client: client.get("/v1/keys", KeySet))
+    table = table_of("key", "use", "algorithm", "ends")
     for key in found.keys:
-        table.add_row(key.kid, key.use.value, key.alg, "–" if key.not_after is None else _moment(key.not_after))
-    _show(table)
+        table.add_row(key.kid, key.use.value, key.alg, "–" if key.not_after is None else moment(key.not_after))
+    show(table)
 
 
 @keys_app.command("end")
@@ -257,8 +240,8 @@ def end_key(
 ) -> None:
     """Say when a key ends. An end never moves away: its owner has to make a new key."""
     path = f"/v1/keys/{quote(kid, safe='')}/end"
-    made = _call(url, token_file, lambda client: client.post(path, KeyEnding(in_s), PublicKey))
-    typer.echo(f"key {made.kid} ends at {_moment(made.not_after or 0.0)}")
+    made = call(url, token_file, lambda client: client.post(path, KeyEnding(in_s), PublicKey))
+    typer.echo(f"key {made.kid} ends at {moment(made.not_after or 0.0)}")
 
 
 @sessions_app.command("revoke")
@@ -273,18 +256,18 @@ def revoke_session(
 ) -> None:
     """Let the media tokens of a session open nothing any more, on every appliance and at the origin."""
     wanted = RevocationRequest(session, valid_s, reason)
-    made = _call(url, token_file, lambda client: client.post("/v1/revocations", wanted, Revocation))
-    typer.echo(f"session {made.session} is revoked until {_moment(made.expires_at)}")
+    made = call(url, token_file, lambda client: client.post("/v1/revocations", wanted, Revocation))
+    typer.echo(f"session {made.session} is revoked until {moment(made.expires_at)}")
 
 
 @sessions_app.command("revoked")
 def revoked_sessions(url: Url, token_file: TokenFile) -> None:
     """Sessions that are revoked now."""
-    found = _call(url, token_file, lambda client: client.get("/v1/revocations", RevocationList))
-    table = _table("session", "revoked", "forgotten", "reason")
+    found = call(url, token_file, lambda client: client.get("/v1/revocations", RevocationList))
+    table = table_of("session", "revoked", "forgotten", "reason")
     for item in found.revocations:
-        table.add_row(item.session, _moment(item.revoked_at), _moment(item.expires_at), item.reason)
-    _show(table)
+        table.add_row(item.session, moment(item.revoked_at), moment(item.expires_at), item.reason)
+    show(table)
 
 
 @sessions_app.command("restore")
@@ -292,7 +275,7 @@ def restore_session(
     session: Annotated[str, typer.Argument(metavar="SESSION", help="Its id.")], url: Url, token_file: TokenFile
 ) -> None:
     """Take a revocation back."""
-    _call(url, token_file, lambda client: client.delete(f"/v1/revocations/{quote(session, safe='')}"))
+    call(url, token_file, lambda client: client.delete(f"/v1/revocations/{quote(session, safe='')}"))
     typer.echo(f"session {session} is revoked no more")
 
 
@@ -314,7 +297,7 @@ def purge(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     wanted = TriggerRequest(trigger_cli.TypeOf[soft], selection, text, reason)
-    complete = trigger_cli.make(lambda ask: _call(url, token_file, ask), wanted, wait_s)
+    complete = trigger_cli.make(lambda ask: call(url, token_file, ask), wanted, wait_s)
     raise typer.Exit(0 if complete else 1)
 
 
@@ -323,21 +306,28 @@ def triggers(
     url: Url, token_file: TokenFile, limit: Annotated[int, typer.Option("--limit", help="At most so many.")] = 20
 ) -> None:
     """Purges, newest first, and who has not acknowledged them."""
-    for status in _call(url, token_file, lambda client: trigger_cli.listed(client, limit)).triggers:
-        typer.echo(f"{_moment(status.trigger.created_at)} {status.operator}: {trigger_cli.words(status)}")
+    for status in call(url, token_file, lambda client: trigger_cli.listed(client, limit)).triggers:
+        typer.echo(f"{moment(status.trigger.created_at)} {status.operator}: {trigger_cli.words(status)}")
 
 
 @plan_app.command("make")
-def make_plan(url: Url, token_file: TokenFile) -> None:
+def make_plan(
+    url: Url,
+    token_file: TokenFile,
+    site: Annotated[str, typer.Option("--site", help="Only for this site; the others keep their plans.")] = "",
+) -> None:
     """Make tonight's plan now."""
-    made = _call(url, token_file, lambda client: client.post("/v1/plans", None, PlanSummary), PLAN_TIMEOUT_S)
+    query = {"site": site} if site else {}
+    made = call(
+        url, token_file, lambda client: client.post("/v1/plans", None, PlanSummary, query=query), PLAN_TIMEOUT_S
+    )
     typer.echo(_plan_words(made))
 
 
 @plan_app.command("list")
 def list_plans(url: Url, token_file: TokenFile) -> None:
     """Plans that are kept, newest first."""
-    for plan in _call(url, token_file, lambda client: client.get("/v1/plans", PlanList)).plans:
+    for plan in call(url, token_file, lambda client: client.get("/v1/plans", PlanList)).plans:
         typer.echo(_plan_words(plan))
 
 
@@ -346,7 +336,7 @@ def save_snapshot(
     url: Url, token_file: TokenFile, file: Annotated[Path, typer.Argument(dir_okay=False, help="Where it goes.")]
 ) -> None:
     """Save what a plan would be made from now, for `lowtide fill-planner`."""
-    found = _call(url, token_file, lambda client: client.get("/v1/plans/snapshot", PlanningSnapshot), PLAN_TIMEOUT_S)
+    found = call(url, token_file, lambda client: client.get("/v1/plans/snapshot", PlanningSnapshot), PLAN_TIMEOUT_S)
     try:
         file.write_bytes(msgspec.json.encode(found))
     except OSError as error:
@@ -367,7 +357,7 @@ def explain(
     whole = key if "|" in key else cache_key(MEDIA_SERVICE, key)
     query = {"key": whole, "site": site, **({"cluster": cluster} if cluster else {})}
     path = "/v1/plans/latest/explain"
-    found = _call(url, token_file, lambda client: client.get(path, PlacementExplanation, query=query))
+    found = call(url, token_file, lambda client: client.get(path, PlacementExplanation, query=query))
     typer.echo(found.sentence)
     typer.echo(f"forecast {found.forecast_bytes / GB:.3f} GB a day by {found.forecast_model}, value {found.value:.2f}")
     typer.echo(f"rank {found.rank} of {found.files}; copies {found.copies}: {', '.join(found.appliances) or 'none'}")
@@ -377,7 +367,7 @@ def explain(
 @app.command()
 def files(url: Url, token_file: TokenFile, words: Annotated[str, typer.Argument(help="Part of the key.")] = "") -> None:
     """Published files."""
-    for file in _call(url, token_file, lambda client: client.get("/v1/files", FileList, query={"q": words})).files:
+    for file in call(url, token_file, lambda client: client.get("/v1/files", FileList, query={"q": words})).files:
         typer.echo(f"{file.key}\t{file.size_bytes}\t{file.blake3}")
 
 
@@ -397,10 +387,6 @@ def usual_cluster(appliances: Iterable[Appliance], appliance_id: str, site: str)
     return clusters.pop() if len(clusters) == 1 else site
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
 def _share(share: float | None) -> str:
     return "nothing served yet" if share is None else f"{share:.1%} served from inside"
 
@@ -410,45 +396,3 @@ def _health(item: ApplianceOverview) -> str:
         return "–"
     reasons = " ".join(item.health.reasons)
     return f"{'suspect' if item.health.suspect else f'{item.health.score:.2f}'} {reasons}".rstrip()
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _show(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
-
-
-def _from_file(path: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind)
-    except (OSError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        typer.echo(f"{path}: {error}", err=True)
-        raise typer.Exit(2) from error
-
-
-def _call(
-    url: str,
-    token_file: Path,
-    ask: Callable[[ServiceClient], Awaitable[T]],
-    timeout_s: float = CALL_TIMEOUT_S,
-) -> T:
-    """The answer; what went wrong is told in lines, not as a traceback."""
-
-    async def asked() -> T:
-        async with ServiceClient(url, bearer=read_secret(token_file), timeout_s=timeout_s) as client:
-            return await ask(client)
-
-    try:
-        return asyncio.run(asked())
-    except ServiceError as error:
-        said = str(error)
-        more = error.problem.errors if error.problem else ()
-        typer.echo("\n".join((said, *(line for line in more if line not in said))), err=True)
-    except ChassisError as error:
-        typer.echo(str(error), err=True)
-    raise typer.Exit(1)

@@ -59,6 +59,12 @@ class Plans:
         str, Doc("Time of day, HH:MM in UTC, at which tonight's plan is made; empty means only when asked.")
     ] = "01:00"
     keep: Annotated[int, Ge(1), Doc("Plans that are kept with their explanations.")] = 14
+    replan_after_s: Annotated[
+        float,
+        Ge(0.0),
+        Doc("Seconds an appliance is suspect, or a disk gone, before its site is planned anew with what is left."),
+    ] = 600.0
+    report_days: Annotated[int, Ge(1), Doc("Days for which the nightly report of each site is kept.")] = 60
     traffic_days: Annotated[
         int, Ge(1), Le(3660), Doc("Days of traffic per file and hour that are kept; at least planner.history_days.")
     ] = 60

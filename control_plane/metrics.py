@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chassis.metrics import Metrics
+from contracts.plans import PlanCause
 from control_plane.enrolment import CodeRefusal
 from control_plane.health import SuspectReason
 from control_plane.ingestion import Arrival
@@ -41,5 +42,18 @@ class ControlPlaneMetrics:
         )
         self.plan_seconds = metrics.histogram(
             "lowtide_control_plane_plan_seconds", "Time to make a plan, from snapshot to stored", buckets=PLAN_BUCKETS_S
+        )
+        self.plans = metrics.reasons(
+            "lowtide_control_plane_plans_total",
+            "Plans made, by cause: nightly, asked for, anew for a site",
+            PlanCause,
+            "cause",
+        )
+        self.prepositions = metrics.gauge(
+            "lowtide_control_plane_prepositions_active", "Orders out of cycle that are not over"
+        )
+        self.pins = metrics.gauge("lowtide_control_plane_pins", "Pins and blocks of operators in the record")
+        self.nightly_reports = metrics.counter(
+            "lowtide_control_plane_nightly_reports_total", "Nightly reports of sites that were made"
         )
         self.plan_number = metrics.gauge("lowtide_control_plane_plan_number", "Number of the plan in force")

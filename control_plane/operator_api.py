@@ -12,7 +12,7 @@ from contracts.enrolment import CodeAnswer, CodeRequest
 from contracts.keys import KeyEnding, KeySet, PublicKey, Revocation, RevocationList, RevocationRequest
 from contracts.overview import AuditList, FileList, ImportAnswer, Overview
 from contracts.places import Appliance, ApplianceList, ApplianceRegistration, Site, SiteList, StateChange
-from contracts.plans import PlacementExplanation, PlanList, PlanSummary
+from contracts.plans import PlacementExplanation, PlanCause, PlanList, PlanSummary
 from contracts.reports import NetworkList, TrafficImport
 from control_plane.archive import access as access_archive
 from control_plane.archive import catalogue as catalogue_archive
@@ -45,6 +45,12 @@ class ExplainQuery(msgspec.Struct, frozen=True):
     key: str
     site: str
     cluster: str | None = None
+
+
+class PlanQuery(msgspec.Struct, frozen=True):
+    """`site`: only this one is planned; the others keep their plans."""
+
+    site: str | None = None
 
 
 class NetworkQuery(msgspec.Struct, frozen=True):
@@ -181,8 +187,11 @@ class OperatorApi:
         async with self._desk.database.read() as session:
             return FileList(await catalogue_archive.facts(session, call.query.q, call.query.limit))
 
-    async def make_plan(self, call: Call[None]) -> PlanSummary:
-        summary = await self._planning.make()
+    async def make_plan(self, call: Call[None, PlanQuery]) -> PlanSummary:
+        site_id = call.query.site
+        if site_id is not None and site_id not in self._desk.registry.sites:
+            raise unknown("site", site_id)
+        summary = await self._planning.make(PlanCause.ASKED, (site_id,) if site_id is not None else ())
         async with self._desk.alone(), self._desk.archive() as session:
             now = self._desk.clock.wall_s()
             await access_archive.note(session, now, _who(call), "make-plan", str(summary.number))

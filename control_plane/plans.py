@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from contracts.places import ApplianceState, Site
+from contracts.pins import Pin
+from contracts.places import ApplianceState, PopularityKind, Site
+from contracts.plans import PlanCause
 from contracts.world import FallbackOrigin
 from control_plane import windows
+from control_plane.pinning import keys_at, keys_of_pins
 from control_plane.registry import Box, Registry
+from fill_planner.clusters import FILLING
+from fill_planner.mixing import mixed
 from fill_planner.snapshot import (
     CatalogueFile,
     HourlySeries,
@@ -18,32 +24,97 @@ from fill_planner.snapshot import (
     SiteWindow,
 )
 
-Traffic = Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[int]]]]
-"""Site → key → (hours, bytes served)."""
+Series = Mapping[str, tuple[Sequence[int], Sequence[int]]]
+"""Key → (hours, bytes served)."""
 DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the archive adds to the registry. `used_bytes` were fetched in the window of a site that is open now."""
+
+    traffic: Mapping[str, Series] = field(default_factory=dict)
+    """By site."""
+    feeds: Mapping[str, Series] = field(default_factory=dict)
+    """By name."""
+    pins: Sequence[Pin] = ()
+    used_bytes: Mapping[str, int] = field(default_factory=dict)
+    """By site."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What kind of plan is to be made. `only` some sites, or all; the plan does without `lost` appliances."""
+
+    cause: PlanCause = PlanCause.ASKED
+    only: tuple[str, ...] = ()
+    lost: frozenset[str] = frozenset()
+
+
+ASKED = Wanted()
 
 
 def snapshot(
     registry: Registry,
-    traffic: Traffic,
+    heard: Heard,
     files: tuple[CatalogueFile, ...],
     origin: FallbackOrigin,
     number: int,
     now: float,
+    wanted: Wanted = ASKED,
 ) -> PlanningSnapshot:
     """What the planner looks at. Boxes that never reported are left out: nobody knows what they can hold.
 
     Raises WindowError when a site's window cannot be resolved.
     """
+    meant = keys_of_pins(heard.pins, files)
+    traffic = {site_id: _read(series) for site_id, series in heard.traffic.items()}
+    feeds = {name: _read(series) for name, series in heard.feeds.items()}
+    regions: dict[str, list[Mapping[str, HourlySeries]]] = {}
+    for site in registry.sites.values():
+        regions.setdefault(site.region, []).append(traffic.get(site.id, {}))
+    sites = []
+    for site in registry.sites.values():
+        window = _window(site, heard.used_bytes.get(site.id, 0), now)
+        required, forbidden = keys_at(site, window, now, heard.pins, meant)
+        demand = mixed(site, traffic.get(site.id, {}), regions[site.region], feeds)
+        sites.append(PlanningSite(site, window, demand, required, forbidden))
     return PlanningSnapshot(
         number=number,
         now=now,
-        sites=tuple(_site(site, traffic.get(site.id, {}), now) for site in registry.sites.values()),
-        appliances=tuple(_appliance(box) for box in registry.boxes.values() if _is_planned(box)),
+        sites=tuple(sites),
+        appliances=tuple(_appliance(box, wanted.lost) for box in registry.boxes.values() if _is_planned(box)),
         files=files,
         origin_name=origin.name,
         origin_url=origin.mtls_url,
+        only=wanted.only,
+        cause=wanted.cause,
     )
+
+
+def open_windows(registry: Registry, now: float) -> dict[str, float]:
+    """Site → when its window opened, of those whose window is open."""
+    found = {site.id: windows.resolve(site.window, now)[0] for site in registry.sites.values()}
+    return {site_id: opens_at for site_id, opens_at in found.items() if opens_at <= now}
+
+
+def heard_sites(registry: Registry, only: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Sites whose traffic a plan for `only` some sites needs: all of their regions. None: of all sites."""
+    if not only:
+        return None
+    regions = {registry.sites[site_id].region for site_id in only if site_id in registry.sites}
+    return tuple(site.id for site in registry.sites.values() if site.region in regions)
+
+
+def feeds_named(registry: Registry) -> tuple[str, ...]:
+    """The feeds that sites take their popularity from."""
+    named = (one for site in registry.sites.values() for one in site.popularity)
+    return tuple(sorted({one.feed for one in named if one.kind is PopularityKind.FEED}))
+
+
+def is_filled(box: Box) -> bool:
+    """True for an appliance that plans give files to."""
+    return box.state in FILLING and box.report is not None
 
 
 def next_due(at: str, now: float) -> float:
@@ -60,17 +131,19 @@ def last_due(at: str, now: float) -> float:
     return today if today <= now else today - DAY_S
 
 
-def _site(site: Site, traffic: Mapping[str, tuple[Sequence[int], Sequence[int]]], now: float) -> PlanningSite:
+def _window(site: Site, used_bytes: int, now: float) -> SiteWindow:
     opens_at, closes_at = windows.resolve(site.window, now)
-    window = SiteWindow(opens_at, closes_at, site.window.rate_bps, site.window.volume_bytes)
-    series = {key: HourlySeries(tuple(hours), tuple(amounts)) for key, (hours, amounts) in traffic.items()}
-    return PlanningSite(site, window, series)
+    return SiteWindow(opens_at, closes_at, site.window.rate_bps, max(0, site.window.volume_bytes - used_bytes))
 
 
-def _appliance(box: Box) -> PlanningAppliance:
+def _read(series: Series) -> dict[str, HourlySeries]:
+    return {key: HourlySeries(tuple(hours), tuple(amounts)) for key, (hours, amounts) in series.items()}
+
+
+def _appliance(box: Box, lost: frozenset[str]) -> PlanningAppliance:
     held = {key: holding.present_bytes for key, holding in box.held.items()}
     pins = box.plan.pins if box.plan else ()
-    return PlanningAppliance(box.appliance(), held, pins, suspect=box.pulse.suspect is not None)
+    return PlanningAppliance(box.appliance(), held, pins, suspect=box.pulse.suspect is not None, lost=box.id in lost)
 
 
 def _is_planned(box: Box) -> bool:

@@ -217,6 +217,62 @@ trigger_positions = Table(
     Column("number", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+pins = Table(
+    "pins",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("document", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+prepositions = Table(
+    "prepositions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("until", Float, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+licence_ends = Table(
+    "licence_ends",
+    metadata,
+    Column("title_id", String, primary_key=True),
+    Column("ends_at", Float, nullable=False),
+)
+feeds = Table(
+    "feeds",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+feed_rows = Table(
+    "feed_rows",
+    metadata,
+    Column("feed", ForeignKey("feeds.name", ondelete="CASCADE"), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("views", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+source_hours = Table(
+    "source_hours",
+    metadata,
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("appliance_id", String, primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("purpose", String, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+nightly_reports = Table(
+    "nightly_reports",
+    metadata,
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True),
+    Column("day", String, primary_key=True),
+    Column("closes_at", Float, nullable=False),
+    Column("document", LargeBinary, nullable=False),
+)
 audit = Table(
     "audit",
     metadata,

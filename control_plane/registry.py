@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from contracts.catalogue import Title
+from contracts.catalogue import Title, TitleFacts
 from contracts.places import Appliance, ApplianceRegistration, ApplianceState, Site
 from contracts.plans import AppliancePlan, PlanSummary
 from contracts.reports import ApplianceReport, Holding, OrderProgress
@@ -41,6 +41,9 @@ class Box:
     triggers_applied: int = 0
     """All triggers up to this number are applied there."""
     plan: AppliancePlan | None = None
+    """What it is told."""
+    standing: AppliancePlan | None = None
+    """What the last plan that placed files at its site says, without what is ordered out of cycle."""
     progress: dict[str, OrderProgress] = field(default_factory=dict)
 
     @property
@@ -97,6 +100,9 @@ class Registry:
         self.keys_number = 0
         self.triggers_number = 0
         self.plan: PlanSummary | None = None
+        """The newest plan for all sites."""
+        self.licence_ends: dict[str, float] = {}
+        """By title id, of those that end."""
 
     def snapshot(self) -> Iterator[Change]:
         """Everything, in the order of the change stream: sites, appliances, health, holdings, origins."""
@@ -178,10 +184,12 @@ class Registry:
         told += self.change_pulse(box, lambda pulse: reported(pulse, report.score, report.reasons))
         return *told, *_take_holdings(box, report)
 
-    def set_plan(self, box: Box, plan: AppliancePlan) -> Changes:
-        """A new plan: progress of orders that it no longer has is forgotten."""
+    def set_plan(self, box: Box, plan: AppliancePlan, *, stands: bool = True) -> Changes:
+        """A new plan, which stands or is told for a while: progress of orders that neither has is forgotten."""
         box.plan = plan
-        wanted = {order.id for order in plan.orders}
+        if stands:
+            box.standing = plan
+        wanted = {order.id for kept in (plan, box.standing) if kept is not None for order in kept.orders}
         box.progress = {order_id: done for order_id, done in box.progress.items() if order_id in wanted}
         return (Change(UNNUMBERED, holdings=box.holdings()),)
 
@@ -193,6 +201,16 @@ class Registry:
 
     def put_title(self, title: Title) -> None:
         self.sizes[title.facts.id] = CatalogueSize(1, len(title.files), title.size_bytes)
+        self.set_licence_end(title.facts)
+
+    def set_licence_end(self, facts: TitleFacts) -> None:
+        self.licence_ends.pop(facts.id, None)
+        if facts.licence.ends_at is not None:
+            self.licence_ends[facts.id] = facts.licence.ends_at
+
+    def drop_title(self, title_id: str) -> None:
+        del self.sizes[title_id]
+        self.licence_ends.pop(title_id, None)
 
     def catalogue_size(self) -> CatalogueSize:
         sizes = self.sizes.values()

@@ -100,7 +100,7 @@ class ServiceApi:
             async with desk.archive() as session:
                 await catalogue_archive.drop_title(session, title_id)
                 written = await self._triggers.write(session, purge, f"{who.kind.value}/{who.name}")
-            del desk.registry.sizes[title_id]
+            desk.registry.drop_title(title_id)
             self._triggers.tell(written.trigger)
         get_logger("control_plane.catalogue").info("title-withdrawn", title=title_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -76,26 +76,47 @@ async def facts(session: AsyncSession, words: str, limit: int) -> tuple[FileFact
     )
 
 
+async def count_meant(session: AsyncSession, key: str, title_id: str) -> int:
+    """How many published files a key, or else a title, stands for."""
+    table = records.files
+    mine = table.c.title_id == title_id if title_id else table.c.key == key
+    return int((await session.execute(select(func.count()).select_from(table).where(mine))).scalar_one())
+
+
+async def sizes(session: AsyncSession) -> dict[str, int]:
+    """Bytes of every published file, by key."""
+    rows = await session.execute(select(records.files.c.key, records.files.c.size_bytes))
+    return {row.key: row.size_bytes for row in rows}
+
+
 async def for_planning(session: AsyncSession) -> tuple[CatalogueFile, ...]:
     """Every file as the planner wants it, in the order of the keys."""
-    licences = {}
+    titles: dict[str, tuple[TitleFacts, float]] = {}
     for row in await session.execute(select(records.titles)):
-        licences[row.id] = (msgspec.json.decode(row.facts, type=TitleFacts).licence, row.published_at)
+        titles[row.id] = (msgspec.json.decode(row.facts, type=TitleFacts), row.published_at)
     table = records.files
     columns = (table.c.key, table.c.group, table.c.title_id, table.c.kind, table.c.size_bytes, table.c.blake3)
-    return tuple(
-        CatalogueFile(
-            key=row.key,
-            group=row.group,
-            title_id=row.title_id,
-            kind=FileKind(row.kind),
-            size_bytes=row.size_bytes,
-            version=row.blake3,
-            licence=licences[row.title_id][0],
-            published_at=licences[row.title_id][1],
+    files = []
+    for row in await session.execute(select(*columns).order_by(table.c.key)):
+        facts, published_at = titles[row.title_id]
+        files.append(
+            CatalogueFile(
+                key=row.key,
+                group=row.group,
+                title_id=row.title_id,
+                kind=FileKind(row.kind),
+                size_bytes=row.size_bytes,
+                version=row.blake3,
+                licence=facts.licence,
+                published_at=published_at,
+                available_from=facts.available_from,
+                genres=facts.genres,
+                language=facts.language,
+                franchise=facts.franchise,
+                campaigns=facts.campaigns,
+            )
         )
-        for row in await session.execute(select(*columns).order_by(table.c.key))
-    )
+    return tuple(files)
 
 
 def _file_row(title_id: str, file: PublishedFile) -> dict[str, object]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.catalogue import TitleFacts
 from contracts.places import ApplianceRegistration, ApplianceState, Site
 from contracts.plans import AppliancePlan, PlanSummary
 from contracts.reports import ApplianceReport, Holding, OrderProgress
@@ -103,20 +104,36 @@ async def _load_lists(session: AsyncSession, registry: Registry) -> None:
 
 
 async def _load_catalogue(session: AsyncSession, registry: Registry) -> None:
-    for row in await session.execute(select(records.titles.c.id)):
+    for row in await session.execute(select(records.titles.c.id, records.titles.c.facts)):
         registry.sizes[row.id] = CatalogueSize(1)
+        registry.set_licence_end(msgspec.json.decode(row.facts, type=TitleFacts))
     for row in await session.execute(select(records.files.c.title_id, records.files.c.size_bytes)):
         size = registry.sizes[row.title_id]
         registry.sizes[row.title_id] = CatalogueSize(1, size.files + 1, size.total_bytes + row.size_bytes)
 
 
 async def _load_plan(session: AsyncSession, registry: Registry) -> None:
-    newest = select(records.plans).order_by(records.plans.c.number.desc()).limit(1)
-    plan = (await session.execute(newest)).one_or_none()
-    if plan is None:
-        return
-    registry.plan = msgspec.json.decode(plan.summary, type=PlanSummary)
+    """Each appliance's newest plan that stands, then its newest of all."""
+    summaries = select(records.plans.c.summary).order_by(records.plans.c.number)
+    plans = [msgspec.json.decode(row.summary, type=PlanSummary) for row in await session.execute(summaries)]
+    registry.plan = next((plan for plan in reversed(plans) if not plan.sites), None)
+    told = await _newest_plans(session, [plan.number for plan in plans])
+    standing = await _newest_plans(session, [plan.number for plan in plans if plan.stands])
+    for box_id, plan in told.items():
+        if (box := registry.boxes.get(box_id)) is not None:
+            box.standing = standing.get(box_id)
+            registry.set_plan(box, plan, stands=box.standing == plan)
+
+
+async def _newest_plans(session: AsyncSession, numbers: list[int]) -> dict[str, AppliancePlan]:
+    """Appliance → its newest among the plans of these numbers."""
     table = records.appliance_plans
-    for row in await session.execute(select(table).where(table.c.number == plan.number)):
-        if row.appliance_id in registry.boxes:
-            registry.set_plan(registry.boxes[row.appliance_id], msgspec.json.decode(row.document, type=AppliancePlan))
+    newest = (
+        select(table.c.appliance_id, func.max(table.c.number).label("number"))
+        .where(table.c.number.in_(numbers))
+        .group_by(table.c.appliance_id)
+        .subquery()
+    )
+    mine = (table.c.appliance_id == newest.c.appliance_id) & (table.c.number == newest.c.number)
+    rows = await session.execute(select(table.c.appliance_id, table.c.document).join(newest, mine))
+    return {row.appliance_id: msgspec.json.decode(row.document, type=AppliancePlan) for row in rows}

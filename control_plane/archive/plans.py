@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +19,7 @@ async def next_number(session: AsyncSession) -> int:
 
 
 async def store(session: AsyncSession, plan: Plan, keep: int) -> None:
-    """The plan, and nothing of plans older than the last `keep`."""
+    """The plan, and nothing of plans older than the last `keep` for all sites."""
     summary = plan.summary
     row = {"number": summary.number, "created_at": summary.created_at, "summary": msgspec.json.encode(summary)}
     await session.execute(insert(records.plans), [row])
@@ -39,13 +41,23 @@ async def store(session: AsyncSession, plan: Plan, keep: int) -> None:
     ]
     if why:
         await session.execute(insert(records.explanations), why)
-    await session.execute(delete(records.plans).where(records.plans.c.number <= summary.number - keep))
+    whole = [one.number for one in await summaries(session) if not one.sites]
+    if len(whole) > keep:
+        await session.execute(delete(records.plans).where(records.plans.c.number < whole[keep - 1]))
 
 
 async def summaries(session: AsyncSession) -> tuple[PlanSummary, ...]:
     """Newest first."""
     statement = select(records.plans.c.summary).order_by(records.plans.c.number.desc())
     return tuple(msgspec.json.decode(row.summary, type=PlanSummary) for row in await session.execute(statement))
+
+
+async def explaining(session: AsyncSession, site_id: str, made_by: float = math.inf) -> PlanSummary | None:
+    """The newest plan that placed files at the site, and explains them, of those made by an instant."""
+    for plan in await summaries(session):
+        if plan.places and site_id in (plan.sites or (site_id,)) and plan.created_at <= made_by:
+            return plan
+    return None
 
 
 async def explanation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,6 +10,7 @@ from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from contracts.nightly import SourceHour
 from contracts.reports import (
     OTHER_NETWORKS,
     ApplianceReport,
@@ -17,6 +18,7 @@ from contracts.reports import (
     NetworkList,
     NetworkSum,
     NetworkTraffic,
+    OrderProgress,
     Purpose,
     Source,
 )
@@ -27,6 +29,8 @@ from control_plane.registry import Box, bare
 
 DAY_S = 86400
 MOST_NETWORKS = 10_000
+MOST_NAMES = 10_000
+"""In one statement: SQLite takes 32,766 values."""
 
 
 async def store(
@@ -37,7 +41,7 @@ async def store(
     `now` is when it came, `today` what the calendar shows then: progress of orders is told by the calendar, as plans are.
     """
     await _put_boot(session, box.id, report)
-    await _put_sources(session, box.id, report)
+    await _put_sources(session, box, report, today)
     await add_traffic(session, box.site_id, box.id, report.traffic)
     await _add_networks(session, box.site_id, box.id, report.networks)
     if not judgement.present:
@@ -162,12 +166,15 @@ async def replace_import(session: AsyncSession, site_id: str, rows: Sequence[Fil
         await _upsert(session, table, values)
 
 
-async def traffic_by_site(session: AsyncSession, since: float) -> dict[str, dict[str, tuple[list[int], list[int]]]]:
-    """Site → key → (hours, bytes), hours ascending: what clients of the site took, whoever served it."""
+async def traffic_by_site(
+    session: AsyncSession, since: float, sites: Iterable[str] | None = None
+) -> dict[str, dict[str, tuple[list[int], list[int]]]]:
+    """Site → key → (hours, bytes), hours ascending: what clients of the site took, whoever served it. None: of all sites."""
     table = records.traffic
+    here = table.c.hour >= since
     statement = (
         select(table.c.site_id, table.c.key, table.c.hour, func.sum(table.c.served_bytes).label("served"))
-        .where(table.c.hour >= since)
+        .where(here if sites is None else here & table.c.site_id.in_(list(sites)))
         .group_by(table.c.site_id, table.c.key, table.c.hour)
         .order_by(table.c.site_id, table.c.key, table.c.hour)
     )
@@ -177,6 +184,32 @@ async def traffic_by_site(session: AsyncSession, since: float) -> dict[str, dict
         hours.append(hour)
         amounts.append(served)
     return found
+
+
+async def hours_by_source(session: AsyncSession, site_id: str, from_t: float, until_t: float) -> tuple[SourceHour, ...]:
+    """What a site's appliances served and fetched in each hour, the hour in which `from_t` lies first."""
+    table = records.source_hours
+    statement = (
+        select(table.c.hour, table.c.source, table.c.purpose, func.sum(table.c.requests), func.sum(table.c.bytes))
+        .where(table.c.site_id == site_id, table.c.hour >= from_t - from_t % 3600, table.c.hour < until_t)
+        .group_by(table.c.hour, table.c.source, table.c.purpose)
+        .order_by(table.c.hour, table.c.source, table.c.purpose)
+    )
+    return tuple(
+        SourceHour(hour, Source(source), Purpose(purpose), int(requests), int(amount))
+        for hour, source, purpose, requests, amount in await session.execute(statement)
+    )
+
+
+async def fetched_since(session: AsyncSession, site_id: str, since: float) -> dict[str, int]:
+    """Appliance → bytes fetched by order in the hours from the one of `since` on: never less than since then."""
+    table = records.source_hours
+    statement = (
+        select(table.c.appliance_id, func.sum(table.c.bytes))
+        .where(table.c.site_id == site_id, table.c.purpose == Purpose.FILL.value, table.c.hour >= since - since % 3600)
+        .group_by(table.c.appliance_id)
+    )
+    return {box_id: int(amount) for box_id, amount in await session.execute(statement)}
 
 
 async def served_since(session: AsyncSession, key: str, appliances: Sequence[str], since: float) -> int:
@@ -197,11 +230,25 @@ async def filled_since(session: AsyncSession, key: str, appliances: Sequence[str
     return int((await session.execute(statement)).scalar_one())
 
 
+async def progress_of(session: AsyncSession, order_ids: Collection[str]) -> dict[tuple[str, str], OrderProgress]:
+    """(appliance, order) → how far it was reported to be."""
+    table = records.order_progress
+    columns = (table.c.appliance_id, table.c.order_id, table.c.document)
+    found: dict[tuple[str, str], OrderProgress] = {}
+    wanted = sorted(order_ids)
+    for start in range(0, len(wanted), MOST_NAMES):
+        mine = select(*columns).where(table.c.order_id.in_(wanted[start : start + MOST_NAMES]))
+        for row in await session.execute(mine):
+            found[row.appliance_id, row.order_id] = msgspec.json.decode(row.document, type=OrderProgress)
+    return found
+
+
 async def forget(session: AsyncSession, before: float) -> None:
     """Traffic of hours before, and progress of orders that nobody reported on since."""
     await session.execute(delete(records.traffic).where(records.traffic.c.hour < before))
     await session.execute(delete(records.network_traffic).where(records.network_traffic.c.day < before))
     await session.execute(delete(records.order_progress).where(records.order_progress.c.updated_at < before))
+    await session.execute(delete(records.source_hours).where(records.source_hours.c.hour < before))
 
 
 async def sums(session: AsyncSession) -> dict[str, Sums]:
@@ -238,14 +285,15 @@ async def _put_boot(session: AsyncSession, box_id: str, report: ApplianceReport)
     await _upsert(session, records.boots, [values])
 
 
-async def _put_sources(session: AsyncSession, box_id: str, report: ApplianceReport) -> None:
+async def _put_sources(session: AsyncSession, box: Box, report: ApplianceReport, today: float) -> None:
+    """The counters of a boot; what they have grown by belongs to the hour of this report."""
     merged: dict[tuple[str, str], tuple[int, int]] = {}
     for row in report.sources:
         requests, amount = merged.get((row.source.value, row.purpose.value), (0, 0))
         merged[row.source.value, row.purpose.value] = (requests + row.requests, amount + row.bytes)
     values = [
         {
-            "appliance_id": box_id,
+            "appliance_id": box.id,
             "boot_id": report.boot_id,
             "source": source,
             "purpose": purpose,
@@ -255,7 +303,43 @@ async def _put_sources(session: AsyncSession, box_id: str, report: ApplianceRepo
         for (source, purpose), (requests, amount) in merged.items()
     ]
     if values:
+        await _add_source_hours(session, box, report.boot_id, merged, today)
         await _upsert(session, records.source_counters, values)
+
+
+async def _add_source_hours(
+    session: AsyncSession, box: Box, boot_id: str, merged: Mapping[tuple[str, str], tuple[int, int]], today: float
+) -> None:
+    counters, table = records.source_counters, records.source_hours
+    mine = (counters.c.appliance_id == box.id) & (counters.c.boot_id == boot_id)
+    before = {
+        (row.source, row.purpose): (row.requests, row.bytes)
+        for row in await session.execute(select(counters).where(mine))
+    }
+    grown = []
+    for kind, (requests, amount) in merged.items():
+        old_requests, old_amount = before.get(kind, (0, 0))
+        if requests > old_requests or amount > old_amount:
+            grown.append(
+                {
+                    "site_id": box.site_id,
+                    "hour": int(today - today % 3600),
+                    "appliance_id": box.id,
+                    "source": kind[0],
+                    "purpose": kind[1],
+                    "requests": max(0, requests - old_requests),
+                    "bytes": max(0, amount - old_amount),
+                }
+            )
+    if grown:
+        statement = insert(table)
+        summed = {
+            "requests": table.c.requests + statement.excluded.requests,
+            "bytes": table.c.bytes + statement.excluded.bytes,
+        }
+        await session.execute(
+            statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=summed), grown
+        )
 
 
 async def _put_holdings(session: AsyncSession, box_id: str, report: ApplianceReport) -> None:

@@ -18,6 +18,7 @@ from control_plane.appliance_api import ApplianceApi
 from control_plane.operator_api import OperatorApi
 from control_plane.service_api import ServiceApi
 from control_plane.trigger_api import TriggerApi
+from control_plane.wish_api import WishApi
 from origin.api import IngestApi
 from steering.api import Api, routes_of
 from tests.house.source import ROOT
@@ -33,6 +34,7 @@ def control_plane() -> Routes:
     ServiceApi(ANY, ANY, ANY, ANY, ("origin",)).add_to(routes)
     OperatorApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     TriggerApi(ANY).add_to(routes, GUARD)
+    WishApi(ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     return routes
 
 
