@@ -16,8 +16,10 @@ from contracts.plans import PlacementExplanation
 from fill_planner.config import PlannerSettings
 from fill_planner.explaining import words_of_bytes
 from fill_planner.plan import Plan, PlanningSnapshot, make_plan
+from fill_planner.simulator.cli import simulate
 
 app = typer.Typer(help="Plan fills offline, from a snapshot in a JSON file.", no_args_is_help=True)
+app.command()(simulate)
 NAME = "fill-planner"
 SnapshotFile = Annotated[Path, typer.Argument(help="what `lowtide control-plane plan snapshot` saved")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the planner's settings")]

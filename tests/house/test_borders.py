@@ -27,8 +27,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "oca.store_cli": ("contracts", "chassis", "oca.config", "oca.store", "oca.link"),
     "oca.disk_cli": ("chassis", "oca.config", "oca.link"),
-    "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli"),
-    "fill_planner.simulator": ("contracts", "policies", "fill_planner", "-fill_planner.cli"),
+    "fill_planner": ("contracts", "fill_planner", "-fill_planner.cli", "-fill_planner.simulator"),
+    "fill_planner.simulator": (
+        "contracts",
+        "policies",
+        "fill_planner",
+        "-fill_planner.cli",
+        "-fill_planner.simulator.cli",
+    ),
+    "fill_planner.simulator.cli": ("contracts", "chassis", "policies", "fill_planner", "-fill_planner.cli"),
     "fill_planner.cli": ("contracts", "chassis", "fill_planner"),
     "fill_planner.__main__": ("fill_planner.cli",),
     "control_plane": ("contracts", "chassis", "fill_planner", "-fill_planner.cli", "control_plane"),
@@ -170,3 +177,32 @@ def test_only_rooms_with_a_database_import_it() -> None:
         if inside(name, "chassis.database") and module.name != "chassis.database"
     }
     assert rooms <= {"control_plane", "origin", "companions"}
+
+
+def test_what_makes_up_demand_and_what_forecasts_it_share_no_code() -> None:
+    """A forecast that knew how the generator thinks would prove nothing (DESIGN §4.5)."""
+    generator = reached_from("fill_planner.simulator.catalogue", "fill_planner.simulator.demand")
+    forecast = reached_from("fill_planner.forecast.choice", "fill_planner.forecast.releases", "fill_planner.placement")
+    assert "fill_planner.simulator.shape" in generator
+    assert "fill_planner.forecast.models" in forecast
+    shared = {name for name in generator & forecast if not inside(name, "contracts")}
+    assert shared <= {"fill_planner.config"}, "settings are values that a scenario carries, not code"
+
+
+def reached_from(*starts: str) -> set[str]:
+    """The modules of ours that these import, by whatever way."""
+    known = {module.name: module for module in modules()}
+    found: set[str] = set()
+    todo = list(starts)
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for imported, _ in ours(known[name]):
+            todo += [
+                one
+                for one in (imported, imported.rpartition(".")[0])
+                if one in known and known[one].path.name != "__init__.py"
+            ]
+    return found
