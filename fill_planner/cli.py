@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 import typer
+import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from chassis.command import settings_or_exit
 from contracts.plans import PlacementExplanation
 from fill_planner.config import PlannerSettings
 from fill_planner.explaining import words_of_bytes
+from fill_planner.placement.instances import PlacementInstance, read_instance
 from fill_planner.plan import Plan, PlanningSnapshot, make_plan
 from fill_planner.simulator.cli import simulate
 
@@ -73,6 +75,45 @@ def _words(one: PlacementExplanation) -> str:
     return f"{one.site_id}/{one.manifest_cluster} {one.key} [{one.reason.value}] {one.sentence}" + (
         f" Sources: {sources}." if sources else ""
     )
+
+
+@app.command()
+def bound(
+    instances: Annotated[
+        list[Path], typer.Argument(help="YAML files of kind placement, such as benchmarks/instances/*.yaml")
+    ],
+    seeds: Annotated[int, typer.Option(help="no more than so many of each file's seeds; 0: all")] = 0,
+) -> None:
+    """Say what the greedy placement is worth beside the bound that HiGHS finds on the same problems."""
+    # HiGHS is for this command only.
+    from fill_planner.bound import NotSolved, gap
+    from fill_planner.placement.instances import draw
+
+    table = Table(title="expected bytes of the peak hour, less the cost of fetching")
+    for heading in ("instance", "seed", "greedy", "bound", "gap"):
+        table.add_column(heading, justify="left" if heading == "instance" else "right")
+    for path in instances:
+        instance = _instance(path)
+        for seed in instance.seeds[: seeds or None]:
+            try:
+                found = gap(draw(instance, seed))
+            except NotSolved as error:
+                typer.echo(f"{path}, seed {seed}: {error}", err=True)
+                raise typer.Exit(1) from error
+            words = (words_of_bytes(found.greedy.total), words_of_bytes(found.bound))
+            table.add_row(path.stem, str(seed), *words, f"{found.share:.3%}")
+    Console(file=sys.stdout).print(table)
+
+
+def _instance(path: Path) -> PlacementInstance:
+    """An instance of placement; on a bad one, words on stderr and exit code 2."""
+    try:
+        return read_instance(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        typer.echo(f"{path}: cannot be read: {error.strerror}", err=True)
+    except (ValueError, yaml.YAMLError) as error:
+        typer.echo(f"{path}: is not an instance of placement: {error}", err=True)
+    raise typer.Exit(2)
 
 
 def _plan(path: Path, config: Path | None) -> Plan:

@@ -52,6 +52,7 @@ DECIDING = (
     "control_plane.upstreams",
     "control_plane.windows",
     "demo.measures",
+    "fill_planner.bound",
     "fill_planner.clusters",
     "fill_planner.demand",
     "fill_planner.explaining",
