@@ -24,7 +24,9 @@ from typing import Any
 import msgspec
 
 from chassis import config
+from chassis.tls import ClientCertificate, server_context
 from contracts.digests import BLOCK_BYTES, block_count
+from contracts.enrolment import PeerKind
 from contracts.labtime import REAL_TIME, LabTime
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
 from contracts.urls import cache_key
@@ -201,11 +203,20 @@ class KeeperLab:
         return file
 
     async def source(
-        self, kind: SourceKind, name: str, files: Iterable[MadeFile], *, parent: bool = True, **faults: Any
+        self,
+        kind: SourceKind,
+        name: str,
+        files: Iterable[MadeFile],
+        *,
+        parent: bool = True,
+        tls: bool = False,
+        **faults: Any,
     ) -> FakeSource:
-        """A running source; a parent of misses too, in the order of the calls."""
-        source = FakeSource(kind, name, {file.key.partition("|")[2]: file.data for file in files}, **faults)
-        await source.start()
+        """A running source; a parent of misses too, in the order of the calls. `tls`: it wants an appliance's certificate and shows one."""
+        held = {file.key.partition("|")[2]: file.data for file in files}
+        source = FakeSource(kind, name, held, host=self.plane.host, **faults)
+        shown = self.plane.files(name, PeerKind.APPLIANCE) if tls else None
+        await source.start(server_context(shown, ClientCertificate.REQUIRED) if shown is not None else None)
         self.sources.append(source)
         if parent:
             self.plane.parents = (*self.plane.parents, source.ranked)
@@ -264,10 +275,14 @@ class KeeperLab:
             await self.keeper.stop()
             self.keeper = None
 
-    async def start_process(self) -> subprocess.Popen[bytes]:
-        """A keeper as the supervisor starts it."""
+    def prepare(self) -> None:
+        """What a supervisor and an operator leave for a keeper."""
         self._write_listening()
         self.write_code()
+
+    async def start_process(self) -> subprocess.Popen[bytes]:
+        """A keeper as the supervisor starts it."""
+        self.prepare()
         ready, writing = os.pipe()
         try:
             self.process = self.spawn_process(writing)
@@ -342,8 +357,8 @@ _REAL = _Real()
 
 
 @asynccontextmanager
-async def keeper_lab(root: Path, **settings: Any) -> AsyncIterator[KeeperLab]:
-    plane = FakeControlPlane(root)
+async def keeper_lab(root: Path, host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[KeeperLab]:
+    plane = FakeControlPlane(root, host)
     await plane.start()
     lab = KeeperLab(root, plane, **settings)
     try:

@@ -13,6 +13,7 @@ from joserfc import jws
 from joserfc.jwk import ECKey
 
 from chassis import certificates
+from chassis.auth import peer_identity
 from chassis.tls import ClientCertificate, TlsFiles, server_context
 from contracts.digests import FileDigests, SignedDigests
 from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
@@ -42,7 +43,9 @@ class SigningKey:
 class FakeControlPlane:
     """Keeps the law of the real one about reports; everything else is as a test sets it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        """`host` is the address it and the servers of the test listen on."""
+        self.host = host
         self.ca_key = certificates.make_key()
         self.ca_pem = certificates.make_ca(self.ca_key, "test CA", time.time())
         self.appliance = "a-1"
@@ -52,6 +55,8 @@ class FakeControlPlane:
         self.lists: dict[str, SignedDigests] = {}
         self.parents: tuple[RankedSource, ...] = ()
         self.plan: AppliancePlan | None = None
+        self.plans: dict[str, AppliancePlan] = {}
+        """By appliance, where they differ."""
         self.state = "live"
         self.triggers: list[Trigger] = []
         self.forgotten = 0
@@ -87,7 +92,7 @@ class FakeControlPlane:
             ca_pem=self.ca_pem,
             ca_key=self.ca_key,
             uri=uri,
-            addresses=("127.0.0.1",),
+            addresses=(self.host,),
             now=time.time(),
         )
         files = TlsFiles(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem", self._folder / "ca.pem")
@@ -111,9 +116,9 @@ class FakeControlPlane:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         context = server_context(self.files("control-plane"), ClientCertificate.OPTIONAL)
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=context)
+        site = web.TCPSite(self._runner, self.host, 0, ssl_context=context)
         await site.start()
-        self.url = f"https://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"https://{self.host}:{self._runner.addresses[0][1]}"
 
     async def close(self) -> None:
         for socket in list(self._sockets):
@@ -183,8 +188,10 @@ class FakeControlPlane:
     async def _upstreams(self, _request: web.Request) -> web.Response:
         return _json(Upstreams(1, self.parents))
 
-    async def _plan(self, _request: web.Request) -> web.Response:
-        return _json(self.plan) if self.plan is not None else web.Response(status=404)
+    async def _plan(self, request: web.Request) -> web.Response:
+        asker = peer_identity(request)
+        found = self.plans.get(asker.name, self.plan) if asker is not None else self.plan
+        return _json(found) if found is not None else web.Response(status=404)
 
     async def _report(self, request: web.Request) -> web.Response:
         report = msgspec.json.decode(await request.read(), type=ApplianceReport)

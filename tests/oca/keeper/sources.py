@@ -44,7 +44,11 @@ class FakeSource:
     most_at_once: int = 0
     """Requests under way together."""
     headers: list[dict[str, str]] = field(default_factory=list)
+    block_s: float = 0.0
+    """Its uplink: so many seconds for each block that it sends to anybody, one after the other."""
+    host: str = "127.0.0.1"
     url: str = ""
+    _uplink: asyncio.Lock = field(default_factory=asyncio.Lock)
     runner: web.AppRunner | None = None
 
     @property
@@ -60,9 +64,9 @@ class FakeSource:
         app.router.add_get("/{path:.*}", self._serve)
         self.runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self.runner.setup()
-        await web.TCPSite(self.runner, "127.0.0.1", 0, ssl_context=context).start()
+        await web.TCPSite(self.runner, self.host, 0, ssl_context=context).start()
         scheme = "https" if context else "http"
-        self.url = f"{scheme}://127.0.0.1:{self.runner.addresses[0][1]}"
+        self.url = f"{scheme}://{self.host}:{self.runner.addresses[0][1]}"
 
     async def close(self) -> None:
         if self.runner is not None:
@@ -111,6 +115,9 @@ class FakeSource:
         for offset in range(0, len(body), BLOCK_BYTES):
             number = start + offset // BLOCK_BYTES
             piece = body[offset : offset + BLOCK_BYTES]
+            if self.block_s:
+                async with self._uplink:
+                    await asyncio.sleep(self.block_s)
             if number == self.wrong_block:
                 piece[7] ^= 0x40
             if number == self.trickle_in_block:
