@@ -35,12 +35,13 @@ def simulate(
     seeds: Annotated[int, typer.Option(help="only the first so many seeds; 0: all", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
     plot: Annotated[Path | None, typer.Option(help="draw upstream by hour of the day into this SVG file")] = None,
+    plot_days: Annotated[Path | None, typer.Option(help="draw the share inside by day into this SVG file")] = None,
 ) -> None:
     """Compare plan, caches and both on a demand, with the real forecast and placement in the loop.
 
     Exit code 2 when the scenario, a change or a recording is wrong: all that is wrong with a scenario is said at once.
     """
-    from fill_planner.simulator.telling import changes_table, report, table, upstream_plot
+    from fill_planner.simulator.telling import changes_table, inside_plot, report, table, upstream_plot
     from fill_planner.simulator.whatif import changed
 
     read = _scenario(scenario, seeds)
@@ -54,6 +55,8 @@ def simulate(
         raise typer.Exit(2) from None
     if plot is not None:
         plot.write_text(upstream_plot(outcome), encoding="utf-8")
+    if plot_days is not None:
+        plot_days.write_text(inside_plot(outcome), encoding="utf-8")
     if as_json:
         shown = {"before": found, "after": dict(after)} if after else found
         typer.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())

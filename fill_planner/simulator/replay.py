@@ -51,6 +51,8 @@ class Rules:
     planned: bool
     policy: PolicyName | None
     split: bool = False
+    weekly: bool = False
+    """Planned by `weekly.WeeklyTop` instead of the real planner."""
 
 
 RULES: dict[Strategy, Rules] = {
@@ -59,6 +61,8 @@ RULES: dict[Strategy, Rules] = {
     Strategy.S3FIFO: Rules(False, PolicyName.S3FIFO),
     Strategy.PLAN_LRU: Rules(True, PolicyName.LRU),
     Strategy.PLAN_S3FIFO: Rules(True, PolicyName.S3FIFO),
+    Strategy.WEEKLY_TOP: Rules(True, None, weekly=True),
+    Strategy.WEEKLY_TOP_LRU: Rules(True, PolicyName.LRU, weekly=True),
     Strategy.SPLIT_LRU: Rules(False, PolicyName.LRU, split=True),
 }
 

@@ -11,10 +11,11 @@ from fill_planner.simulator.catalogue import Announced, Catalogue, make_catalogu
 from fill_planner.simulator.demand import Requests, drawn, site_demand
 from fill_planner.simulator.figures import Figures, figures_of
 from fill_planner.simulator.optimum import best_days, cache_bound
-from fill_planner.simulator.planning import NightlyPlanner
-from fill_planner.simulator.replay import RULES, Course, replay, site_world
+from fill_planner.simulator.planning import NightlyPlanner, Planner
+from fill_planner.simulator.replay import RULES, Course, SiteWorld, replay, site_world
 from fill_planner.simulator.scenario import DAY_HOURS, Scenario, SiteSpec, Strategy
 from fill_planner.simulator.shape import Floats
+from fill_planner.simulator.weekly import WeeklyTop
 
 _CATALOGUE, _TASTE, _REQUESTS = range(3)
 Progress = Callable[[str], None]
@@ -90,10 +91,11 @@ def _seed_run(scenario: Scenario, seed: int, given: Given | None, on_progress: P
         disks += disk
         requests = list(given.requests) if given is not None else _drawn(scenario, catalogue, site, seed, number, hours)
         world = site_world(announced.size_bytes, site, disk, hours, scenario.outages, counted_from)
-        planner = NightlyPlanner(announced, site, disk, scenario.planner)
+        nightly = NightlyPlanner(announced, site, disk, scenario.planner)
         for strategy in scenario.strategies:
             on_progress(f"seed {seed}, {site.name}: {strategy.value}")
             rules = RULES[strategy]
+            planner = _weekly(scenario, world) if rules.weekly else nightly
             courses[strategy].append(replay(world, rules, requests, planner, scenario.admission))
         if scenario.with_optimum:
             on_progress(f"seed {seed}, {site.name}: optimum")
@@ -122,6 +124,11 @@ def sites_of(scenario: Scenario) -> Iterator[SiteSpec]:
     for site in scenario.sites:
         for _ in range(site.count):
             yield site
+
+
+def _weekly(scenario: Scenario, world: SiteWorld) -> Planner:
+    space = world.box_bytes * (1.0 - world.site.cache_share)
+    return WeeklyTop(scenario.weekly_top, world.sizes, world.homes, space)
 
 
 def _drawn(

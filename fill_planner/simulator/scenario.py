@@ -28,6 +28,9 @@ class Strategy(Enum):
     S3FIFO = "s3fifo"
     PLAN_LRU = "plan+lru"
     PLAN_S3FIFO = "plan+s3fifo"
+    WEEKLY_TOP = "weekly-top"
+    """Once a week the most viewed files of the week before, and no cache."""
+    WEEKLY_TOP_LRU = "weekly-top+lru"
     SPLIT_LRU = "split-lru"
     """LRU on boxes that do not know of each other: each session goes to one of them, so that each box caches everything."""
 
@@ -160,6 +163,7 @@ class Scenario:
         Strategy.S3FIFO,
         Strategy.PLAN_LRU,
     )
+    weekly_top: Annotated[int, Ge(1), Doc("files that `weekly-top` fetches each week")] = 100
     with_optimum: Annotated[bool, Doc("also what nobody can beat who knows the future")] = True
     admission: Annotated[AdmissionName, Doc("what the cache beside a plan lets in to stay")] = AdmissionName.ALL
     planner: PlannerSettings = field(default_factory=PlannerSettings)

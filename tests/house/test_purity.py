@@ -74,6 +74,7 @@ DECIDING = (
     "fill_planner.simulator.scenario",
     "fill_planner.simulator.shape",
     "fill_planner.simulator.telling",
+    "fill_planner.simulator.weekly",
     "fill_planner.simulator.whatif",
     "fill_planner.snapshot",
     "fill_planner.sources",
