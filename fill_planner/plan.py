@@ -17,7 +17,7 @@ import msgspec
 from contracts.places import ApplianceState
 from contracts.plans import AppliancePlan, Order, PlacementExplanation, PlanSummary, RankedSource, Reason
 from fill_planner import schedule
-from fill_planner.clusters import GIVING, Cluster, Group, clusters_of, groups_of, present_bytes, units_of
+from fill_planner.clusters import GIVING, Cluster, Group, clusters_of, groups_of, may_hold, present_bytes, units_of
 from fill_planner.config import PlannerSettings
 from fill_planner.demand import SiteDemand, site_demands
 from fill_planner.explaining import sentence
@@ -241,8 +241,7 @@ def _appliance_plan(
     """`copies` is None for an appliance that is not filled now: it keeps what it was told to keep."""
     box_id = entry.appliance.id
     if copies is None:
-        known = {file.key for file in snapshot.files}
-        pins = tuple(key for key in entry.pins if key in known)
+        pins = _still_allowed(snapshot, entry)
     else:
         pins = tuple(snapshot.files[row].key for group in copies for row in groups[group].rows)
     orders: list[Order] = []
@@ -260,6 +259,14 @@ def _appliance_plan(
         pins=pins,
         orders=tuple(orders),
     )
+
+
+def _still_allowed(snapshot: PlanningSnapshot, entry: PlanningAppliance) -> tuple[str, ...]:
+    """What an appliance that is not filled goes on keeping."""
+    site = next(one for one in snapshot.sites if one.site.id == entry.appliance.site_id)
+    kept = set(entry.pins) - set(site.forbidden)
+    allowed = {f.key for f in snapshot.files if f.key in kept and may_hold(f.licence, site, snapshot.now)}
+    return tuple(key for key in entry.pins if key in allowed)
 
 
 def _orders(
