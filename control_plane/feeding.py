@@ -75,10 +75,17 @@ def _row(cells: Iterable[str]) -> Row:
     file, hour, views = (cell.strip() for cell in _three(list(cells)))
     key = file if "|" in file else cache_key(MEDIA_SERVICE, file)
     split_key(key)
-    count = float(views)
+    return key, _hour(hour), _views(views)
+
+
+def _views(text: str) -> float:
+    try:
+        count = float(text)
+    except ValueError:
+        count = math.nan
     if not math.isfinite(count) or count < 0:
-        raise ValueError(f"views {views!r} is not a number of views")
-    return key, _hour(hour), count
+        raise ValueError(f"views {text!r} is not a number of views")
+    return count
 
 
 def _three(cells: list[str]) -> list[str]:

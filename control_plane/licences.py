@@ -36,9 +36,13 @@ class Licences:
     async def watch(self) -> None:
         """Background task."""
         while True:
-            for title_id in self.due():
-                await self._end(title_id)
+            await self.carry_out()
             await self._desk.clock.sleep(LOOK_S)
+
+    async def carry_out(self) -> None:
+        """Ends what is due."""
+        for title_id in self.due():
+            await self._end(title_id)
 
     def due(self) -> tuple[str, ...]:
         """Titles whose licence has ended, and nothing was done about it yet."""

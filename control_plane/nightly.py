@@ -36,12 +36,16 @@ class Nightly:
     async def watch(self) -> None:
         """Background task. What closed more than a day ago, while nobody was here, is not reported on any more."""
         while True:
-            for site in tuple(self._desk.registry.sites.values()):
-                now = self._desk.calendar.wall_s()
-                closed = windows.last_closed(site.window, now - AFTER_S)
-                if now - closed[1] < STALE_S and self._newest.get(site.id, 0.0) < closed[1]:
-                    await self.make(site, *closed)
-            await self._desk.clock.sleep(LOOK_S)
+            await self.make_due()
+            await self._desk.calendar.sleep(LOOK_S)
+
+    async def make_due(self) -> None:
+        """The reports of all windows that have closed and have none."""
+        for site in tuple(self._desk.registry.sites.values()):
+            now = self._desk.calendar.wall_s()
+            closed = windows.last_closed(site.window, now - AFTER_S)
+            if now - closed[1] < STALE_S and self._newest.get(site.id, 0.0) < closed[1]:
+                await self.make(site, *closed)
 
     async def make(self, site: Site, opens_at: float, closes_at: float) -> NightlyReport:
         """The report of one window, in place of an earlier one of the same day."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 
 import msgspec
 
 from chassis.logs import get_logger
-from contracts.places import Appliance, ApplianceRegistration, ApplianceState, Site, StateChange
+from contracts.places import Appliance, ApplianceRegistration, ApplianceState, PopularityKind, Site, StateChange
 from contracts.urls import is_name
 from control_plane import lifecycle, windows
 from control_plane.archive import access as access_archive
@@ -127,7 +128,21 @@ def wrong_site(site_id: str, site: Site) -> tuple[str, ...]:
         wrong.append("latitude: must lie between -90 and 90")
     if not -180 <= site.longitude <= 180:
         wrong.append("longitude: must lie between -180 and 180")
-    return (*wrong, *windows.check(site.window))
+    return (*wrong, *_wrong_filling(site), *windows.check(site.window))
+
+
+def _wrong_filling(site: Site) -> list[str]:
+    wrong = []
+    if site.fill_cluster and not is_name(site.fill_cluster):
+        wrong.append(f"fill_cluster: {site.fill_cluster!r} is not a name")
+    if site.fill_masters < 1:
+        wrong.append("fill_masters: must be at least 1")
+    for number, source in enumerate(site.popularity):
+        if not (math.isfinite(source.weight) and source.weight > 0):
+            wrong.append(f"popularity[{number}].weight: must be above 0")
+        if (source.kind is PopularityKind.FEED) != bool(source.feed):
+            wrong.append(f"popularity[{number}].feed: is named for kind feed, and for no other")
+    return wrong
 
 
 def wrong_registration(box_id: str, registration: ApplianceRegistration) -> tuple[str, ...]:

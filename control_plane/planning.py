@@ -121,16 +121,21 @@ class Planning:
     async def watch(self) -> None:
         """Background task: sites that lost an appliance or a disk, or got one back, are planned anew after the patience."""
         while True:
-            for site_id, cause in self.look().items():
-                try:
-                    await self.make(cause, (site_id,))
-                except ProblemError as error:
-                    get_logger("control_plane.planning").warning(
-                        "replan-failed", site=site_id, cause=cause.value, why=error.detail
-                    )
-                    await self._desk.clock.sleep(RETRY_S)
-                    continue
-            await self._desk.clock.sleep(LOOK_S)
+            well = await self.plan_losses()
+            await self._desk.clock.sleep(LOOK_S if well else RETRY_S)
+
+    async def plan_losses(self) -> bool:
+        """Plans anew what is due now; False when a site could not be planned."""
+        well = True
+        for site_id, cause in self.look().items():
+            try:
+                await self.make(cause, (site_id,))
+            except ProblemError as error:
+                well = False
+                get_logger("control_plane.planning").warning(
+                    "replan-failed", site=site_id, cause=cause.value, why=error.detail
+                )
+        return well
 
     def look(self) -> dict[str, PlanCause]:
         """Sites that are to be planned anew now, and why; call it again and again, it measures how long things last."""

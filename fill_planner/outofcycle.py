@@ -1,7 +1,8 @@
 """Out of cycle: a few files to a few sites now, in a small window of their own (DESIGN §4.4).
 
 Laws
-- One copy per manifest cluster of each site: at the appliance that holds most of it, else the one that rendezvous hashing names.
+- One copy per manifest cluster of each site: at the appliance that holds most of it, else the one that rendezvous hashing names; at a suspect
+  only where there is nobody else, at one that is lost never.
 - Nothing that is placed by plan gives way. The room is taken from what no plan pins, at most `ROOM_SHARE` of it on one appliance.
 - A site is asked for what fits: what its rate carries until the end and what is left of its volume. What does not fit is refused in a sentence.
 - A licence holds here as it does at night; so does what an operator forbids.
@@ -91,7 +92,7 @@ def _choose(
     clusters: dict[str, list[PlanningAppliance]] = defaultdict(list)
     for entry in snapshot.appliances:
         box = entry.appliance
-        if box.site_id == site.site.id and box.state in FILLING and not entry.lost and not entry.suspect:
+        if box.site_id == site.site.id and box.state in FILLING and not entry.lost:
             clusters[box.manifest_cluster].append(entry)
     if not clusters:
         return [], [f"{site.site.id}: no appliance there can be filled now"]
@@ -143,7 +144,7 @@ def _box_for(
     keys = {snapshot.files[row].key for row in group.rows}
     by_id = {entry.appliance.id: entry for entry in boxes}
     order = ranked(group.name, ((box_id, float(entry.appliance.disk_bytes)) for box_id, entry in by_id.items()))
-    order.sort(key=lambda box_id: -present[box_id].get(group.name, 0))
+    order.sort(key=lambda box_id: (by_id[box_id].suspect, -present[box_id].get(group.name, 0)))
     for box_id in order:
         planned = keys <= set(by_id[box_id].pins)
         if planned or rooms[box_id] >= group.disk_bytes:

@@ -124,7 +124,9 @@ def test_an_appliance_that_comes_back_within_the_patience_changes_nothing() -> N
         (Seen(False, 100), None, PlanCause.APPLIANCE_LOST),
     ],
 )
-def test_what_differs_from_what_the_plan_was_made_for(before: Seen, after: Seen | None, cause: PlanCause | None) -> None:
+def test_what_differs_from_what_the_plan_was_made_for(
+    before: Seen, after: Seen | None, cause: PlanCause | None
+) -> None:
     assert losses.cause_of({"a1": before}, {} if after is None else {"a1": after}) is cause
 
 

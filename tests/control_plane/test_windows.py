@@ -107,9 +107,7 @@ def test_a_shift_of_more_than_two_hours_is_refused() -> None:
 def test_windows_follow_each_other_without_overlap_and_the_last_closed_is_the_one_before_the_next(
     start: int, end: int, zone: str, shift: int, now: float
 ) -> None:
-    window = FillWindow(
-        f"{start // 60:02}:{start % 60:02}", f"{end // 60:02}:{end % 60:02}", zone, shift_minutes=shift
-    )
+    window = FillWindow(f"{start // 60:02}:{start % 60:02}", f"{end // 60:02}:{end % 60:02}", zone, shift_minutes=shift)
     opened, closed = windows.resolve(window, now)
     assert opened < closed
     assert now < closed

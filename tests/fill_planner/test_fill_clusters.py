@@ -35,9 +35,7 @@ def test_as_many_masters_as_the_fill_cluster_has_ask_the_origin_and_the_others_a
 ) -> None:
     here = Site("s", "s", "isp", "CH", fill_masters=wanted)
     places = [place(f"b{n}", "s", whole_at=100.0 + n) for n in range(boxes)]
-    found = {
-        p.box_id: rank_sources(group, Asker(p.box_id, "s", 0.0, 1e6), places, over(here)) for p in places
-    }
+    found = {p.box_id: rank_sources(group, Asker(p.box_id, "s", 0.0, 1e6), places, over(here)) for p in places}
     leaders = [box_id for box_id, its in found.items() if len(its) == 1]
     assert len(leaders) == min(wanted, boxes)
     for box_id in found.keys() - set(leaders):
@@ -90,9 +88,7 @@ def test_masters_are_the_same_in_every_order_of_the_places() -> None:
 def test_no_order_names_a_far_source_before_its_nearer_one_had_its_wait(seed: int, count: int) -> None:
     world = zipf_world(seed, titles=15)
     sites = tuple(
-        msgspec.structs.replace(
-            one, site=msgspec.structs.replace(one.site, fill_cluster="both", fill_masters=count)
-        )
+        msgspec.structs.replace(one, site=msgspec.structs.replace(one.site, fill_cluster="both", fill_masters=count))
         for one in world.sites
     )
     plan = make_plan(msgspec.structs.replace(world, sites=sites))
@@ -140,9 +136,7 @@ def test_a_title_that_may_not_lie_anywhere_before_its_date_is_placed_when_it_has
     starts_at = WIDE.opens_at + HOUR
     strict = file("strict", "v", MB, Licence(starts_at=starts_at, fill_ahead=False))
     ahead = file("ahead", "v", MB, Licence(starts_at=starts_at))
-    world = snapshot(
-        [site("a", {}, required=(strict.key, ahead.key))], [box("a1", "a", 50 * MB)], [strict, ahead]
-    )
+    world = snapshot([site("a", {}, required=(strict.key, ahead.key))], [box("a1", "a", 50 * MB)], [strict, ahead])
     plan = make_plan(world)
     assert plan.appliances[0].pins == (ahead.key,)
     assert {e.key: e.reason for e in plan.explanations}[strict.key] is Reason.NOT_LICENSED
@@ -204,9 +198,7 @@ def test_a_plan_for_one_site_has_plans_and_explanations_for_that_site_only() -> 
 
 def test_a_site_that_was_never_heard_borrows_demand_although_it_is_planned_alone() -> None:
     world = zipf_world(5)
-    silent = tuple(
-        msgspec.structs.replace(one, traffic={}) if one.site.id == "b" else one for one in world.sites
-    )
+    silent = tuple(msgspec.structs.replace(one, traffic={}) if one.site.id == "b" else one for one in world.sites)
     plan = make_plan(msgspec.structs.replace(world, sites=silent, only=("b",)))
     assert plan.summary.orders
 

@@ -120,7 +120,7 @@ def test_a_licence_holds_out_of_cycle_too(licence: Licence, words: str) -> None:
 
 def test_what_an_operator_forbids_is_refused_and_so_is_a_site_where_nobody_can_be_filled() -> None:
     no = msgspec.structs.replace(site("a", {}), forbidden=(VIDEO.key,))
-    gone = box("b1", "b", 500 * MB, suspect=True)
+    gone = msgspec.structs.replace(box("b1", "b", 500 * MB), lost=True)
     found = placed(snapshot([no, site("b", {})], [box("a1", "a", 500 * MB), gone], FILES))
     assert found.refused == (
         "a: film/v-720: an operator wants it nowhere here",
