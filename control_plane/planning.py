@@ -140,15 +140,15 @@ class Planning:
     def look(self) -> dict[str, PlanCause]:
         """Sites that are to be planned anew now, and why; call it again and again, it measures how long things last."""
         now_s = self._desk.clock.monotonic_s()
-        boxes = self._desk.registry.boxes
-        suspects = {box.id for box in boxes.values() if box.standing is not None and box.pulse.suspect is not None}
-        self._suspect_since = {box_id: self._suspect_since.get(box_id, now_s) for box_id in suspects}
-        counted = sum(box.standing is not None for box in boxes.values())
-        if losses.is_ours(len(suspects), counted):
+        filled = [box for box in self._desk.registry.boxes.values() if plans.is_filled(box)]
+        suspects = {box.id for box in filled if box.pulse.suspect is not None}
+        if losses.is_ours(len(suspects), len(filled)):
             if self._doubts:
-                get_logger("control_plane.planning").warning("replan-withheld", suspects=len(suspects), of=counted)
+                get_logger("control_plane.planning").warning("replan-withheld", suspects=len(suspects), of=len(filled))
+            self._suspect_since = {}
             self._doubts = {}
             return {}
+        self._suspect_since = {box_id: self._suspect_since.get(box_id, now_s) for box_id in suspects}
         causes = {site_id: self._cause(site_id) for site_id in self._desk.registry.sites}
         self._doubts = losses.doubts_after(self._doubts, causes, now_s)
         return losses.due(self._doubts, now_s, self._settings.replan_after_s)

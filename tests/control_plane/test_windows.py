@@ -26,7 +26,7 @@ YEAR = (datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC).timestamp(), 366 * 86
 
 def at(zone: str, text: str, fold: int = 0) -> float:
     """The instant of a wall-clock time as YYYY-MM-DD HH:MM."""
-    moment = datetime.datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold)  # noqa: DTZ007
+    moment = datetime.datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=zoneinfo.ZoneInfo(zone), fold=fold)
     return moment.timestamp()
 
 
