@@ -37,6 +37,9 @@ from control_plane.prepositions import Prepositions
 from control_plane.registry import Registry
 from control_plane.reporting import Reporting
 from control_plane.revocations import Revocations
+from control_plane.routes.api import RouteApi
+from control_plane.routes.desk import RouteDesk
+from control_plane.routes.metrics import RouteMetrics
 from control_plane.service_api import ServiceApi
 from control_plane.stream import ChangeStream
 from control_plane.trigger_api import TriggerApi
@@ -63,6 +66,8 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     await keys.load()
     triggers = TriggerDesk(desk)
     await triggers.load()
+    route_desk = RouteDesk(desk, settings.routes, RouteMetrics(service.metrics))
+    await route_desk.load()
     heartbeats = Heartbeats(desk)
     enrolling = Enrolling(desk, authority, certificates.valid_days)
     reporting = Reporting(desk)
@@ -79,11 +84,14 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     inside = Routes("Lowtide control plane: appliances and services")
     ApplianceApi(enrolling, reporting, keys, heartbeats, triggers).add_to(inside)
     ServiceApi(desk, keys, triggers, ChangeStream(desk), certificates.origins).add_to(inside)
+    route_api = RouteApi(route_desk)
+    route_api.add_inside(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
     OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)
     TriggerApi(triggers).add_to(outside, operator)
     WishApi(pins, prepositions, feeds, nightly).add_to(outside, operator)
+    route_api.add_to(outside, operator)
     add_pages(
         outside,
         page="operator",
@@ -100,6 +108,7 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     service.listen(Listener("mtls", mtls, Tcp(settings.mtls.host, settings.mtls.port), context))
     service.background("watch-heartbeats", heartbeats.watch)
     service.background("watch-triggers", triggers.watch)
+    service.background("watch-routes", route_desk.watch)
     service.background("nightly-plan", planning.run)
     service.background("watch-losses", planning.watch)
     service.background("watch-prepositions", prepositions.watch)

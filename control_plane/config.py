@@ -75,6 +75,19 @@ class Plans:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteSettings:
+    """How routes of sites are taken."""
+
+    hold_s: Annotated[
+        float, Ge(0), Doc("Seconds for which the routes of a lost BGP session stand, so that a reset moves nobody.")
+    ] = 30.0
+    roas_file: Annotated[
+        Path | None,
+        Doc("Validated RPKI list in JSON, as rpki-client and Routinator write it; read again whenever it changes."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPlaneSettings:
     """Configuration of `lowtide control-plane run`."""
 
@@ -89,6 +102,7 @@ class ControlPlaneSettings:
     )
     plans: Annotated[Plans, Doc("When plans are made and what is kept")] = field(default_factory=Plans)
     planner: Annotated[PlannerSettings, Doc("How the planner weighs")] = field(default_factory=PlannerSettings)
+    routes: Annotated[RouteSettings, Doc("How routes of sites are taken")] = field(default_factory=RouteSettings)
     page_dir: Annotated[Path | None, Doc("Folder `web` with the operator page; nothing takes the installed one.")] = (
         None
     )

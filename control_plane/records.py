@@ -273,6 +273,30 @@ nightly_reports = Table(
     Column("closes_at", Float, nullable=False),
     Column("document", LargeBinary, nullable=False),
 )
+route_sources = Table(
+    "route_sources",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("appliance_id", ForeignKey("appliances.id", ondelete="CASCADE"), index=True),
+    Column("document", LargeBinary, nullable=False),
+)
+heard_routes = Table(
+    "heard_routes",
+    metadata,
+    Column("source_id", ForeignKey("route_sources.id", ondelete="CASCADE"), primary_key=True),
+    Column("cidr", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+route_policies = Table(
+    "route_policies",
+    metadata,
+    Column("site_id", ForeignKey("sites.id", ondelete="CASCADE"), primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 audit = Table(
     "audit",
     metadata,

@@ -18,6 +18,7 @@ from contracts.reports import ApplianceReport, Holding, OrderProgress
 from contracts.world import Change, FallbackOrigin, Holdings
 from control_plane.health import Pulse, believed, reported
 from control_plane.ingestion import Arrival, Judgement, Reported
+from control_plane.routes.book import RouteBook
 
 UNNUMBERED = 0
 FRESH_S = 20.0
@@ -103,11 +104,13 @@ class Registry:
         """The newest plan for all sites."""
         self.licence_ends: dict[str, float] = {}
         """By title id, of those that end."""
+        self.routes = RouteBook()
 
     def snapshot(self) -> Iterator[Change]:
-        """Everything, in the order of the change stream: sites, appliances, health, holdings, origins."""
+        """Everything, in the order of the change stream: sites, routes, appliances, health, holdings, origins."""
         for site in self.sites.values():
             yield Change(UNNUMBERED, site=site)
+        yield from self.routes.snapshot()
         for box in self.boxes.values():
             yield Change(UNNUMBERED, appliance=box.appliance())
         for box in self.boxes.values():
@@ -125,7 +128,7 @@ class Registry:
 
     def drop_site(self, site_id: str) -> Changes:
         del self.sites[site_id]
-        return (Change(UNNUMBERED, site_gone=site_id),)
+        return *self.routes.drop_site(site_id), Change(UNNUMBERED, site_gone=site_id)
 
     def at_site(self, site_id: str) -> list[Box]:
         return [box for box in self.boxes.values() if box.site_id == site_id]
@@ -137,17 +140,19 @@ class Registry:
             new = Change(UNNUMBERED, appliance=box.appliance())
             return new, Change(UNNUMBERED, health=box.pulse.health(box.id))
         before = box.appliance()
+        moved = self.routes.drop_box(box.id) if registration.site_id != box.site_id else ()
         box.registration = registration
-        return _told(box, before)
+        return *moved, *_told(box, before)
 
     def drop_box(self, box_id: str) -> Changes:
         del self.boxes[box_id]
-        return (Change(UNNUMBERED, appliance_gone=box_id),)
+        return *self.routes.drop_box(box_id), Change(UNNUMBERED, appliance_gone=box_id)
 
     def set_state(self, box: Box, state: ApplianceState) -> Changes:
         before = box.appliance()
         box.state = state
-        return _told(box, before)
+        gone = self.routes.drop_box(box.id) if state is ApplianceState.RETIRED else ()
+        return *gone, *_told(box, before)
 
     def change_pulse(self, box: Box, change: Callable[[Pulse], Pulse]) -> Changes:
         """Puts `change` of the pulse in its place; tells others when what they see of it differs."""

@@ -8,9 +8,11 @@ from contextlib import suppress
 from aiohttp import web
 
 from chassis.auth import PeerIdentity
+from chassis.errors import ProblemError
 from chassis.logs import get_logger
 from chassis.routes import principal_of
 from chassis.web import STOPPING
+from contracts.problems import ProblemCode
 from control_plane.changes import Subscription
 from control_plane.desk import Desk
 
@@ -25,7 +27,8 @@ class ChangeStream:
         self._desk = desk
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answers until the reader goes, is dropped for being slow, or the service stops."""
+        """Answers until the reader goes, is dropped for being slow, or the service stops. Raises ProblemError BAD_QUERY."""
+        after = _after(request)
         reader = principal_of(request, PeerIdentity).name
         response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
         await response.prepare(request)
@@ -38,7 +41,7 @@ class ChangeStream:
                 transport.abort()
 
         subscription: Subscription | None = None
-        subscription = self._desk.log.subscribe(self._desk.registry.snapshot(), woken)
+        subscription = self._desk.log.subscribe(self._desk.registry.snapshot(), woken, after)
         log = get_logger("control_plane.changes").bind(reader=reader)
         log.info("reader-joined", readers=self._desk.log.readers)
         try:
@@ -66,6 +69,14 @@ class ChangeStream:
                 tick_at_s = clock.monotonic_s() + TICK_S
                 continue
             await _either(wake, stopping, left_s)
+
+
+def _after(request: web.Request) -> int:
+    """`?after=N`; 0 without."""
+    text = request.query.get("after", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ProblemError(ProblemCode.BAD_QUERY, f"after: {text!r} is no number of a change")
+    return int(text)
 
 
 async def _either(one: asyncio.Event, other: asyncio.Event, timeout_s: float) -> None:

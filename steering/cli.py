@@ -15,7 +15,7 @@ from chassis.client import ServiceClient
 from chassis.command import serve
 from chassis.errors import ServiceError
 from contracts.urls import MEDIA_SERVICE, cache_key, parse_media_path, split_key
-from contracts.world import RankExplanation, RankFile, RankRequest
+from contracts.world import Covering, RankExplanation, RankFile, RankRequest
 from steering.app import compose
 from steering.config import NAME, SteeringSettings
 
@@ -51,6 +51,31 @@ def explain(
     _print(found)
 
 
+@app.command()
+def routes(
+    client: Annotated[str, typer.Argument(help="IP address of a player")],
+    url: Annotated[
+        str, typer.Option(envvar="LOWTIDE_STEERING_URL", help="base URL of steering")
+    ] = "http://127.0.0.1:8090",
+) -> None:
+    """Say which prefixes cover an address, longest first, and which sites announce them. Exit code 1 when none does."""
+    try:
+        found = asyncio.run(_covering(url, client))
+    except ServiceError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"World {found.world_number}; {found.client}.")
+    table = Table()
+    for heading in ("prefix", "site", "AS path length", "MED", "known by"):
+        table.add_column(heading)
+    for prefix in found.prefixes:
+        for one in prefix.announcers:
+            by = "guess" if prefix.guessed else "record" if one.by_hand else "routes"
+            table.add_row(prefix.cidr, one.site_id, str(one.as_path_length), str(one.med), by)
+    Console(file=sys.stdout).print(table)
+    raise typer.Exit(0 if found.prefixes else 1)
+
+
 def rank_file(key: str) -> RankFile:
     """The file of a key or path with its group, TITLE/NAME without ending; what is no media path is its own group."""
     whole = key if "|" in key else cache_key(MEDIA_SERVICE, key)
@@ -64,6 +89,11 @@ def rank_file(key: str) -> RankFile:
 async def _ask(url: str, request: RankRequest) -> RankExplanation:
     async with ServiceClient(url) as client:
         return await client.post("/v1/explain", request, RankExplanation)
+
+
+async def _covering(url: str, client: str) -> Covering:
+    async with ServiceClient(url) as service:
+        return await service.get("/v1/routes", Covering, query={"client": client})
 
 
 def _print(found: RankExplanation) -> None:

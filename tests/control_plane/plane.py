@@ -12,7 +12,7 @@ from pathlib import Path
 from chassis.auth import read_secret
 from chassis.certificates import make_csr, make_key
 from chassis.client import ServiceClient
-from chassis.enrolment import enrol
+from chassis.enrolment import enrol, kept_files
 from chassis.service import Service
 from chassis.tls import TlsFiles, client_context
 from contracts.catalogue import FileKind, Licence, PublishedFile, Title, TitleFacts
@@ -23,7 +23,7 @@ from contracts.reports import ApplianceReport, DiskFacts
 from contracts.urls import MediaName
 from contracts.world import FallbackOrigin
 from control_plane.app import compose
-from control_plane.config import ControlPlaneSettings, Http, Mtls, Plans
+from control_plane.config import ControlPlaneSettings, Http, Mtls, Plans, RouteSettings
 
 GB = 1_000_000_000
 ORIGIN = FallbackOrigin("origin", "http://127.0.0.1:1", "https://127.0.0.1:2")
@@ -67,6 +67,10 @@ class Plane:
         code = await self.code(kind, name)
         return await enrol(self.urls["mtls"], code, kind=kind, name=name, folder=self.folder / "enrolled" / name)
 
+    def files_of(self, name: str) -> TlsFiles:
+        """Those that `enrolled` made, also before a restart."""
+        return kept_files(self.folder / "enrolled" / name)
+
     async def service_caller(self, name: str) -> ServiceClient:
         return self.caller(await self.enrolled(PeerKind.SERVICE, name))
 
@@ -98,10 +102,17 @@ class Plane:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, page_dir: Path | None = None) -> AsyncIterator[Plane]:
+async def running(
+    folder: Path, *, page_dir: Path | None = None, routes: RouteSettings | None = None
+) -> AsyncIterator[Plane]:
     """A control plane whose state is in `folder`; the same folder again is a restart."""
     settings = ControlPlaneSettings(
-        state_dir=folder / "state", http=Http(port=0), mtls=Mtls(port=0), plans=Plans(at=""), page_dir=page_dir
+        state_dir=folder / "state",
+        http=Http(port=0),
+        mtls=Mtls(port=0),
+        plans=Plans(at=""),
+        page_dir=page_dir,
+        routes=routes or RouteSettings(),
     )
     service = Service("control-plane", partial(_compose, settings), grace_s=2.0)
     async with service.running() as urls:

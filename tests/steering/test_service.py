@@ -25,10 +25,10 @@ from chassis.errors import ServiceError
 from chassis.service import Listening, Service
 from chassis.tls import ClientCertificate, TlsFiles, server_context
 from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
-from contracts.world import Change, RankExplanation, Ranking, RankRequest, WorldFacts
+from contracts.world import Change, Covering, RankExplanation, Ranking, RankRequest, WorldFacts
 from steering.app import compose
 from steering.config import ControlPlane, Http, SteeringSettings
-from tests.steering.worlds import asking, suspect, two_networks
+from tests.steering.worlds import asking, routes, suspect, two_networks
 
 SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SERVER_URI = san_uri(PeerKind.SERVICE, "control-plane")
@@ -342,3 +342,26 @@ async def start_process(config: Path) -> tuple[subprocess.Popen[bytes], str]:
         process.wait()
         raise AssertionError("steering ended before it was ready")
     return process, msgspec.json.decode(line, type=Listening).listening["http"]
+
+
+async def test_an_address_is_answered_with_what_covers_it_and_routes_survive_a_restart(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    plane.snapshot = [*two_networks(), routes("b", "10.1.2.0/24"), routes("b", "10.0.0.0/8", guessed=True)]
+
+    async def covering(client: ServiceClient) -> list[tuple[str, list[str], bool]]:
+        found = await client.get("/v1/routes", Covering, query={"client": "10.1.2.3"})
+        return [(one.cidr, [a.site_id for a in one.announcers], one.guessed) for one in found.prefixes]
+
+    expected = [("10.1.2.0/24", ["b"], False), ("10.1.0.0/16", ["a"], False), ("10.0.0.0/8", ["b"], True)]
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        assert await covering(client) == expected
+        with pytest.raises(ServiceError) as caught:
+            await client.get("/v1/routes", Covering, query={"client": "10.1.2"})
+        assert caught.value.status == 422
+    await plane.stop()
+    async with steering(settings_for(plane, tmp_path)) as client:
+        assert await covering(client) == expected
+        facts = await client.get("/v1/world", WorldFacts)
+        assert (facts.live, facts.prefixes, facts.guessed) == (False, 3, 1)
