@@ -176,6 +176,8 @@ class KeeperLab:
     sources: list[FakeSource] = field(default_factory=list)
     workers: list[LabWorker] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+    clock: SetClock = field(default_factory=lambda: SetClock())
+    """Of a keeper in this process."""
 
     @property
     def state_dir(self) -> Path:
@@ -262,7 +264,7 @@ class KeeperLab:
         """A keeper in this process. `joined`: wait until it has keys and parents."""
         self._write_listening()
         self.write_code()
-        self.keeper = Keeper(self.settings, await open_store(self.settings, self.board, _REAL))
+        self.keeper = Keeper(self.settings, await open_store(self.settings, self.board, self.clock), self.clock)
         await self.keeper.start()
         if joined:
             following = self.keeper.following
@@ -342,18 +344,20 @@ class KeeperLab:
         await self.plane.close()
 
 
-class _Real:
+class SetClock:
+    """The machine's clock, whose wall somebody may set."""
+
+    def __init__(self) -> None:
+        self.set_by_s = 0.0
+
     def monotonic_s(self) -> float:
         return time.monotonic()
 
     def wall_s(self) -> float:
-        return time.time()
+        return time.time() + self.set_by_s
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-
-
-_REAL = _Real()
 
 
 @asynccontextmanager
