@@ -60,9 +60,8 @@ async def _one_day(town: Town, viewers: dict[str, Viewers], day: int, views: lis
         wait_s = due - time.time()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-        late_s = max(0.0, time.time() - due)
         for one in viewers.values():
-            task = asyncio.create_task(one.watch(view, day, late_s))
+            task = asyncio.create_task(one.watch(view, day, due))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
     midnight = town.lab.reached(town.lab.starts_at + (day + 1) * DAY_S)

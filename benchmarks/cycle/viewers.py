@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from contracts.digests import BLOCK_BYTES, block_digest
 from contracts.urls import with_token
 from contracts.world import Choice, RankFile, Ranking, RankRequest
 
-AT_ONCE = 64
+AT_ONCE = 96
 PATIENCE_S = 15.0
 _LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 
@@ -125,11 +126,11 @@ class Viewers:
         self._lines.close()
         await self._steering.close()
 
-    async def watch(self, view: View, day: int, late_s: float) -> None:
-        """One view from its ranking to its last byte."""
+    async def watch(self, view: View, day: int, due_at: float) -> None:
+        """One view from its ranking to its last byte; it should begin at `due_at`, by the machine's clock."""
         tally = self.by_day[day]
-        tally.late_s = max(tally.late_s, late_s)
         async with self._places:
+            tally.late_s = max(tally.late_s, time.time() - due_at)
             entry = self._town.entries[view.entry]
             try:
                 choices = await self._rank(entry)
