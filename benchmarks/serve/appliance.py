@@ -200,6 +200,10 @@ class OurAppliance:
         """Wants and windows that were not in memory: a round of hits has none of either."""
         return self.counters.total(Count.WANTS) + self.counters.total(Count.COLD_WINDOWS)
 
+    def unproven_windows(self) -> int:
+        """Windows in memory that were compared before they were sent: more extents than may be open are opened again and again."""
+        return self.counters.total(Count.UNPROVEN_WINDOWS)
+
     def _start_logger(self) -> None:
         reading = self._log_pipes.reading
         handover = LoggerHandover(self.settings.log, str(self.folder / "logs"), reading, self.counters.fd, 1)

@@ -1,10 +1,14 @@
-"""Are the bytes of a folder's files in memory? Asked with `mincore`, which is exact for files one owns."""
+"""Are the bytes of a folder's files in memory? Asked with `mincore`, which is exact for files one owns.
+
+`python -m benchmarks.serve.memory FOLDER` keeps them there (`mlock`) until its standard input ends: some machines drop what seems idle to them.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
 import os
+import sys
 from pathlib import Path
 
 _PAGE = mmap.PAGESIZE
@@ -13,6 +17,7 @@ _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
 def missing_bytes(folder: Path) -> int:
@@ -54,3 +59,27 @@ def read_all(folder: Path) -> None:
             with open(os.path.join(where, name), "rb", buffering=0) as file:
                 while file.read(1 << 20):
                     pass
+
+
+def lock(folder: Path) -> int:
+    """Keep a folder's files in memory as long as this process lives; their bytes. Raises OSError where the machine does not allow it."""
+    locked = 0
+    for where, _folders, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(where, name)
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                size = os.fstat(fd).st_size
+                at = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0) if size else 0
+                if at == ctypes.c_void_p(-1).value or (size and _libc.mlock(at, size)):
+                    raise OSError(ctypes.get_errno(), "mlock", path)
+            finally:
+                os.close(fd)
+            locked += size
+    return locked
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{lock(Path(sys.argv[1]))}\n")
+    sys.stdout.flush()
+    sys.stdin.read()

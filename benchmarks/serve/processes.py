@@ -159,6 +159,11 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def file_limit() -> int:
+    """Descriptors that a process here may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
 def machine() -> str:
     """Processor, memory, kernel and interpreter in a line."""
     model = "unknown processor"

@@ -45,6 +45,11 @@ class Count(Enum):
         CounterKind.COUNTER,
         "Send windows that were not in memory and were read by a disk's thread pool first",
     )
+    UNPROVEN_WINDOWS = (
+        "lowtide_oca_unproven_windows_total",
+        CounterKind.COUNTER,
+        "Send windows in memory, of blocks that a disk's thread pool compared first: none was sent since their extent was opened",
+    )
     WARM_WINDOWS = ("lowtide_oca_warm_windows_total", CounterKind.COUNTER, "Send windows found in memory")
     WANTS = (
         "lowtide_oca_wants_total",

@@ -231,14 +231,14 @@ class Sender:
                 m.counters.add(Count.WARM_WINDOWS)
                 self._write(data)
                 return
-            self._read_cold(held, length)
+            self._read_first(held, length, is_proven)
             return
         match m.residency.check(held.descriptor, held.start, length):
             case Window.WARM if is_proven:
                 m.counters.add(Count.WARM_WINDOWS)
                 self._send_file(held, length)
-            case Window.WARM | Window.COLD:
-                m.counters.add(Count.COLD_WINDOWS)
+            case Window.WARM | Window.COLD as found:
+                m.counters.add(Count.COLD_WINDOWS if found is Window.COLD else Count.UNPROVEN_WINDOWS)
                 warming = m.pools.warm(held.descriptor, held.start, length)
                 self._future, self.waiting = warming, Waiting.DISK
                 warming.add_done_callback(self._was_warmed)
@@ -264,7 +264,7 @@ class Sender:
                 is_proven = held.descriptor.proven & mask == mask
                 data = m.residency.read_now(held.fd, held.start, stride) if is_proven else None
                 if data is None:
-                    self._read_cold(held, length)
+                    self._read_first(held, length, is_proven)
                     return
                 m.counters.add(Count.WARM_WINDOWS)
                 pieces: list[bytes | bytearray | memoryview] = [*self._pending, data]
@@ -279,9 +279,10 @@ class Sender:
             _cork(sock, 0)
         self._go_on()
 
-    def _read_cold(self, held: Held, length: int) -> None:
+    def _read_first(self, held: Held, length: int, is_proven: bool) -> None:
         m = self._m
-        m.counters.add(Count.COLD_WINDOWS)
+        in_memory = not is_proven and m.residency.check(held.descriptor, held.start, length) is Window.WARM
+        m.counters.add(Count.UNPROVEN_WINDOWS if in_memory else Count.COLD_WINDOWS)
         reading = m.pools.read(held.descriptor, held.start, length)
         self._future, self.waiting = reading, Waiting.DISK
         reading.add_done_callback(self._was_read)

