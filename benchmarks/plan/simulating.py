@@ -97,9 +97,12 @@ def _facts(run: SeedRun) -> dict[str, float]:
     for strategy, found in run.figures.items():
         facts |= _of(strategy.value, found)
     if run.bounds is not None:
-        facts["most inside of any cache %"] = 100 * run.bounds.cache
-        facts["most inside with as many fills %"] = 100 * run.bounds.cache_and_fills
-        facts["best set of each day, inside %"] = 100 * run.bounds.best_days
+        bounds = {
+            "most inside of any cache %": run.bounds.cache,
+            "most inside with as many fills %": run.bounds.cache_and_fills,
+            "best set of each day, inside %": run.bounds.best_days,
+        }
+        facts |= {name: 100 * share for name, share in bounds.items() if share is not None}
     return facts
 
 

@@ -109,9 +109,10 @@ def make_catalogue(demand: Demand, days: int, rng: np.random.Generator) -> Catal
     release_hour[rows] = _release_hours(cohorts, each, rng)
     worth = _worth(demand, rows.reshape(len(cohorts), each), told, rng)
     runtime_s = 60.0 * demand.runtime_minutes * np.exp(rng.normal(0.0, demand.size_spread, titles))
-    bytes_per_s = np.array([rendition.mbps * 1e6 / 8 for rendition in demand.renditions])
-    share = np.array([rendition.views_share for rendition in demand.renditions])
-    count = len(demand.renditions)
+    files = demand.renditions * demand.episodes
+    bytes_per_s = np.array([rendition.mbps * 1e6 / 8 for rendition in files])
+    share = np.array([rendition.views_share for rendition in files])
+    count = len(files)
     announced = Announced(
         release_hour=release_hour,
         genre=genre,
@@ -119,7 +120,7 @@ def make_catalogue(demand: Demand, days: int, rng: np.random.Generator) -> Catal
         kind=kind,
         franchise=franchise,
         title_of_file=np.repeat(np.arange(titles), count),
-        rendition_of_file=np.tile(np.arange(count), titles),
+        rendition_of_file=np.tile(np.arange(count) % len(demand.renditions), titles),
         size_bytes=np.maximum(1.0, np.floor((runtime_s[:, None] * bytes_per_s[None, :]).ravel())),
     )
     return Catalogue(

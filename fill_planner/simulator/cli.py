@@ -77,10 +77,13 @@ def _scenario(path: Path, seeds: int) -> Scenario:
 
 
 def _run(scenario: Scenario) -> Outcome:
+    from fill_planner.simulator import regions
     from fill_planner.simulator.recorded import load as load_recording
     from fill_planner.simulator.run import simulate as run
 
     console = Console(stderr=True)
     with console.status("simulating") as status:
+        if scenario.fluid:
+            return regions.simulate(scenario, status.update)
         given = load_recording(scenario.recorded) if scenario.recorded is not None else None
         return run(scenario, given, status.update)

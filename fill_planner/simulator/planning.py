@@ -6,18 +6,19 @@ generator: `replay` hands it counts of requests that were made. Files are known 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from contracts.catalogue import FileKind
+from contracts.rendezvous import score
 from fill_planner import schedule
 from fill_planner.config import PlannerSettings
 from fill_planner.forecast.choice import forecast
 from fill_planner.forecast.releases import with_releases
-from fill_planner.placement import Box, Placement, Unit, place
+from fill_planner.placement.greedy import solve
+from fill_planner.placement.problem import Boxes, Problem
 from fill_planner.popularity import HOUR_S, DailyPopularity
 from fill_planner.simulator.catalogue import Announced
 from fill_planner.simulator.scenario import DAY_HOURS, SiteSpec
@@ -65,23 +66,23 @@ class NightlyPlanner:
         self._site = site
         self._settings = settings
         self._space = int(disk_bytes / site.boxes * (1.0 - site.cache_share) * (1.0 - settings.store_overhead))
-        self._names = [file_name(number) for number in range(announced.files)]
         self._files = catalogue_files(announced)
         self._hour_of_file = announced.release_hour[announced.title_of_file]
-        self._sizes = announced.size_bytes.astype(np.int64).tolist()
+        self._hashed = hashed(announced.files, site.boxes)
         self._expected: dict[int, Floats] = {}
 
     def plan(self, hour: int, reports: Reports, pinned: Bools, present: Bools) -> Wanted:
         expected = self._expected.get(hour)
         if expected is None:
             expected = self._expected[hour] = self.expected_bytes(hour, reports)
-        units = [
-            Unit(self._names[row], self._sizes[row], self._sizes[row], float(expected[row]))
-            for row in np.flatnonzero((expected > 0) | pinned.any(axis=0)).tolist()
-        ]
-        boxes = [self._box(number, pinned[number], present[number]) for number in range(self._site.boxes)]
-        budget = schedule.fill_budget(window_of(self._site, hour), EPOCH_S + hour * HOUR_S, self._settings)
-        return self._wanted(place(units, boxes, budget, reports.peak_share, self._settings))
+        solution = solve(self._problem(hour, expected, reports.peak_share, pinned, present))
+        pins = np.zeros_like(pinned)
+        pins[solution.box, solution.unit] = True
+        # Best first, and what comes from the box beside after all that does not (`schedule.sequence`).
+        ordered = np.argsort(solution.number > 0, kind="stable")
+        boxes, rows = solution.box[ordered], solution.unit[ordered]
+        lacking = ~present[boxes, rows]
+        return Wanted(pins, tuple(rows[(boxes == box) & lacking] for box in range(self._site.boxes)))
 
     def expected_bytes(self, hour: int, reports: Reports) -> Floats:
         """The forecast of the day after the window, by file, in bytes; 0 for what is not known yet."""
@@ -108,32 +109,34 @@ class NightlyPlanner:
         seen = np.where(views.any(axis=1), (views > 0).argmax(axis=1), days)
         return np.asarray(np.minimum(np.clip(out, 0, days), seen), dtype=np.int64)
 
-    def _box(self, number: int, pinned: Bools, present: Bools) -> Box:
-        held = np.flatnonzero(present).tolist()
-        return Box(
-            id=box_name(number),
-            domain=box_name(number),
-            space_bytes=self._space,
-            egress_bps=self._site.egress_gbps * 1e9,
-            present={self._names[row]: self._sizes[row] for row in held},
-            pinned=frozenset(self._names[row] for row in np.flatnonzero(pinned).tolist()),
+    def _problem(self, hour: int, expected: Floats, peak_share: float, pinned: Bools, present: Bools) -> Problem:
+        sizes = self._announced.size_bytes
+        boxes = self._site.boxes
+        return Problem(
+            size=sizes,
+            disk=sizes,
+            peak=expected * peak_share,
+            missing=np.where(present.T, 0.0, sizes[:, None]),
+            affinity=self._hashed + (pinned | present).T,
+            allowed=np.ones(len(sizes), dtype=np.bool_),
+            required=np.zeros(len(sizes), dtype=np.bool_),
+            boxes=Boxes(
+                space=np.full(boxes, float(self._space)),
+                egress=np.full(boxes, self._site.egress_gbps * 1e9 * HOUR_S / 8),
+                domain=np.arange(boxes),
+            ),
+            fill_bytes=float(
+                schedule.fill_budget(window_of(self._site, hour), EPOCH_S + hour * HOUR_S, self._settings)
+            ),
+            peak_share=peak_share,
+            settings=self._settings,
         )
 
-    def _wanted(self, placements: Sequence[Placement]) -> Wanted:
-        pins = np.zeros((self._site.boxes, self._announced.files), dtype=np.bool_)
-        tasks: list[list[schedule.Task]] = [[] for _ in range(self._site.boxes)]
-        for placement in placements:
-            row = int(placement.unit.group[1:])
-            for number, copy in enumerate(placement.copies):
-                box = int(copy.box_id.removeprefix(BOX))
-                pins[box, row] = True
-                if copy.missing_bytes:
-                    task = schedule.Task(copy.box_id, placement.unit.group, copy.missing_bytes, copy.value, number > 0)
-                    tasks[box].append(task)
-        fills = tuple(
-            np.array([int(task.group[1:]) for task in schedule.sequence(its)], dtype=np.int64) for its in tasks
-        )
-        return Wanted(pins, fills)
+
+def next_day(views: Floats, start: Ints, sizes: Floats, settings: PlannerSettings) -> Floats:
+    """The planner's forecast of the day after `views` (files × days), in views; `start` is the first day each file was out."""
+    history = DailyPopularity(views[:, -settings.history_days :], start, 1 / DAY_HOURS)
+    return forecast(history, sizes).views
 
 
 BOX = "box-"
@@ -147,6 +150,12 @@ def box_name(number: int) -> str:
 def file_name(number: int) -> str:
     """What rendezvous hashing knows a file by."""
     return f"f{number}"
+
+
+def hashed(files: int, boxes: int) -> Floats:
+    """Which box each file belongs on by rendezvous hashing (files × boxes): the higher the better, between 0 and 1."""
+    scores = np.array([[score(file_name(row), box_name(box), 1.0) for box in range(boxes)] for row in range(files)])
+    return np.asarray(scores / (1.0 + scores), dtype=np.float64)
 
 
 def window_of(site: SiteSpec, hour: int) -> SiteWindow:

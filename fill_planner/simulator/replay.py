@@ -17,9 +17,8 @@ from enum import Enum
 
 import numpy as np
 
-from contracts.rendezvous import score
 from fill_planner.simulator.demand import Requests
-from fill_planner.simulator.planning import Planner, Reports, Wanted, box_name, file_name
+from fill_planner.simulator.planning import Planner, Reports, Wanted, hashed
 from fill_planner.simulator.scenario import DAY_HOURS, Outage, SiteSpec, Strategy
 from fill_planner.simulator.shape import Bools, Floats, Ints
 from policies.admission import AdmissionName, AdmissionRule
@@ -110,10 +109,8 @@ def site_world(
         if outage.site == site.name:
             begin = after + outage.from_hour
             up[begin : begin + outage.hours, outage.box] = False
-    scores = np.array(
-        [[score(file_name(row), box_name(box), 1.0) for box in range(site.boxes)] for row in range(len(sizes))]
-    )
-    return SiteWorld(sizes, np.argsort(-scores, axis=1, kind="stable"), up, site, disk_bytes)
+    homes = np.argsort(-hashed(len(sizes), site.boxes), axis=1, kind="stable")
+    return SiteWorld(sizes, homes, up, site, disk_bytes)
 
 
 def replay(

@@ -29,9 +29,9 @@ def silent(words: str) -> None:
 class Bounds:
     """What a perfect foresight could serve inside, as shares of the bytes asked for."""
 
-    cache: float
-    """No cache beats it."""
-    cache_and_fills: float
+    cache: float | None
+    """No cache beats it. None where it was not worked out, as for `cache_and_fills`."""
+    cache_and_fills: float | None
     """Nothing that fills as many bytes as the plan with a cache beats it."""
     best_days: float
     """A plan that knows each day's demand the evening before, without a cache."""

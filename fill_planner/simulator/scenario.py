@@ -73,7 +73,8 @@ class Demand:
         20_000
     )
     views_per_day: Annotated[float, Gt(0), Doc("views of files on a mean day, at one site of weight 1")] = 200_000
-    renditions: Annotated[tuple[Rendition, ...], MinLen(1), Doc("files of each title")] = WHOLE
+    renditions: Annotated[tuple[Rendition, ...], MinLen(1), Doc("renditions of each title")] = WHOLE
+    episodes: Annotated[int, Ge(1), Doc("files of each title in each rendition, which share its views evenly")] = 1
     slope: Annotated[float, Lt(0), Doc("slope of popularity over rank on log-log axes")] = -0.83
     slope_ranks: Annotated[tuple[int, int], Doc("first and last rank of the line that has the slope")] = (10, 2000)
     shift: Annotated[
@@ -86,7 +87,7 @@ class Demand:
     taste: Annotated[float, Ge(0), Doc("spread (log) of a title's views from site to site")] = 0.3
     daily_noise: Annotated[float, Ge(0), Doc("spread (log) of a title's views from day to day")] = 0.15
     weekend: Annotated[float, Gt(0), Doc("views on a Saturday or Sunday, relative to other days")] = 1.2
-    runtime_minutes: Annotated[float, Gt(0), Doc("median runtime of a title")] = 60.0
+    runtime_minutes: Annotated[float, Gt(0), Doc("median runtime of a file")] = 60.0
     size_spread: Annotated[float, Ge(0), Doc("spread (log) of runtimes")] = 0.5
     hours: Annotated[tuple[float, ...], Doc("relative views of the 24 hours of a day; empty: a residential curve")] = ()
 
@@ -119,6 +120,9 @@ class SiteSpec:
     name: Annotated[str, MinLen(1), Doc("name in tables")] = "site"
     count: Annotated[int, Ge(1), Doc("how many such sites")] = 1
     weight: Annotated[float, Gt(0), Doc("its views, relative to `demand.views_per_day`")] = 1.0
+    weight_spread: Annotated[float, Ge(0), Doc("spread (log) of the audiences of its `count` sites; with `fluid`")] = (
+        0.0
+    )
     boxes: Annotated[int, Ge(1), Le(64), Doc("appliances, equal ones")] = 2
     disk: Annotated[str, Doc("disk of all its boxes together: bytes (40TB) or a share of the catalogue (10%)")] = "10%"
     cache_share: Annotated[float, Ge(0), Le(1), Doc("share of the disk that plans leave to the cache")] = 0.1
@@ -147,7 +151,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Everything that `run.simulate` looks at."""
+    """Everything that `run.simulate` and `regions.simulate` look at."""
 
     name: Annotated[str, MinLen(1), Doc("title of tables and plots")] = "scenario"
     days: Annotated[int, Ge(1), Le(366), Doc("days that are counted")] = 28
@@ -166,6 +170,7 @@ class Scenario:
     weekly_top: Annotated[int, Ge(1), Doc("files that `weekly-top` fetches each week")] = 100
     with_optimum: Annotated[bool, Doc("also what nobody can beat who knows the future")] = True
     admission: Annotated[AdmissionName, Doc("what the cache beside a plan lets in to stay")] = AdmissionName.ALL
+    fluid: Annotated[bool, Doc("expected values by classes of files instead of single requests")] = False
     planner: PlannerSettings = field(default_factory=PlannerSettings)
 
     def __post_init__(self) -> None:
@@ -189,6 +194,10 @@ def problems(scenario: Scenario) -> list[str]:
         found += _outage_problems(at, outage, boxes, scenario.days)
     if len(set(scenario.seeds)) != len(scenario.seeds):
         found.append("seeds: the same seed twice is the same run twice")
+    if scenario.fluid and scenario.recorded is not None:
+        found.append("fluid: needs generated demand, and `recorded` names a file")
+    if scenario.fluid and scenario.outages:
+        found.append("fluid: knows no outages; leave out `outages` or `fluid`")
     return found
 
 

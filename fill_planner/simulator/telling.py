@@ -48,11 +48,13 @@ def report(outcome: Outcome) -> Report:
     known = [run.bounds for run in runs if run.bounds is not None]
     bounds: dict[str, Interval] = {}
     if known:
-        bounds = {
-            CACHE_BOUND: interval([one.cache for one in known]),
-            FILLING_BOUND: interval([one.cache_and_fills for one in known]),
-            BEST_DAYS: interval([one.best_days for one in known]),
+        named: dict[str, list[float | None]] = {
+            CACHE_BOUND: [one.cache for one in known],
+            FILLING_BOUND: [one.cache_and_fills for one in known],
+            BEST_DAYS: [one.best_days for one in known],
         }
+        worked_out = {name: [share for share in its if share is not None] for name, its in named.items()}
+        bounds = {name: interval(its) for name, its in worked_out.items() if its}
     return Report(
         scenario=outcome.scenario.name,
         days=outcome.scenario.days,

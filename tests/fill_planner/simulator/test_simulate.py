@@ -48,6 +48,8 @@ def test_a_plan_with_a_cache_serves_more_inside_than_lru_and_nothing_beats_the_b
     for run in found.runs:
         assert run.figures[Strategy.PLAN_LRU].inside_share > run.figures[Strategy.LRU].inside_share
         assert run.bounds is not None
+        assert run.bounds.cache is not None
+        assert run.bounds.cache_and_fills is not None
         caches = [run.figures[one].inside_share for one in (Strategy.LRU, Strategy.S3FIFO)]
         assert max(caches) <= run.bounds.cache
         assert max(one.inside_share for one in run.figures.values()) <= run.bounds.cache_and_fills
