@@ -22,14 +22,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from chassis.clock import SYSTEM_CLOCK, Clock
 from chassis.errors import ChassisError
+from chassis.front import Front
 from chassis.health import Health
 from chassis.logs import get_logger
 from chassis.metrics import Metrics
@@ -68,12 +70,13 @@ class Inherited:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One door of a service with its own application. `ssl` makes it TLS."""
+    """One door of a service with its own application. `ssl` makes it TLS; `front` is a short way past the application."""
 
     name: str
     app: web.Application
     at: Tcp | UnixPath | Inherited
     ssl: ssl_module.SSLContext | None = None
+    front: Front | None = None
 
 
 class OnDeath(Enum):
@@ -201,7 +204,7 @@ class Service:
             raise ChassisError(f"{self.name}: cannot start: {error}") from error
 
     async def _open(self, listener: Listener, runners: list[web.AppRunner]) -> str:
-        runner = web.AppRunner(listener.app, handle_signals=False, access_log=None, shutdown_timeout=self._grace_s)
+        runner = _Runner(listener, self._grace_s)
         await runner.setup()
         runners.append(runner)
         site, url = _site(runner, listener)
@@ -276,6 +279,24 @@ def run(service: Service) -> int:
     except ChassisError as error:
         get_logger("chassis.service").error("cannot-run", service=service.name, detail=str(error))
         return 1
+
+
+class _Runner(web.AppRunner):
+    """The application's runner; where there is a front, new connections begin there."""
+
+    def __init__(self, listener: Listener, grace_s: float) -> None:
+        super().__init__(listener.app, handle_signals=False, access_log=None, shutdown_timeout=grace_s)
+        self._front = listener.front
+
+    @property
+    def server(self) -> Any:
+        behind = super().server
+        return behind if self._front is None or behind is None else partial(self._front.connection, behind)
+
+    async def cleanup(self) -> None:
+        if self._front is not None:
+            self._front.close()
+        await super().cleanup()
 
 
 def _site(runner: web.AppRunner, listener: Listener) -> tuple[web.BaseSite, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _SPAN = float(1 << 53)
 
@@ -27,3 +27,18 @@ def score(name: str, box: str, weight: float) -> float:
 def ranked(name: str, boxes: Iterable[tuple[str, float]]) -> list[str]:
     """Boxes `(id, weight)`, best first. Boxes without weight come last, by id."""
     return [box for _, box in sorted((-score(name, box, weight), box) for box, weight in boxes)]
+
+
+def ranked_places(name: str, boxes: Sequence[str], weights: Sequence[float]) -> list[int]:
+    """The positions of boxes, best first: the order of `ranked`, in half of its time where all weights are the same."""
+    if len(boxes) == 1:
+        return [0]
+    places = range(len(boxes))
+    if weights and weights[0] > 0.0 and weights.count(weights[0]) == len(weights):
+        # The score grows with the digest, so that digests order as scores do.
+        tail = f"\0{name}".encode()
+        digests = [hashlib.blake2b(box.encode() + tail, digest_size=8).digest() for box in boxes]
+        if len(set(digests)) == len(digests):
+            return sorted(places, key=digests.__getitem__, reverse=True)
+    scores = [-score(name, box, weight) for box, weight in zip(boxes, weights, strict=True)]
+    return sorted(places, key=lambda at: (scores[at], boxes[at]))

@@ -11,7 +11,7 @@ from chassis.errors import ProblemError
 from chassis.routes import Call, Routes
 from contracts.decisions import PlayExplanation, PlayQuery
 from contracts.problems import ProblemCode
-from contracts.world import Announcer, Covering, CoveringPrefix, RankExplanation, Ranking, RankRequest, WorldFacts
+from contracts.world import Announcer, Covering, CoveringPrefix, RankExplanation, Ranking, RankRequest, Why, WorldFacts
 from steering.decided import Recorder, read, told
 from steering.decisions import Decisions
 from steering.errors import NothingKnown, RankError
@@ -21,6 +21,9 @@ from steering.metrics import SteeringMetrics
 from steering.prefixes import Match, parse_address
 
 RETRY_AFTER_S = 1.0
+RANK_PATH = "/v1/rank"
+_DECODER = msgspec.json.Decoder(RankRequest)
+_ENCODER = msgspec.json.Encoder()
 
 
 class ClientQuery(msgspec.Struct, frozen=True):
@@ -48,20 +51,32 @@ class Api:
         self._metrics = metrics
         self._clock = clock
         self._keeping = keeping
+        self._first_choices = {why: metrics.first_choices.labels(why.value) for why in Why}
 
     async def rank(self, call: Call[RankRequest]) -> Ranking:
-        started_s = self._clock.monotonic_s()
         try:
-            ranking = self._decisions.rank(call.body)
+            return self.decide(call.body)
         except (RankError, NothingKnown) as error:
             raise self._refusal(error) from error
+
+    def answer(self, body: bytes) -> bytes | None:
+        """The body of the answer to a request of `/v1/rank`; None when it is to be refused."""
+        try:
+            return _ENCODER.encode(self.decide(_DECODER.decode(body)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RankError, NothingKnown):
+            return None
+
+    def decide(self, request: RankRequest) -> Ranking:
+        """A ranking that is handed out, counted and kept. Raises RankError and NothingKnown."""
+        started_s = self._clock.monotonic_s()
+        ranked = self._decisions.rank(request)
         self._metrics.decision_seconds.observe(self._clock.monotonic_s() - started_s)
-        for group in ranking.groups:
-            self._metrics.first_choices.labels(group.choices[0].why.value).inc()
+        for group in ranked.ranking.groups:
+            self._first_choices[group.choices[0].why].inc()
         if self._keeping is not None:
-            line = self._keeping.recorder.line(self._decisions.scene(), call.body, ranking, self._clock.wall_s())
-            self._keeping.journal.add(call.body.play, line)
-        return ranking
+            line = self._keeping.recorder.line(request, ranked, self._clock.wall_s())
+            self._keeping.journal.add(request.play, line)
+        return ranked.ranking
 
     async def explain(self, call: Call[RankRequest]) -> RankExplanation:
         try:
@@ -111,7 +126,7 @@ class Api:
 
 def routes_of(api: Api) -> Routes:
     routes = Routes("Lowtide steering")
-    routes.post("/v1/rank", api.rank, summary="Rank appliances for a client and files, best first, the origin last")
+    routes.post(RANK_PATH, api.rank, summary="Rank appliances for a client and files, best first, the origin last")
     routes.post(
         "/v1/explain", api.explain, summary="The same ranking with every appliance's facts and why it stands there"
     )

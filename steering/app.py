@@ -10,6 +10,7 @@ from pathlib import Path
 from chassis.client import ServiceClient
 from chassis.clock import Clock
 from chassis.enrolment import ensure_enrolled
+from chassis.front import Front
 from chassis.logs import get_logger
 from chassis.service import Listener, Service, Tcp
 from chassis.tls import client_context
@@ -17,7 +18,7 @@ from chassis.web import build_app
 from contracts.enrolment import PeerKind
 from contracts.world import Change
 from steering import archive
-from steering.api import Api, Keeping, routes_of
+from steering.api import RANK_PATH, Api, Keeping, routes_of
 from steering.candidates import Rules
 from steering.config import NAME, SteeringSettings
 from steering.decided import Recorder
@@ -85,7 +86,8 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     api = Api(state, decisions, metrics, service.clock, _keeping(service, settings, metrics))
     service.health.add_check("world", feed.ready)
     app = build_app(routes_of(api), metrics=service.metrics, health=service.health)
-    service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port)))
+    front = Front(RANK_PATH, api.answer, service.metrics)
+    service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front))
     service.background("feed", feed.run)
     service.background("saver", saver.run)
     service.background("standings", decisions.run)

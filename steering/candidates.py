@@ -14,7 +14,7 @@ from operator import is_
 from urllib.parse import urlsplit
 
 from contracts.places import Appliance, ApplianceState, Site
-from contracts.world import Health, Why
+from contracts.world import Choice, Health, Why
 from steering.hashing import Kind
 from steering.ladder import Ladder, Rung, band, is_on
 from steering.standing import UNKNOWN, LoadRules, Standing, Standings, settled
@@ -91,7 +91,8 @@ class Shelf:
         if found is None:
             if len(self._kinds) >= MOST_REMEMBERED:
                 self._kinds.clear()
-            found = self._kinds[hashes] = bytes(kind_of(held, hashes) for held in self.held)
+            made = kinds_of_one(self.held, hashes[0]) if len(hashes) == 1 else [kind_of(h, hashes) for h in self.held]
+            found = self._kinds[hashes] = bytes(made)
         return found
 
 
@@ -100,7 +101,13 @@ def kind_of(held: Held, hashes: tuple[int, ...]) -> Kind:
     whole, planned = held.whole, held.planned
     if all(map(whole.has, hashes)):
         return Kind.HOLDS
-    return Kind.PLANNED if planned and all(planned.has(one) or whole.has(one) for one in hashes) else Kind.LACKS
+    return Kind.PLANNED if all(planned.has(one) or whole.has(one) for one in hashes) else Kind.LACKS
+
+
+def kinds_of_one(shelf: tuple[Held, ...], hashed: int) -> list[Kind]:
+    """`kind_of` a single file, of each in turn."""
+    holds, planned, lacks = Kind.HOLDS, Kind.PLANNED, Kind.LACKS
+    return [holds if it.whole.has(hashed) else planned if it.planned.has(hashed) else lacks for it in shelf]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +136,8 @@ class Scene:
         self._rosters: dict[tuple[str, int, str], Roster] = {}
         self._below: dict[tuple[str, Rung], tuple[tuple[Site, ...], ...]] = {}
         self._shelves: dict[str, Shelf] = {}
+        self.last: dict[tuple[str, str], tuple[Choice, ...]] = {}
+        """What is no appliance, by own site and scheme, as far as it was asked for (steering.ranking)."""
 
     def next(self, world: World, standings: Standings) -> Scene:
         """The scene of the next moment."""

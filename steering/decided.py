@@ -5,19 +5,18 @@ What was believed of a site's appliances is written once per roster and put into
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import msgspec
 
 from contracts.decisions import FORMAT, BoxFacts, DecidedGroup, Decision, PlayExplanation
-from contracts.world import Ranking, RankRequest, Why
-from steering.candidates import Candidate, Roster, Scene
+from contracts.world import RankRequest, Why
+from steering.candidates import Candidate, Roster
 from steering.explaining import WORDS
 from steering.hashing import Kind
-from steering.prefixes import parse_address
-from steering.ranking import View, groups_of, look
+from steering.prefixes import IpAddress
+from steering.ranking import Ranked, View
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Decision)
@@ -49,17 +48,19 @@ class Recorder:
     def __init__(self, ipv4_bits: int, ipv6_bits: int) -> None:
         self._bits = {4: ipv4_bits, 6: ipv6_bits}
         self._facts: dict[str, tuple[Roster, msgspec.Raw]] = {}
+        self._second = -1
+        self._words = ""
 
-    def line(self, scene: Scene, request: RankRequest, ranking: Ranking, wall_s: float) -> bytes:
-        """The line of an answer that was made in this scene, with its end of line."""
-        view = look(scene, request)
+    def line(self, request: RankRequest, ranked: Ranked, wall_s: float) -> bytes:
+        """The line of an answer, with its end of line."""
+        ranking, view = ranked.ranking, ranked.view
         groups = []
-        for group, ranked in zip(groups_of(request.files), ranking.groups, strict=True):
-            choices = tuple((choice.appliance_id, choice.site_id, choice.why.value) for choice in ranked.choices)
+        for group, answer in zip(ranked.groups, ranking.groups, strict=True):
+            choices = tuple([(choice.appliance_id, choice.site_id, choice.why.value) for choice in answer.choices])
             groups.append(DecidedGroup(group.name, group.keys, choices, tuple(_holders(view, group.hashes))))
         made = _Line(
-            time=instant(wall_s),
-            client=self._cut(request.client),
+            time=self._instant(wall_s),
+            client=self._cut(view.client),
             world=ranking.world_number,
             site=ranking.site_id,
             prefix=ranking.prefix,
@@ -78,10 +79,15 @@ class Recorder:
             self._facts[roster.site_id] = known
         return known[1]
 
-    def _cut(self, client: str) -> str:
-        address = parse_address(client)
-        bits = self._bits[address.version]
-        return str(ipaddress.ip_network((address, bits), strict=False).network_address)
+    def _cut(self, client: IpAddress) -> str:
+        drop = (32 if client.version == 4 else 128) - self._bits[client.version]
+        return str(type(client)(int(client) >> drop << drop))
+
+    def _instant(self, wall_s: float) -> str:
+        second = int(wall_s)
+        if second != self._second:
+            self._second, self._words = second, instant(second)[:-4]
+        return f"{self._words}{int(1000 * (wall_s - second)):03d}Z"
 
 
 def facts_of(candidate: Candidate) -> BoxFacts:
@@ -147,6 +153,7 @@ def _believed(box: BoxFacts | None) -> str:
 def _holders(view: View, hashes: tuple[int, ...]) -> Iterator[str]:
     for roster, _ in view.own:
         known = roster.shelf.kinds(hashes)
-        for candidate in roster.candidates:
-            if known[candidate.at] == Kind.HOLDS:
-                yield candidate.id
+        at = known.find(Kind.HOLDS)
+        while at >= 0:
+            yield roster.candidates[at].id
+            at = known.find(Kind.HOLDS, at + 1)

@@ -7,11 +7,11 @@ Here they meet the clock. What was handed out enters the standings every FOLD_S;
 from __future__ import annotations
 
 from chassis.clock import Clock
-from contracts.world import RankExplanation, Ranking, RankRequest
+from contracts.world import RankExplanation, RankRequest
 from steering.candidates import Rules, Scene
 from steering.explaining import explain_in
 from steering.feed import State
-from steering.ranking import rank_in
+from steering.ranking import Ranked, ranked_in
 from steering.reservations import ReservationRules, Reservations
 from steering.standing import Memory, remember
 
@@ -35,11 +35,11 @@ class Decisions:
         self._folded_s = float("-inf")
         self._scene = Scene(state.world, rules)
 
-    def rank(self, request: RankRequest) -> Ranking:
+    def rank(self, request: RankRequest) -> Ranked:
         """The ranking, which is taken to be handed out. Raises what `ranking.rank` raises."""
-        ranking = rank_in(self.scene(), request)
-        self._reservations.give(ranking)
-        return ranking
+        ranked = ranked_in(self.scene(), request)
+        self._reservations.give(ranked.ranking)
+        return ranked
 
     def explain(self, request: RankRequest) -> RankExplanation:
         """What `rank` would answer now, and why. Nothing is handed out. Raises what `ranking.rank` raises."""

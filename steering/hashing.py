@@ -10,11 +10,11 @@ Law: when one leaves, the others keep their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
-from contracts.rendezvous import score
+from contracts.rendezvous import ranked_places
 
 B = TypeVar("B")
 
@@ -34,16 +34,14 @@ def name_of(group: str, client: str, kind: Kind) -> str:
 
 def by_rendezvous(
     name: str,
-    boxes: Iterable[B],
+    boxes: Sequence[B],
     id_of: Callable[[B], str],
     weight_of: Callable[[B], float],
     crowded: Callable[[B], bool],
 ) -> list[B]:
     """Best first: those within the bound before the crowded, then by rendezvous score, then by id."""
-    keyed = [(crowded(box), -score(name, id_of(box), weight_of(box)), id_of(box), box) for box in boxes]
-    keyed.sort(key=_without_box)
-    return [box for *_, box in keyed]
-
-
-def _without_box(keyed: tuple[bool, float, str, object]) -> tuple[bool, float, str]:
-    return keyed[:3]
+    order = ranked_places(name, list(map(id_of, boxes)), list(map(weight_of, boxes)))
+    found = [boxes[at] for at in order]
+    if any(map(crowded, found)):
+        found.sort(key=crowded)
+    return found

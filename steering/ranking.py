@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from contracts.keysets import key_hash
@@ -48,24 +48,21 @@ _TAIL = attrgetter("tail_weight")
 _MISS = attrgetter("miss_weight")
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A candidate with the reason for its place."""
 
     candidate: Candidate
     why: Why
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """One group's order: who is chosen, and, when all were asked for, who would have been next."""
 
     chosen: tuple[Placed, ...]
     beyond: tuple[Placed, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Files that are fetched from one place: a rendition with its playlist."""
 
     name: str
@@ -73,14 +70,13 @@ class Group:
     hashes: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """A checked request over a scene: what all its groups share."""
 
     scene: Scene
     client: IpAddress
     scheme: str
-    count: int
+    wanted: int
     matches: tuple[Match, ...]
     own: tuple[tuple[Roster, Match], ...]
     """The roster of each site that announces the client's address, with its longest prefix, the best site first."""
@@ -94,6 +90,14 @@ class View:
         return self.own[0][0].site_id if self.own else ""
 
 
+class Ranked(NamedTuple):
+    """A ranking, and what it was made from."""
+
+    ranking: Ranking
+    view: View
+    groups: list[Group]
+
+
 def rank(world: World, request: RankRequest, rules: Rules = DEFAULTS, standings: Standings | None = None) -> Ranking:
     """The ranking of every group of the request, in the request's order.
 
@@ -104,15 +108,21 @@ def rank(world: World, request: RankRequest, rules: Rules = DEFAULTS, standings:
 
 def rank_in(scene: Scene, request: RankRequest) -> Ranking:
     """`rank` in a scene that is there already."""
+    return ranked_in(scene, request).ranking
+
+
+def ranked_in(scene: Scene, request: RankRequest) -> Ranked:
+    """`rank_in` with what the ranking was made from."""
     view = look(scene, request)
     last = last_choices(view)
+    asked = groups_of(request.files)
     groups = []
-    for group in groups_of(request.files):
-        choices = tuple(_choice(placed) for placed in order_of(view, group).chosen) + last
+    for group in asked:
+        choices = tuple([_choice(placed) for placed in order_of(view, group).chosen]) + last
         if not choices:
             raise NothingKnown("no origin and no reachable appliance is known")
         groups.append(GroupRanking(group.name, choices))
-    return Ranking(scene.world.number, view.prefix, view.site_id, tuple(groups))
+    return Ranked(Ranking(scene.world.number, view.prefix, view.site_id, tuple(groups)), view, asked)
 
 
 def look(scene: Scene, request: RankRequest) -> View:
@@ -129,7 +139,7 @@ def look(scene: Scene, request: RankRequest) -> View:
 
 def order_of(view: View, group: Group, *, whole: bool = False) -> Order:
     """The order of one group, what is no appliance left out. `whole` gives everybody who would have been next, too."""
-    picked = _Picked(view.count, whole)
+    picked = _Picked(view.wanted, whole)
     client = str(view.client)
     roomy = [in_kinds(roster, roster.roomy, group, client) for roster, _ in view.own]
     picked.take(placed for ranked in roomy for placed in ranked)
@@ -155,6 +165,14 @@ def groups_of(files: Iterable[RankFile]) -> list[Group]:
 
 def last_choices(view: View) -> tuple[Choice, ...]:
     """What is no appliance, as the own site's ladder has it: origins by name and CDNs, each those of the client's scheme first."""
+    known_as = (view.site_id, view.scheme)
+    found = view.scene.last.get(known_as)
+    if found is None:
+        found = view.scene.last[known_as] = _last_choices(view)
+    return found
+
+
+def _last_choices(view: View) -> tuple[Choice, ...]:
     ladder = view.scene.rules.ladder
     found: list[Choice] = []
     for rung in ladder.rungs(view.site_id):
