@@ -21,6 +21,7 @@ from oca.disk_cli import disk_words
 from oca.link import unix
 from oca.link.commands import RESTART, RestartProgress, socket_path
 from oca.link.files import KeeperStatus, Listening, TlsStatus
+from oca.routes_cli import routes_command
 from oca.store_cli import store_app
 from policies.admission import AdmissionName
 from policies.eviction import PolicyName
@@ -35,6 +36,7 @@ app.add_typer(store_app, name="store")
 app.add_typer(disk_app, name="disk")
 log_app = typer.Typer(help="The access log (docs/access-log.md).", no_args_is_help=True)
 app.add_typer(log_app, name="log")
+app.command("routes")(routes_command)
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the settings.")]
 ReadyFd = Annotated[int | None, typer.Option("--ready-fd", help="Descriptor that gets one JSON line once it serves.")]

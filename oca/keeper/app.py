@@ -51,6 +51,7 @@ from oca.link.handing import HandingServer
 from oca.link.messages import Reload, ReloadWhat
 from oca.link.server import LinkServer
 from oca.link.settings import store_settings
+from oca.routes.following import RouteFollowing, sessions_of
 from oca.store.board import Board
 from oca.store.disk_writer import Gone
 from oca.store.errors import DiskBusy, StoreError
@@ -237,6 +238,7 @@ class Keeper:
             ("pulling", self.pulling.run),
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),
+            ("routes", self._follow_routes),
         ):
             self._background(name, run)
 
@@ -271,6 +273,16 @@ class Keeper:
         async with asyncio.TaskGroup() as together:
             for run in (self.pulse.run, self.purging.follow, self.following.run, self.reporter.run):
                 together.create_task(run())
+
+    async def _follow_routes(self) -> None:
+        """A task of its own: what a BGP daemon does must not end the heartbeat."""
+        sessions = sessions_of(self.settings.routes, self.state.folder)
+        if sessions is None:
+            return
+        await self.connection.enrolled.wait()
+        boot = uuid.uuid4().hex
+        settings, tell = self.settings.routes, self.connection.routes
+        await RouteFollowing(settings, self.state.folder, sessions, tell, boot, self._clock).run()
 
     def _background(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._keep_running(name, run), name=name)

@@ -26,12 +26,15 @@ from contracts.enrolment import PeerKind
 from contracts.keys import KeySet
 from contracts.plans import AppliancePlan, Upstreams
 from contracts.reports import ApplianceReport, ReportAnswer
+from contracts.routes import RouteAnswer, RouteReport
 from contracts.triggers import Triggers, TriggersApplied
 from oca.config import ControlPlane as ControlPlaneSettings
 from oca.keeper.errors import NotConnected
 
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 10.0
+ROUTES_S = 60.0
+"""A whole table of half a million is judged and stored before it is answered."""
 PING_S = 5.0
 """Pings on the heartbeat stream: without them a control plane that vanished would look connected for minutes."""
 
@@ -125,6 +128,9 @@ class Connection:
 
     async def report(self, report: ApplianceReport) -> ReportAnswer:
         return await self._opened().post("/v1/appliance/report", report, ReportAnswer)
+
+    async def routes(self, report: RouteReport) -> RouteAnswer:
+        return await self._opened().post("/v1/appliance/routes", report, RouteAnswer, timeout_s=ROUTES_S)
 
     @asynccontextmanager
     async def heartbeat(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
