@@ -181,6 +181,21 @@ def test_suspects_that_come_slowly_are_believed() -> None:
         assert watch.doubted == frozenset()
 
 
+@pytest.mark.parametrize(("last_s", "is_doubted"), [(WINDOW_S, True), (WINDOW_S + 0.001, False)])
+def test_suspects_of_the_last_ten_seconds_are_counted_and_no_older_one(last_s: float, is_doubted: bool) -> None:
+    watch = observe(Watch(), region(boxes_per_site=THREE_SITES, dead=("a0",)), 100.0)
+    watch = observe(watch, region(boxes_per_site=THREE_SITES, dead=("a0", "b0")), 100.0 + last_s / 2)
+    watch = observe(watch, region(boxes_per_site=THREE_SITES, dead=("a0", "b0", "b1")), 100.0 + last_s)
+    assert watch.monitoring_doubted is is_doubted
+
+
+@pytest.mark.parametrize(("serving", "is_doubted"), [(14, True), (15, False)])
+def test_more_than_a_fifth_of_what_serves_is_needed_and_a_fifth_is_not_more(serving: int, is_doubted: bool) -> None:
+    sites = {"a": serving - 2, "b": 2}
+    watch = observe(Watch(), region(boxes_per_site=sites, dead=("a0", "a1", "b0")), 0.0)
+    assert watch.monitoring_doubted is is_doubted
+
+
 def test_doubt_lasts_while_so_many_are_away_and_ends_when_they_return() -> None:
     many = ("a0", "a1", "b0", "b1", "c0")
     watch = observe(Watch(), region(boxes_per_site=THREE_SITES, dead=many), 0.0)
