@@ -81,6 +81,8 @@ class Order(msgspec.Struct, frozen=True):
     forecast_bytes: float
     value: float
     """Expected bytes served next day per byte filled."""
+    credential: str = ""
+    """What the appliance shows to peers and tiers for this order (`contracts.tokens.fills`), as it is handed out; empty in a plan that is not."""
 
 
 class AppliancePlan(msgspec.Struct, frozen=True):

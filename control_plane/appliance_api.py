@@ -90,7 +90,7 @@ class ApplianceApi:
         plan = call.who(Box).plan
         if plan is None:
             raise unknown("plan yet for appliance", call.who(Box).id)
-        return plan
+        return await self._keys.with_credentials(plan)
 
     async def triggers(self, call: Call[None, TriggerQuery]) -> Triggers:
         return self._triggers.after(call.query.after)

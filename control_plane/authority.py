@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from joserfc import jws
 from joserfc.jwk import ECKey
 
@@ -17,6 +18,9 @@ from chassis.certificates import DAY_S
 from chassis.tls import TlsFiles
 from contracts.enrolment import PeerKind, san_uri
 from contracts.keys import KeyUse, PublicKey
+from contracts.plans import AppliancePlan
+from contracts.tokens.fills import GRACE_S, FillClaims, sign
+from contracts.tokens.signatures import private_part
 
 ALGORITHM = "ES256"
 KID_CHARS = 16
@@ -84,6 +88,18 @@ class Authority:
     def sign_digests(self, document: bytes) -> str:
         """A compact JWS over the JSON of one FileDigests."""
         return jws.serialize_compact({"alg": ALGORITHM, "kid": self.kid}, document, self._digests_key)
+
+    def sign_fills(self, plan: AppliancePlan) -> AppliancePlan:
+        """The plan with a credential for each order, good until a little after its window."""
+        key, expires_at = private_part(self._digests_key), plan.window_closes_at + GRACE_S
+        orders = tuple(
+            msgspec.structs.replace(
+                order,
+                credential=sign(FillClaims(order.id, plan.appliance_id, order.key, expires_at), key, self.kid),
+            )
+            for order in plan.orders
+        )
+        return msgspec.structs.replace(plan, orders=orders)
 
     def _ensure_server_certificate(self, names: tuple[str, ...], now: float, valid_days: float) -> None:
         files = self.server_files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import msgspec
@@ -11,6 +12,7 @@ from joserfc.jwk import ECKey, OKPKey
 from chassis.logs import get_logger
 from contracts.digests import SignedDigests
 from contracts.keys import KeyEnding, KeySet, KeyUse, PublicKey
+from contracts.plans import AppliancePlan
 from control_plane.archive import access as access_archive
 from control_plane.archive import catalogue as catalogue_archive
 from control_plane.archive import places as place_archive
@@ -36,6 +38,8 @@ class Keys:
         self._authority = authority
         self._publishers = publishers
         self._keys: dict[str, tuple[str, PublicKey]] = {}
+        self._handed: dict[str, tuple[AppliancePlan, AppliancePlan]] = {}
+        """By appliance: its plan, and the same with credentials."""
 
     async def load(self) -> None:
         """At a start: what was published before, and the own key, which is published when it is new."""
@@ -102,6 +106,15 @@ class Keys:
         async with self._desk.alone(), self._desk.archive() as session:
             await catalogue_archive.keep_signed(session, key, row.document, signed, self._authority.kid)
         return SignedDigests(signed)
+
+    async def with_credentials(self, plan: AppliancePlan) -> AppliancePlan:
+        """The plan as its appliance gets it: with what it shows to others for each order. Signed once and kept in memory."""
+        handed = self._handed.get(plan.appliance_id)
+        if handed is not None and handed[0] is plan:
+            return handed[1]
+        signed = await asyncio.to_thread(self._authority.sign_fills, plan)
+        self._handed[plan.appliance_id] = (plan, signed)
+        return signed
 
     async def _store(self, key: PublicKey, publisher: str, ended: tuple[float, str] | None = None) -> None:
         """`ended`: when an operator ended it, and who, for the audit log."""

@@ -232,6 +232,12 @@ class Serving:
     peers: Annotated[
         Listen, Doc("Where other appliances connect, by mutual TLS; an address that they can dial, no wildcard")
     ] = field(default_factory=Listen)
+    peer_misses: Annotated[
+        bool,
+        Doc(
+            "Peers get what their players miss, too; without it only what a fill credential of the control plane names"
+        ),
+    ] = True
     listeners: Annotated[tuple[Listener, ...], Doc("Where players connect besides media, plain or by TLS")] = ()
     tls: Annotated[PlayerTls, Doc("Certificates of the listeners with TLS")] = field(default_factory=PlayerTls)
     hosts: Annotated[

@@ -79,14 +79,14 @@ def opened(envelope: Envelope, keys: Mapping[str, PublicKey]) -> bytes:
     return envelope.payload
 
 
-def signature_of(message: bytes, key: SigningKey, alg: str) -> bytes:
-    """64 bytes. Raises ValueError for an algorithm that is not the key's, or none of this service."""
+def signature_of(message: bytes, key: SigningKey, alg: str, *, repeatable: bool = False) -> bytes:
+    """64 bytes, the same each time where `repeatable` (RFC 6979). Raises ValueError for an algorithm that is not the key's, or none of this service."""
     private = private_part(key)
     if alg not in algorithms_of(private):
         raise ValueError(f"{alg} is not an asymmetric algorithm of this service for this key")
     if isinstance(private, Ed25519PrivateKey):
         return private.sign(message)
-    r, s = decode_dss_signature(private.sign(message, ECDSA(SHA256())))
+    r, s = decode_dss_signature(private.sign(message, ECDSA(SHA256(), deterministic_signing=repeatable)))
     return r.to_bytes(_HALF, "big") + s.to_bytes(_HALF, "big")
 
 

@@ -49,6 +49,7 @@ WANTED = frozenset(
         b"access-control-request-private-network",
         b"cache-control",
         b"cdn-loop",
+        b"lowtide-fill",
         b"content-length",
         b"transfer-encoding",
         b"expect",

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import mmap
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -32,6 +33,7 @@ def main(argv: list[str]) -> int:
     parent = os.getppid()
     logs.configure("oca-keeper")
     log = logs.get_logger("oca.keeper")
+    _raise_open_files()
     try:
         settings = read_settings(given.settings_fd)
         logs.configure("oca-keeper", settings.log_level)
@@ -49,6 +51,12 @@ def read_settings(descriptor: int) -> Appliance:
     size = os.fstat(descriptor).st_size
     with mmap.mmap(descriptor, size, prot=mmap.PROT_READ) as mapped:
         return config.decode(Appliance, mapped[:])
+
+
+def _raise_open_files() -> None:
+    """The soft limit of open files to the hard one: each connection to a source and each extent being written needs one."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(settings: Appliance, board: Board, ready_fd: int | None, parent: int) -> None:

@@ -195,7 +195,7 @@ class Sources:
             if run.next > run.last:
                 return  # somebody else was handed all of it meanwhile
             try:
-                wanted = RunAsked(run.facts.key, run.size_bytes, run.next, run.last)
+                wanted = RunAsked(run.facts.key, run.size_bytes, run.next, run.last, run.asker.credential)
                 if run.urgent.is_set() and self._limits.hedge_s:
                     source, body = await self._race(stack, run, source, wanted, answers, asked, last=last)
                 else:

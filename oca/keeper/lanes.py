@@ -65,13 +65,16 @@ class Lanes:
         terms: Terms,
         throttle: Throttle,
         clock: Clock,
+        credential: str = "",
     ) -> None:
+        """`credential` is what peers and tiers are shown."""
         self._fetcher = fetcher
         self._asking = asking
         self._facts = facts
         self._terms = terms
         self._throttle = throttle
         self._clock = clock
+        self._credential = credential
         self._division = Division(missing, throttle.run_blocks)
         self._failures: dict[str, FetchFailed] = {}
         self._fatal: FetchFailed | None = None
@@ -205,4 +208,4 @@ class Lanes:
         return sum(block_length(self._facts.size_bytes, block) for block in blocks)
 
     def _asker(self, source: RankedSource) -> Asker:
-        return Asker(Purpose.FILL, (source,), self._throttle, PINNED_BY_PLAN)
+        return Asker(Purpose.FILL, (source,), self._throttle, PINNED_BY_PLAN, self._credential)

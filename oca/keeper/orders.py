@@ -269,7 +269,8 @@ class Filler:
         missing = self._storing.missing(facts, 0, last)
         self._note_held(order, facts, missing)
         self._facts[order.id] = facts
-        lanes = Lanes(self._fetcher, self._asking, facts, missing, _Terms(self, order), self._cap, self._clock)
+        terms = _Terms(self, order)
+        lanes = Lanes(self._fetcher, self._asking, facts, missing, terms, self._cap, self._clock, order.credential)
         if not await lanes.run():
             return False
         try:

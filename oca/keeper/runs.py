@@ -61,6 +61,8 @@ class Asker:
     sources: tuple[RankedSource, ...] | None = None
     throttle: Throttle = field(default_factory=NoThrottle)
     plan: str | None = None
+    credential: str = ""
+    """What peers and tiers are shown for an order."""
 
 
 @dataclass(frozen=True, slots=True)

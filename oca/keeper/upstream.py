@@ -21,6 +21,7 @@ from yarl import URL
 
 from contracts.digests import BLOCK_BYTES, block_length
 from contracts.plans import RankedSource, SourceKind
+from contracts.tokens.fills import FIELD
 from contracts.urls import split_key
 from oca.config import Fetching
 from oca.keeper.errors import KeeperError, Retry
@@ -54,6 +55,8 @@ class RunAsked:
     size_bytes: int
     first: int
     last: int
+    credential: str = ""
+    """A fill credential for it."""
 
     @property
     def first_byte(self) -> int:
@@ -141,6 +144,8 @@ class HttpUpstream:
         }
         if source.kind is SourceKind.PEER:
             headers["Cache-Control"] = "only-if-cached"
+        if asked.credential and source.kind is not SourceKind.ORIGIN:
+            headers[FIELD] = asked.credential
         try:
             async with asyncio.timeout(first_byte_s):
                 return await self._opened(unread_bytes).get(

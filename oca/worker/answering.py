@@ -36,6 +36,7 @@ from oca.store.extents import ExtentRecord, key_hash
 from oca.worker import forwarding
 from oca.worker.accesslog import AccessLog, Unlogged, cmcd_of
 from oca.worker.accounting import Accounting
+from oca.worker.credentials import HEADER, FillCredentials
 from oca.worker.forwarding import Forwarder
 from oca.worker.gate import CMCD_HEADERS, Gate
 from oca.worker.holdings import Held, Version
@@ -77,6 +78,8 @@ class Desk:
     """Answers carry CMSD-Dynamic."""
     under_duress: bool = False
     """New sessions are shed."""
+    credentials: FillCredentials | None = None
+    """What peers have to show."""
     puller: Puller | None = None
     """Where pull-through services are configured."""
     _around: Surroundings | None = None
@@ -122,6 +125,8 @@ class Owner(Protocol):
 
     transport: ByteTransport
     is_peer: bool
+    appliance: str
+    """The id in a peer's certificate."""
     is_plain: bool
     is_trusted: bool
     """The client is told details of how its answers were made."""
@@ -284,6 +289,8 @@ class Exchange:
             raise RequestRefused(Outcome.LOOP, "the request has passed here before", fatal=False)
         if address.key is None:
             raise RequestRefused(Outcome.NOT_FOUND, "the address is none of media", fatal=False)
+        if self._owner.is_peer and desk.credentials is not None:
+            desk.credentials.check(request.headers.get(HEADER), self._owner.appliance, address.key, desk.now())
         self._key, self._hashed = address.key, key_hash(address.key)
         self._look_up(address.key)
 

@@ -45,6 +45,7 @@ from oca.worker.accesslog import AccessLog, Pipe
 from oca.worker.accounting import Accounting
 from oca.worker.admission import Ceilings, Doors, SharedNetworks
 from oca.worker.answering import Desk
+from oca.worker.credentials import FillCredentials
 from oca.worker.egress import TICK_S, Egress
 from oca.worker.express import Express
 from oca.worker.following import DiskFollowing
@@ -154,6 +155,9 @@ class Worker:
             _date_line,
             self._gate,
             host_spellings(settings.serving.hosts),
+        )
+        self.desk.credentials = FillCredentials(
+            lambda: self._tokens.control_plane_keys, peer_misses=settings.serving.peer_misses
         )
         self.desk.says_delivery = settings.serving.cmsd
         if handover.log_fd >= 0:

@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
         "_since",
         "_unparsed",
         "_wire",
+        "appliance",
         "is_congested",
         "is_peer",
         "is_plain",
@@ -129,6 +130,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, house: House, is_peer: bool) -> None:
         self._house = house
         self.is_peer = is_peer
+        self.appliance = ""
         self.is_plain = True
         """Bytes go out as they are: `sendfile` may be used. False where this process encrypts."""
         self.is_surplus = False
@@ -168,7 +170,8 @@ class Connection(asyncio.Protocol):
         )
         self.remote = Remote(transport.get_extra_info("socket"), client, is_tls)
         self._house.joined(self)
-        if self.is_peer and appliance_of(transport.get_extra_info("peercert")) is None:
+        self.appliance = (self.is_peer and appliance_of(transport.get_extra_info("peercert"))) or ""
+        if self.is_peer and not self.appliance:
             self._close(Closing.NO_IDENTITY, abort=True)
             return
         self.is_plain = not is_tls or bool(transport.get_extra_info("ktls_send_enabled"))

@@ -45,6 +45,8 @@ class Tokens:
         self._keys_at: float | None = None
         self._set = KeySet(0, ())
         self._keys: dict[str, PublicKey] = {}
+        self.control_plane_keys: dict[str, PublicKey] = {}
+        """Live keys that sign digest lists and fill credentials; another mapping when they change."""
         self._revoked: frozenset[str] = frozenset()
         self._known: dict[str, MediaClaims] = {}
 
@@ -85,6 +87,9 @@ class Tokens:
         if live.keys() != self._keys.keys() or sentence:
             self._keys = live
             self._known.clear()  # what an ended key has signed opens nothing any more
+        signing = self._set.live(KeyUse.DIGESTS, now)
+        if signing != self.control_plane_keys:
+            self.control_plane_keys = signing
         contact_at = self._contact_at()
         newest = math.inf if contact_at is None else self._offline.newest_taken(contact_at, now)
         if newest != self._newest:

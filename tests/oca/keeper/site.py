@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
+from contracts.tokens.fills import FillClaims, sign
 from oca.config import Fetching, Serving
 from tests.oca.keeper.lab import MIB, KeeperLab, until
 from tests.oca.keeper.plane import FakeControlPlane
@@ -24,6 +25,10 @@ from tests.oca.keeper.test_two_appliances import appliance, status_of
 from tests.oca.store.harness import MadeFile
 
 PATIENT = Fetching(first_byte_s=20.0, stall_s=20.0, hedge_far_s=20.0)
+
+
+def order_id(name: str, file: MadeFile) -> str:
+    return f"o-{name}-{file.digests.blake3[:12]}"
 
 
 @dataclass
@@ -61,6 +66,11 @@ class Site:
             lambda: all(status_of(self.labs[name]).orders.get("done") == count for name in names or self.labs), within_s
         )
 
+    def credential(self, name: str, file: MadeFile) -> str:
+        """What the control plane gives an appliance for a file."""
+        claims = FillClaims(order_id(name, file), name, file.key, time.time() + 600.0)
+        return sign(claims, self.plane.signing.key, self.plane.signing.kid)
+
     def _ranked(self, name: str, after_s: float) -> RankedSource:
         if name == "origin":
             assert self.origin is not None, "a site has an origin"
@@ -73,7 +83,7 @@ class Site:
         now = time.time()
         orders = tuple(
             Order(
-                f"o-{name}-{file.digests.blake3[:12]}",
+                order_id(name, file),
                 file.key,
                 len(file.data),
                 file.digests.blake3,
@@ -82,6 +92,7 @@ class Site:
                 Reason.POPULAR,
                 1e6,
                 1.0,
+                self.credential(name, file),
             )
             for number, file in enumerate(files)
         )
@@ -102,7 +113,11 @@ async def site(root: Path, names: Sequence[str] = ("a-1", "a-2"), quota_bytes: i
     await plane.start()
     labs = {
         name: KeeperLab(
-            root / name, plane, fetching=PATIENT, quota_bytes=quota_bytes, serving=Serving(first_byte_s=20.0)
+            root / name,
+            plane,
+            fetching=PATIENT,
+            quota_bytes=quota_bytes,
+            serving=Serving(first_byte_s=20.0, peer_misses=False),
         )
         for name in names
     }

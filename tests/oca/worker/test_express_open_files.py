@@ -70,6 +70,7 @@ class Player:
     """A connection without its socket."""
 
     is_peer = False
+    appliance = ""
     is_plain = True
     is_trusted = False
     is_congested = False

@@ -14,9 +14,11 @@ import pytest
 
 from chassis.certificates import PrivateKey, key_to_pem, make_ca, make_csr, make_key, sign_csr
 from contracts.enrolment import PeerKind, san_uri
+from contracts.tokens.fills import FillClaims, sign
 from oca.http.reasons import Closing
 from oca.link.counters import Count
-from tests.oca.worker.worker_harness import EXTENT_BYTES, Bench, publish, running, with_keeper
+from tests.oca.keeper.plane import SigningKey
+from tests.oca.worker.worker_harness import EXTENT_BYTES, Bench, publish, running, with_keeper, write_keys
 
 FILE = publish("v-360.mp4", EXTENT_BYTES + 600_000)
 PART = publish("part.mp4", 900_000)
@@ -117,6 +119,34 @@ async def test_a_request_that_has_passed_here_is_refused(bench: Bench, ca: Autho
     peer = Peer(bench, ca.issue("peer", san_uri(PeerKind.APPLIANCE, "box-2")), ca.pem)
     assert (await peer.get(FILE.name.path, CDN_Loop="lowtide;appliance=box-2"))[0] == 200
     assert (await peer.get(FILE.name.path, CDN_Loop="lowtide;appliance=box-2, lowtide;appliance=box-1"))[0] == 508
+    peer.wire.close()
+
+
+async def test_a_peer_that_shows_a_fill_credential_gets_what_it_names_and_nothing_else(
+    bench: Bench, ca: Authority
+) -> None:
+    control_plane = SigningKey("d-1")
+    write_keys(bench.state, bench.keys.public(), control_plane.public, number=2)
+    peer = Peer(bench, ca.issue("peer", san_uri(PeerKind.APPLIANCE, "box-2")), ca.pem)
+
+    def credential(appliance: str = "box-2", key: str = FILE.name.key, left_s: float = 600.0) -> str:
+        claims = FillClaims("o-1", appliance, key, time.time() + left_s)
+        return sign(claims, control_plane.key, control_plane.kid)
+
+    deadline = time.monotonic() + 30
+    while (await peer.get(FILE.name.path, Lowtide_Fill=credential()))[0] == 403:
+        assert time.monotonic() < deadline, "the worker never learnt the key"
+        await asyncio.sleep(0.05)
+    assert await peer.get(FILE.name.path, Lowtide_Fill=credential()) == (200, FILE.data)
+    for shown, word in (
+        (credential(key=PART.name.key), b"media-token-scope"),
+        (credential(appliance="box-3"), b"media-token-scope"),
+        (credential(left_s=-100.0), b"media-token-expired"),
+        ("made.up.thing", b"media-token-invalid"),
+    ):
+        status, body = await peer.get(FILE.name.path, Lowtide_Fill=shown)
+        assert status in (401, 403), shown
+        assert word in body
     peer.wire.close()
 
 
