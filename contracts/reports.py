@@ -107,6 +107,13 @@ class Holding(msgspec.Struct, frozen=True, array_like=True):
     pinned: bool
 
 
+class BlamedSource(msgspec.Struct, frozen=True):
+    """A source that sent other bytes of a file than its signed digest list names, lately."""
+
+    url: str
+    key: str
+
+
 class DiskFacts(msgspec.Struct, frozen=True):
     path: str
     quota_bytes: int
@@ -149,6 +156,8 @@ class ApplianceReport(msgspec.Struct, frozen=True):
     """Client requests that needed at least one block from upstream, since start."""
     client_requests: int = 0
     client_bytes: int = 0
+    blamed: tuple[BlamedSource, ...] = ()
+    """Asked last for these files."""
     networks: tuple[NetworkTraffic, ...] = ()
     """Like `traffic`, by client network; the hours with most networks name those with most bytes and sum the others up."""
 

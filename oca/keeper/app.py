@@ -18,7 +18,7 @@ from chassis.calendar import Calendar
 from chassis.clock import SYSTEM_CLOCK, Clock
 from chassis.logs import get_logger
 from contracts.plans import AppliancePlan
-from contracts.reports import DiskFacts, Nudge, ReportAnswer
+from contracts.reports import BlamedSource, DiskFacts, Nudge, ReportAnswer
 from oca.config import Appliance
 from oca.keeper.accounts import Accounts
 from oca.keeper.asking import Sources
@@ -410,6 +410,7 @@ class Keeper:
             holdings=holdings_table(self.storing.files()),
             orders=orders_table(self.filler.progress()),
             evictions=sum(disk.gone[Gone.SPACE] for disk in self.store.disks.values()),
+            blamed=tuple(BlamedSource(url, key) for url, key in self.sources.blamed),
         )
 
     def status(self) -> KeeperStatus:

@@ -109,6 +109,11 @@ class Sources:
         """URLs of sources that are left in peace now."""
         return self._circuits.open_urls(self._clock.monotonic_s())
 
+    @property
+    def blamed(self) -> list[tuple[str, str]]:
+        """(URL, key) of sources that sent wrong bytes lately."""
+        return self._memory.blamed(self._clock.monotonic_s())
+
     async def ask_around(self, run: Run, take: Take) -> Answers:
         """Ask sources until the run has all its blocks, or nobody is left. Raises FetchFailed when the store refuses."""
         answers = Answers()

@@ -29,6 +29,8 @@ from oca.link.messages import FetchFailure
 LANES_PER_SOURCE = 2
 """So that one request is under way while the next one is asked."""
 LOOK_EVERY_S = 0.25
+LACKING_RUNS = 2
+"""A source that does not hold so many runs in a row is being filled itself: it is asked again in the next round, not for run after run."""
 _NOT_THE_SOURCES = frozenset(
     {FetchFailure.NO_SPACE, FetchFailure.STOPPING, FetchFailure.OVERLOADED, FetchFailure.NO_DIGESTS}
 )
@@ -78,6 +80,7 @@ class Lanes:
         self._division = Division(missing, throttle.run_blocks)
         self._failures: dict[str, FetchFailed] = {}
         self._fatal: FetchFailed | None = None
+        self._lacking_runs: dict[str, int] = {}
         self._count: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
@@ -104,13 +107,16 @@ class Lanes:
         usable = [
             source
             for source in self._terms.sources()
-            if source.url not in self._failures and self._division.offers(source.url)
+            if self._may_ask(source.url) and self._division.offers(source.url)
         ]
         if not usable:
             return []
         ordered = self._asking.ordered(usable, key)
         best = ordered[0]
         return [best, *(one for one in ordered[1:] if one.kind is best.kind and self._asking.is_well(one, key))]
+
+    def _may_ask(self, url: str) -> bool:
+        return url not in self._failures and self._lacking_runs.get(url, 0) < LACKING_RUNS
 
     def _failure(self) -> FetchFailed:
         """What is said of an order that nobody could fill: the last fault where there was one."""
@@ -147,7 +153,7 @@ class Lanes:
 
     async def _lane(self, source: RankedSource) -> None:
         url = source.url
-        while self._fatal is None and url not in self._failures and self._terms.may_go_on():
+        while self._fatal is None and self._may_ask(url) and self._terms.may_go_on():
             run = self._division.take(url, self._clock.monotonic_s())
             overtakes = None if run is not None else self._division.overtake(url, self._clock.monotonic_s())
             if run is not None:
@@ -182,6 +188,7 @@ class Lanes:
             async for fetched in self._fetcher.blocks(self._facts, *run, self._asker(source)):
                 for block in range(fetched.held.first, fetched.held.last + 1):
                     self._came(url, block, fetched.source)
+                self._lacking_runs[url] = 0
                 self._moved.set()
                 if self._count[url] < LANES_PER_SOURCE and fetched.source is not None:
                     self._open(source)
@@ -189,6 +196,7 @@ class Lanes:
                     return
         except FetchFailed as error:
             lacking = error.not_held
+            self._lacking_runs[url] = self._lacking_runs.get(url, 0) + lacking
             if error.why in _NOT_THE_SOURCES:
                 self._fatal = error
             elif not lacking:

@@ -11,7 +11,7 @@ import msgspec
 from chassis.clock import Clock
 from chassis.errors import ServiceError
 from chassis.logs import get_logger
-from contracts.reports import ApplianceReport, DiskFacts, Holding, OrderProgress, ReportAnswer
+from contracts.reports import ApplianceReport, BlamedSource, DiskFacts, Holding, OrderProgress, ReportAnswer
 from oca.keeper.accounts import Accounts
 from oca.keeper.connection import ControlPlane
 from oca.keeper.errors import NotConnected
@@ -39,6 +39,7 @@ class View:
     holdings: dict[str, Holding]
     orders: dict[str, OrderProgress]
     evictions: int
+    blamed: tuple[BlamedSource, ...] = ()
 
 
 class Reporter:
@@ -144,6 +145,7 @@ class Reporter:
             holdings_full=not self._holdings.complete,
             dropped=tuple(dropped),
             evictions=view.evictions,
+            blamed=view.blamed,
             content_misses=self._accounts.content_misses,
             client_requests=self._accounts.client_requests,
             client_bytes=self._accounts.client_bytes,

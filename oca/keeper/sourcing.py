@@ -113,6 +113,10 @@ class SourceMemory:
             return True
         return sum(url == source.url and until > now for (url, _), until in self._blamed.items()) >= BLAMED_FILES
 
+    def blamed(self, now: float) -> list[tuple[str, str]]:
+        """(URL, key) of those that sent wrong bytes lately."""
+        return sorted(pair for pair, until in self._blamed.items() if until > now)
+
     def is_resting(self, source: RankedSource, now: float) -> bool:
         rest = self._rests.get(source.url)
         return rest is not None and rest.until > now

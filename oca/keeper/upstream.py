@@ -75,7 +75,7 @@ class Body(Protocol):
         """1 to `most` of the next bytes, which are of block `number`. Raises SourceFailed."""
 
     def arrived(self) -> int:
-        """Bytes that came over the interface since it was asked last; only for one that was opened with `unread_bytes`."""
+        """Bytes that came over the interface since it was asked last; of one that was opened without `unread_bytes`, an estimate."""
 
     def may_still_come(self) -> int:
         """Bytes that may be on their way though nobody will read them, when the body is left now."""
@@ -126,10 +126,10 @@ class HttpUpstream:
             else:
                 response.close()
 
-    def _meter(self, response: aiohttp.ClientResponse, unread_bytes: int | None) -> Meter | None:
-        """None where nothing is bounded. An answer that is whole already has no connection any more."""
+    def _meter(self, response: aiohttp.ClientResponse, unread_bytes: int | None) -> Meter:
+        """Where nothing is bounded, what is read is counted. An answer that is whole already has no connection any more."""
         if unread_bytes is None:
-            return None
+            return self._meters.of(None, 0)
         connection = response.connection
         return self._meters.of(connection.transport if connection is not None else None, unread_bytes)
 
@@ -194,7 +194,7 @@ class _HttpBody:
         response: aiohttp.ClientResponse,
         source: RankedSource,
         asked: RunAsked,
-        meter: Meter | None,
+        meter: Meter,
         unread_bytes: int,
     ) -> None:
         self._response = response
@@ -215,15 +215,14 @@ class _HttpBody:
         return self._noted(data)
 
     def arrived(self) -> int:
-        return self._meter.arrived() if self._meter is not None else 0
+        return self._meter.arrived()
 
     def may_still_come(self) -> int:
         return min(self._left, self._unread_bytes)
 
     def _noted(self, data: bytes) -> bytes:
         self._left -= len(data)
-        if self._meter is not None:
-            self._meter.read(len(data))
+        self._meter.read(len(data))
         return data
 
     async def _told(self, number: int, reading: Awaitable[bytes]) -> bytes:

@@ -91,6 +91,20 @@ async def test_a_poisoned_peer_is_found_out_by_its_first_block_blamed_and_avoide
         assert keeper.sources.is_well(liar.ranked, second.key)
         assert not keeper.sources.is_well(liar.ranked, first.key)
         assert honest.sent_bytes == len(first.data)
+        await until(lambda: any(report.blamed for report in lab.plane.reports))
+        found = next(report.blamed for report in reversed(lab.plane.reports) if report.blamed)
+        assert [(one.url, one.key) for one in found] == [(liar.url, first.key)]
+
+
+async def test_a_peer_without_the_file_is_not_asked_for_run_after_run(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path) as lab:
+        file = lab.publish("t/hd/v.mp4", 24 * MIB)
+        peer = await lab.source(SourceKind.PEER, "peer", [file], parent=False, held={})
+        lab.plan(1, lab.order(file, (peer, 0.0)))
+        keeper = await lab.start()
+        await until(lambda: reason_of(keeper) == "not-held-by-sources")
+        first_round = len(peer.asked)
+        assert first_round <= 4, "two runs in a round, of at most two rounds"
 
 
 async def test_a_source_that_dies_in_mid_file_is_made_good_for_by_the_others(tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ async def test_a_box_waits_for_its_peer_and_follows_it_block_by_block(tmp_path: 
         lab.plan(1, lab.order(file, (peer, 0.0), (origin, 60.0)))
         keeper = await lab.start()
         await until(lambda: len(peer.asked) >= 2)
-        progress = keeper.filler.progress()[0]
-        assert (progress.state, progress.reason) == (FillState.WAITING, "not-held-by-sources")
+        await until(lambda: keeper.filler.progress()[0].state is FillState.WAITING)
+        assert keeper.filler.progress()[0].reason == "not-held-by-sources"
         assert peer.held is not None
         peer.held[path] = set(range(16))
         await until(lambda: keeper.filler.progress()[0].bytes_done == 16 * BLOCK_BYTES)
