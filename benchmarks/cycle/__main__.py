@@ -7,7 +7,6 @@ import asyncio
 import datetime
 import os
 import platform
-import shlex
 import sys
 import tempfile
 import time
@@ -23,6 +22,8 @@ from benchmarks.cycle.viewers import Viewers
 from benchmarks.cycle.watching import Watch, ordered_of
 
 TARGET = Path(__file__).parents[1] / "plan"
+WORLD = ("days", "day_s", "files", "views", "seed")
+"""Arguments that make another run of it."""
 LAST_REPORTS_S = 4.0
 QUIET_S = 20.0
 """Of the machine, that views which are under way at the end are waited for."""
@@ -112,6 +113,7 @@ async def run(given: argparse.Namespace, folder: Path) -> int:
             "seconds a day": setting.day_s,
             "share of bytes on the week's releases": shape.release_share,
             "share of an appliance's disk without pins": setting.cache_share,
+            "share of a site's disk for second copies": setting.second_copy_share,
             "window": "-".join(setting.window),
             "seed": shape.seed,
         },
@@ -147,7 +149,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--target", type=Path, default=TARGET, help="folder of the results")
     parser.add_argument("--keep", type=Path, help="folder of the processes' state and logs; without it they go")
     given = parser.parse_args(argv)
-    given.command = shlex.join(["python", "-m", "benchmarks.cycle", *argv])
+    # Folders say nothing of the run, and are those of one machine.
+    changed = [
+        f"--{name.replace('_', '-')}={value:g}"
+        for name, value in vars(given).items()
+        if name in WORLD and value != parser.get_default(name)
+    ]
+    given.command = " ".join(["python -m benchmarks.cycle", *changed])
     with suppress(KeyboardInterrupt):
         if given.keep is not None:
             return asyncio.run(run(given, given.keep.absolute()))

@@ -60,6 +60,8 @@ class Setting:
     disk_share: float = 0.1
     """Of a site's disks, in the catalogue's bytes."""
     cache_share: float = 0.2
+    second_copy_share: float = 0.02
+    """As in the rows of `plan/inside-gain`: with two appliances a second copy costs as much disk as another title."""
     plan_at: str = "01:00"
     window: tuple[str, str] = ("02:00", "10:00")
     fills_in_hours: float = 4.0
@@ -162,7 +164,11 @@ class Town:
             "lab": msgspec.to_builtins(self.lab),
             "plans": {"at": self.setting.plan_at},
             # A page of check bytes per extent is more of a small extent than of a usual one.
-            "planner": {"escalation_s": escalation_s, "store_overhead": 0.03},
+            "planner": {
+                "escalation_s": escalation_s,
+                "store_overhead": 0.03,
+                "second_copy_share": self.setting.second_copy_share,
+            },
         }
 
     async def _publish(self) -> None:
