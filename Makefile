@@ -60,7 +60,7 @@ bench-serve: $(STAMP) ## measure a request's cost beside nginx, Varnish, Traffic
 bench-store: $(STAMP) ## measure the store: coalescing, first hit, look-ups, fills, purges, policies, pull-through beside nginx; QUICK=1: under five minutes; ARGS='…'
 	@$(BIN)/python -m benchmarks.store $(if $(QUICK),--quick) $(ARGS)
 
-cycle: $(STAMP) ## seven nights of the fill cycle by themselves, with real appliances and viewers, in about nineteen minutes; DAYS=2; ARGS='…'
+cycle: $(STAMP) ## seven nights of the fill cycle by themselves, with real appliances and viewers, in about sixteen minutes; DAYS=2; ARGS='…'
 	@$(BIN)/python -m benchmarks.cycle $(if $(DAYS),--days $(DAYS)) $(ARGS)
 
 bench-steer: $(STAMP) ## measure steering: decisions, requests, spread of load, a dead box; QUICK=1: under five minutes; ARGS='…'

@@ -39,7 +39,7 @@ class Shape:
     """Old ones, releases not counted."""
     files_a_title: int = 4
     days: int = 7
-    views_a_day: int = 1800
+    views_a_day: int = 1200
     """At each site, of whole files."""
     slope: float = 0.83
     flat_ranks: float = 20.0

@@ -55,7 +55,7 @@ CLIENTS = {PLANNED: "127.1.9.50", PULLED: "127.2.9.50"}
 class Setting:
     """Everything about the run that is not the catalogue."""
 
-    day_s: float = 150.0
+    day_s: float = 120.0
     """Seconds of the machine per day of the calendar."""
     disk_share: float = 0.1
     """Of a site's disks, in the catalogue's bytes."""
