@@ -124,6 +124,9 @@ class PlacementExplanation(msgspec.Struct, frozen=True):
     plan_number: int = 0
     window_opens_at: float = 0.0
     window_closes_at: float = 0.0
+    forecast_low_bytes: float | None = None
+    forecast_high_bytes: float | None = None
+    """Between these two the forecast's model expects four days of five to lie; None where it says no more than one number."""
     served_bytes: int = 0
     filled_bytes: int = 0
 

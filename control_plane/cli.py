@@ -30,6 +30,7 @@ from control_plane import trigger_cli, wish_cli
 from control_plane.calling import PLAN_TIMEOUT_S, TokenFile, Url, call, from_file, moment, show, table_of
 from control_plane.config import NAME, ControlPlaneSettings
 from control_plane.routes.cli import routes_app
+from fill_planner.explaining import lines
 from fill_planner.snapshot import PlanningSnapshot
 
 GB = 1e9
@@ -360,10 +361,7 @@ def explain(
     query = {"key": whole, "site": site, **({"cluster": cluster} if cluster else {})}
     path = "/v1/plans/latest/explain"
     found = call(url, token_file, lambda client: client.get(path, PlacementExplanation, query=query))
-    typer.echo(found.sentence)
-    typer.echo(f"forecast {found.forecast_bytes / GB:.3f} GB a day by {found.forecast_model}, value {found.value:.2f}")
-    typer.echo(f"rank {found.rank} of {found.files}; copies {found.copies}: {', '.join(found.appliances) or 'none'}")
-    typer.echo(f"since then {found.served_bytes} bytes served, {found.filled_bytes} bytes filled")
+    typer.echo("\n".join(lines(found)))
 
 
 @app.command()

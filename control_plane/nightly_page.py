@@ -12,7 +12,7 @@ from contracts.reports import Purpose, Source
 from control_plane.plots import Band, Layer, scatter, size_words, stacked_bars
 
 HOUR_S = 3600
-LABEL_EVERY = 3
+LABEL_EVERY = 4
 WORDS = {
     Source.HIT: "from the store",
     Source.PEER: "from a peer",
@@ -45,7 +45,7 @@ svg circle { fill: var(--hit); fill-opacity: .55; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { color: var(--faint); font-weight: 500; font-size: .85rem; } td.n, th.n { text-align: right; white-space: nowrap; } td { overflow-wrap: anywhere; min-width: 6rem; }
-@media (max-width: 30rem) { main { padding: 1rem .75rem 2rem; } svg text { font-size: 18px; } }
+@media (max-width: 30rem) { main { padding: 1rem .75rem 2rem; } svg text { font-size: 16px; } td:first-child { min-width: 11rem; } }
 """
 
 

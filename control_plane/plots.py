@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 640.0, 240.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 14.0, 34.0
+LEFT, RIGHT, TOP, BOTTOM = 72.0, 12.0, 14.0, 34.0
 INNER_W, INNER_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -93,8 +93,8 @@ def scatter(title: str, points: Sequence[tuple[float, float, str]], x_name: str,
 
 
 def nice_ticks(largest: float, wanted: int = 4) -> tuple[float, ...]:
-    """From 0 in equal, round steps to at least `largest`."""
-    if not largest > 0 or not math.isfinite(largest):
+    """From 0 in equal, round steps to at least `largest` (bytes: less than one is none)."""
+    if not 1 <= largest < math.inf:
         return (0.0, 1.0)
     raw = largest / wanted
     power = 10.0 ** math.floor(math.log10(raw))

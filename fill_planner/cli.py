@@ -1,7 +1,8 @@
-"""`lowtide fill-planner`: plans and their reasons from a snapshot in a JSON file, without a running control plane."""
+"""`lowtide fill-planner`: plans and their reasons from a snapshot in a JSON file; `explain` also asks a running control plane."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +13,14 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from chassis.auth import read_secret
+from chassis.client import ServiceClient
 from chassis.command import settings_or_exit
+from chassis.errors import ChassisError
 from contracts.plans import PlacementExplanation
+from contracts.urls import MEDIA_SERVICE, cache_key, parse_media_path
 from fill_planner.config import PlannerSettings
-from fill_planner.explaining import words_of_bytes
+from fill_planner.explaining import lines, source_words, words_of_bytes
 from fill_planner.placement.instances import PlacementInstance, read_instance
 from fill_planner.plan import Plan, PlanningSnapshot, make_plan
 from fill_planner.simulator.cli import simulate
@@ -54,13 +59,56 @@ def plan(
 
 @app.command()
 def explain(
-    snapshot: SnapshotFile,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="a published file, /media/TITLE/TIER/FILE or its key: the control plane is asked; or a snapshot file",
+        ),
+    ],
     config: Config = None,
-    key: Annotated[str, typer.Option(help="cache key, or the end of one (title/tier/file)")] = "",
-    site: Annotated[str, typer.Option(help="only this site")] = "",
+    key: Annotated[str, typer.Option(help="in a snapshot: cache key, or the end of one (title/tier/file)")] = "",
+    site: Annotated[str, typer.Option(help="only this site; the control plane wants one")] = "",
+    cluster: Annotated[str, typer.Option(help="its manifest cluster, where the site has several")] = "",
+    url: Annotated[
+        str, typer.Option(envvar="LOWTIDE_CONTROL_PLANE_URL", help="base URL of the control plane's http listener")
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(envvar="LOWTIDE_OPERATOR_TOKEN_FILE", help="file with the operator token")
+    ] = None,
 ) -> None:
-    """Say for each file why it is where it is, or why it is nowhere."""
-    found = [e for e in _plan(snapshot, config).explanations if e.key.endswith(key) and site in ("", e.site_id)]
+    """Say why a file is where it is, or why it is nowhere, and what became of it."""
+    if Path(file).is_file() or not _is_published(file):
+        _explain_snapshot(Path(file), config, key, site)
+    elif not site or not url or token_file is None:
+        typer.echo("a published file is explained by the control plane: say --site, --url and --token-file", err=True)
+        raise typer.Exit(2)
+    else:
+        whole = file if "|" in file else cache_key(MEDIA_SERVICE, file)
+        query = {"key": whole, "site": site, **({"cluster": cluster} if cluster else {})}
+        typer.echo("\n".join(lines(_asked(url, token_file, query))))
+
+
+def _is_published(file: str) -> bool:
+    return parse_media_path(file.partition("|")[2] or file) is not None
+
+
+def _asked(url: str, token_file: Path, query: dict[str, str]) -> PlacementExplanation:
+    """The control plane's explanation; what went wrong is told in words, with exit code 1."""
+
+    async def asked() -> PlacementExplanation:
+        async with ServiceClient(url, bearer=read_secret(token_file)) as client:
+            return await client.get("/v1/plans/latest/explain", PlacementExplanation, query=query)
+
+    try:
+        return asyncio.run(asked())
+    except ChassisError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+
+
+def _explain_snapshot(path: Path, config: Path | None, key: str, site: str) -> None:
+    found = [e for e in _plan(path, config).explanations if e.key.endswith(key) and site in ("", e.site_id)]
     if not found:
         typer.echo(f"no file of the snapshot ends with {key!r}" + (f" at site {site!r}" if site else ""), err=True)
         raise typer.Exit(1)
@@ -69,11 +117,8 @@ def explain(
 
 
 def _words(one: PlacementExplanation) -> str:
-    sources = " → ".join(
-        f"{s.kind.value} {s.name}" + (f" after {s.after_s:g} s" if s.after_s else "") for s in one.sources
-    )
     return f"{one.site_id}/{one.manifest_cluster} {one.key} [{one.reason.value}] {one.sentence}" + (
-        f" Sources: {sources}." if sources else ""
+        f" Sources: {source_words(one)}." if one.sources else ""
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.plans import Reason
+from contracts.plans import PlacementExplanation, Reason
 from fill_planner.config import PlannerSettings
 from fill_planner.placement import Placement
 
@@ -37,6 +37,33 @@ def _why_not(placement: Placement, settings: PlannerSettings) -> str:
             f"serving {placement.unit.density:.3f} bytes per byte does not earn a fill at cost {settings.churn_cost:g}"
         )
     return _WHY_NOT.get(placement.reason, "nobody is expected to ask for it")
+
+
+def lines(one: PlacementExplanation) -> tuple[str, ...]:
+    """All of an explanation for people: the sentence, the figures, whom the order may ask, and what became of it."""
+    band = ""
+    if one.forecast_low_bytes is not None and one.forecast_high_bytes is not None:
+        low, high = words_of_bytes(one.forecast_low_bytes), words_of_bytes(one.forecast_high_bytes)
+        band = f", four days of five between {low} and {high}"
+    where = ", ".join(one.appliances) or "none"
+    found = [
+        one.sentence,
+        f"forecast: {words_of_bytes(one.forecast_bytes)} a day by {one.forecast_model}{band}",
+        f"value: {one.value:.2f} bytes served per byte of disk; rank {one.rank} of {one.files}; copies {one.copies}: {where}",
+    ]
+    if one.sources:
+        found.append(f"sources: {source_words(one)}")
+    per_byte = f", {one.served_bytes / one.filled_bytes:.2f} served per byte filled" if one.filled_bytes else ""
+    served, filled = words_of_bytes(one.served_bytes), words_of_bytes(one.filled_bytes)
+    found.append(f"since plan {one.plan_number}: {served} served, {filled} filled{per_byte}")
+    return tuple(found)
+
+
+def source_words(one: PlacementExplanation) -> str:
+    """The ranked sources with their waits."""
+    return " → ".join(
+        f"{s.kind.value} {s.name}" + (f" after {s.after_s:g} s" if s.after_s else "") for s in one.sources
+    )
 
 
 def words_of_bytes(count: float) -> str:

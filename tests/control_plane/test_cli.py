@@ -90,6 +90,15 @@ async def test_a_snapshot_of_the_record_is_what_the_planner_explains(plane: Plan
     online = await typed(plane, "explain", "/media/sea/hd/v-360.mp4", "--site", "a")
     assert (offline.exit_code, made.exit_code, online.exit_code) == (0, 0, 0), made.stderr + online.stderr
     assert online.stdout.splitlines()[0] in offline.stdout
+    token = plane.settings.state_dir / "operator.token"
+    environ = {"LOWTIDE_CONTROL_PLANE_URL": plane.urls["http"], "LOWTIDE_OPERATOR_TOKEN_FILE": str(token)}
+    asked = await told(planner, "explain", "/media/sea/hd/v-360.mp4", "--site", "a", environ=environ)
+    assert asked.stdout == online.stdout
+    assert "since plan 1: 0 bytes served, 0 bytes filled" in asked.stdout
+    siteless = await told(planner, "explain", "/media/sea/hd/v-360.mp4", environ=environ)
+    assert (siteless.exit_code, "say --site" in siteless.stderr) == (2, True)
+    elsewhere = await told(planner, "explain", "/media/sea/hd/v-360.mp4", "--site", "zz", environ=environ)
+    assert (elsewhere.exit_code, "zz" in elsewhere.stderr) == (1, True)
 
 
 async def test_an_operator_revokes_a_session_looks_and_takes_it_back(plane: Plane) -> None:

@@ -30,6 +30,15 @@ export function forgetToken() {
 
 /** GET as JSON. Throws Refusal with the problem's words (RFC 9457). */
 export async function get(path, query = {}) {
+  return (await answered(path, query)).json();
+}
+
+/** GET a page as a file of this tab, for an address that needs the token. Throws Refusal. */
+export async function page(path) {
+  return URL.createObjectURL(await (await answered(path)).blob());
+}
+
+async function answered(path, query = {}) {
   const url = new URL(path, location.origin);
   for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
   let answer;
@@ -41,7 +50,7 @@ export async function get(path, query = {}) {
   } catch (error) {
     throw new Refusal(0, "The control plane does not answer.");
   }
+  if (answer.ok) return answer;
   const body = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Refusal(answer.status, body?.detail || body?.title || `It answered ${answer.status}.`);
-  return body;
+  throw new Refusal(answer.status, body?.detail || body?.title || `It answered ${answer.status}.`);
 }

@@ -1,7 +1,7 @@
 // Keeps the state, asks the control plane every two seconds, draws.
 
 import { h, render } from "../vendor/preact/preact.mjs";
-import { Refusal, forgetToken, get, keepToken, token } from "./api.js";
+import { Refusal, forgetToken, get, keepToken, page, token } from "./api.js";
 import { noHistory, withOverview } from "./rates.js";
 import { App } from "./views.js";
 
@@ -17,6 +17,7 @@ let state = {
   words: "",
   files: null,
   explained: null,
+  reports: {},
 };
 let typing = null;
 let turn = 0;
@@ -40,6 +41,19 @@ const act = {
     show({ words });
     clearTimeout(typing);
     typing = setTimeout(() => search(words), TYPING_MS);
+  },
+  async report(site) {
+    try {
+      const address = await page(`/v1/reports/nightly/${encodeURIComponent(site)}/latest/page`);
+      show({ reports: { ...state.reports, [site]: "" } });
+      open(address, "_blank");
+    } catch (error) {
+      if (error instanceof Refusal && error.status === 404) {
+        show({ reports: { ...state.reports, [site]: "The first one is written after the next fill window." } });
+      } else {
+        refused(error);
+      }
+    }
   },
   async explain(key) {
     const sites = state.overview.sites.map((item) => item.site.id);

@@ -21,7 +21,7 @@ export function App({ state, act }) {
     <${Head} state=${state} act=${act} />
     <main>
       <${Figures} overview=${state.overview} history=${state.history} />
-      <${Sites} overview=${state.overview} />
+      <${Sites} overview=${state.overview} reports=${state.reports} act=${act} />
       <${Appliances} overview=${state.overview} />
       <${Served} overview=${state.overview} history=${state.history} />
       <${Explain} state=${state} act=${act} />
@@ -99,17 +99,21 @@ function Figures({ overview, history }) {
   `;
 }
 
-function Sites({ overview }) {
+function Sites({ overview, reports, act }) {
   return html`
     <section aria-labelledby="sites">
       <h2 id="sites">Sites</h2>
       ${overview.sites.length === 0 && html`<p class="faint">None yet: <code>lowtide control-plane sites put FILE</code>.</p>`}
-      <div class="sites">${overview.sites.map((item) => html`<${SiteCard} key=${item.site.id} item=${item} />`)}</div>
+      <div class="sites">
+        ${overview.sites.map(
+          (item) => html`<${SiteCard} key=${item.site.id} item=${item} said=${reports[item.site.id]} act=${act} />`,
+        )}
+      </div>
     </section>
   `;
 }
 
-function SiteCard({ item }) {
+function SiteCard({ item, said, act }) {
   const { site } = item;
   const fetched = sum(item.served.filter((row) => row.source !== "hit").map((row) => row.fill_bytes));
   const crossed = sum(item.served.filter((row) => row.source === "tier" || row.source === "origin").map((row) => row.fill_bytes));
@@ -126,6 +130,10 @@ function SiteCard({ item }) {
         ${" "}${bytes(fetched)}, of it ${bytes(crossed)} across the border.
       </p>
       ${item.fill.failures.map((line) => html`<p class="bad">${line}</p>`)}
+      <p>
+        <button class="quiet" onClick=${() => act.report(site.id)}>Last night's report</button>
+        ${said && html` <span class="faint" role="status">${said}</span>`}
+      </p>
     </article>
   `;
 }
