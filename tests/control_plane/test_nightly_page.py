@@ -8,7 +8,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
