@@ -113,6 +113,11 @@ def _checked(facts: TitleFacts) -> TitleFacts:
     starts, ends = facts.licence.starts_at, facts.licence.ends_at
     if starts is not None and ends is not None and ends <= starts:
         wrong.append("licence: it ends before it starts")
+    for number, campaign in enumerate(facts.campaigns):
+        if campaign.ends_at <= campaign.starts_at:
+            wrong.append(f"campaigns[{number}]: it ends before it starts")
+        if not campaign.reach > 0:
+            wrong.append(f"campaigns[{number}].reach: must be above 0")
     wrong += [f"licence.regions: {r!r} is not two capital letters" for r in facts.licence.regions if not _region(r)]
     if wrong:
         raise ProblemError(ProblemCode.UNPROCESSABLE, "the title's facts are not valid", errors=tuple(wrong))

@@ -7,6 +7,7 @@ import hashlib
 import os
 from base64 import b64encode
 from collections.abc import AsyncIterator, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -70,6 +71,11 @@ def ingest(
     synopsis: Annotated[str, typer.Option("--synopsis", help="What it is about.")] = "",
     language: Annotated[str, typer.Option("--language", help="Language of the sound (two or three letters).")] = "und",
     year: Annotated[int, typer.Option("--year", help="Year of release.")] = 0,
+    available_from: Annotated[
+        str, typer.Option("--available-from", help="First shown then, as 2026-12-24T18:00+01:00 (UTC without a zone).")
+    ] = "",
+    licence_until: Annotated[str, typer.Option("--licence-until", help="Shown nowhere from then on.")] = "",
+    franchise: Annotated[str, typer.Option("--franchise", help="What it is a part of.")] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the work until it is published.")] = True,
 ) -> None:
     """Bring in a video file and follow it until it is published."""
@@ -81,7 +87,9 @@ def ingest(
         cast=tuple(cast or ()),
         language=language,
         year=year,
-        licence=Licence(regions=tuple(region or ())),
+        licence=Licence(tuple(region or ()), _instant(available_from), _instant(licence_until)),
+        available_from=_instant(available_from),
+        franchise=franchise,
     )
     ended = _call(_ingest(url, token_file, file, facts, wait))
     if ended.state is TitleState.REJECTED:
@@ -89,6 +97,17 @@ def ingest(
         raise typer.Exit(1)
     spent = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in ended.stage_seconds.items())
     Console().print(f"{ended.state.value} {ended.facts.id}" + (f" ({spent})" if spent else ""))
+
+
+def _instant(text: str) -> float | None:
+    """Seconds since the Epoch; None of an empty text."""
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not an instant as 2026-12-24T18:00+01:00") from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 @app.command()

@@ -33,11 +33,13 @@ async def test_a_file_is_brought_in_followed_listed_and_taken_back_by_command(ro
     working = asyncio.create_task(room.worker.run())
     try:
         code, said = await command(
-            room, "ingest", str(footage.clip), "--title", "A Clip", "--id", "clip", "--genre", "test", "--region", "DE"
-        )
+            room, "ingest", str(footage.clip), "--title", "A Clip", "--id", "clip", "--genre", "test", "--region", "DE",
+            "--available-from", "2020-01-01T01:00+01:00", "--franchise", "clips",
+        )  # fmt: skip
         assert (code, "published clip" in said) == (0, True), said
         facts = room.control_plane.titles["clip"].facts
         assert (facts.name, facts.genres, facts.licence.regions) == ("A Clip", ("test",), ("DE",))
+        assert (facts.available_from, facts.licence.starts_at, facts.franchise) == (1577836800.0, 1577836800.0, "clips")
         code, said = await command(room, "ingest", str(footage.sound), "--title", "Sound", "--id", "sound")
         assert code == 1
         assert "rejected sound: The file has no video stream: it holds sound only" in said

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chassis.client import ServiceClient
 from chassis.errors import ProblemError, ServiceError
-from contracts.catalogue import Licence, TitleFacts
+from contracts.catalogue import Campaign, Licence, TitleFacts
 from contracts.ingest import JobList, TitleState, TitleStatus
 from contracts.problems import ProblemCode
 from contracts.urls import is_name
@@ -146,10 +146,12 @@ async def test_a_title_is_made_with_an_id_of_its_name(room: Room) -> None:
 async def test_everything_wrong_with_the_facts_is_said_at_once(room: Room) -> None:
     licence = Licence(regions=("Germany",), starts_at=2.0, ends_at=1.0)
     with pytest.raises(ServiceError) as refused:
-        await room.operator.post("/v1/titles", TitleFacts(id="Bad Id", name=" ", licence=licence))
+        await room.operator.post(
+            "/v1/titles", TitleFacts(id="Bad Id", name=" ", licence=licence, campaigns=(Campaign(2.0, 1.0, 0.0),))
+        )
     assert refused.value.status == 422
     assert refused.value.problem is not None
-    assert len(refused.value.problem.errors) == 4
+    assert len(refused.value.problem.errors) == 6
 
 
 async def test_an_id_is_given_once(room: Room) -> None:
