@@ -24,6 +24,7 @@ from control_plane.desk import Desk
 from control_plane.errors import conflict, unknown
 from control_plane.health import STARTUP_GRACE_S
 from control_plane.losses import Doubt, Seen
+from control_plane.registry import Box
 from fill_planner.config import PlannerSettings
 from fill_planner.plan import Plan, make_plan
 from fill_planner.snapshot import PlanningSnapshot
@@ -149,13 +150,16 @@ class Planning:
             self._doubts = {}
             return {}
         self._suspect_since = {box_id: self._suspect_since.get(box_id, now_s) for box_id in suspects}
-        causes = {site_id: self._cause(site_id) for site_id in self._desk.registry.sites}
+        planned: dict[str, list[Box]] = {site_id: [] for site_id in self._desk.registry.sites}
+        for box in self._desk.registry.boxes.values():
+            if box.standing is not None:
+                planned[box.site_id].append(box)
+        causes = {site_id: self._cause(site_id, boxes) for site_id, boxes in planned.items()}
         self._doubts = losses.doubts_after(self._doubts, causes, now_s)
         return losses.due(self._doubts, now_s, self._settings.replan_after_s)
 
-    def _cause(self, site_id: str) -> PlanCause | None:
+    def _cause(self, site_id: str, planned: list[Box]) -> PlanCause | None:
         """By what was seen when the site was planned; after a start, by what is seen first."""
-        planned = [box for box in self._desk.registry.at_site(site_id) if box.standing is not None]
         baseline = self._planned.setdefault(site_id, {box.id: Seen(False, box.disk_bytes) for box in planned})
         now = {box.id: Seen(box.pulse.suspect is not None, box.disk_bytes) for box in planned if plans.is_filled(box)}
         stays = {box.id: baseline[box.id] for box in planned if box.id in baseline and plans.is_filled(box)}
