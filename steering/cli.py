@@ -16,10 +16,14 @@ from chassis.command import serve
 from chassis.errors import ServiceError
 from contracts.urls import MEDIA_SERVICE, cache_key, parse_media_path, split_key
 from contracts.world import Covering, RankExplanation, RankFile, RankRequest
+from steering import log_cli
 from steering.app import compose
 from steering.config import NAME, SteeringSettings
 
 app = typer.Typer(help="Rank appliances for each playback request.", no_args_is_help=True)
+app.command(name="misses")(log_cli.misses)
+app.command(name="replay")(log_cli.replay_log)
+app.command(name="why")(log_cli.why)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from chassis.client import ServiceClient
 from chassis.errors import ServiceError
 from chassis.service import Listening, Service
 from chassis.tls import ClientCertificate, TlsFiles, server_context
+from contracts.decisions import PlayExplanation
 from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
 from contracts.world import Change, Covering, RankExplanation, Ranking, RankRequest, WorldFacts
 from steering.app import compose
@@ -258,6 +259,34 @@ async def test_a_world_file_that_cannot_be_read_is_no_reason_not_to_start(
     async with steering(settings) as client:
         await until_live(client)
         assert await status_of(client, "/readyz") == 200
+
+
+async def test_the_operator_can_ask_why_for_a_play_also_after_a_restart(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    request = msgspec.structs.replace(asking(), play="s-17")
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        answer = await client.post("/v1/rank", request, Ranking)
+        told = await client.get("/v1/explain", PlayExplanation, query={"play": "s-17"})
+        assert [name for name, _, _ in told.decision.groups[0].choices] == [
+            choice.appliance_id for choice in answer.groups[0].choices
+        ]
+        assert told.sentences["t/v-360"][0].startswith("a2 was number 1: it holds the file")
+        with pytest.raises(ServiceError) as caught:
+            await client.get("/v1/explain", PlayExplanation, query={"play": "s-18"})
+        assert caught.value.status == 404
+    async with steering(settings_for(plane, tmp_path)) as client:
+        again = await client.get("/v1/explain", PlayExplanation, query={"play": "s-17"})
+        assert again == told
+
+
+async def test_a_forged_forwarding_header_moves_nobody(plane: FakeControlPlane, tmp_path: Path) -> None:
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        forged = {"X-Forwarded-For": "10.2.0.1", "Forwarded": "for=10.2.0.1", "X-Real-IP": "10.2.0.1"}
+        found = await client.post("/v1/rank", asking("10.1.0.1"), Ranking, headers=forged)
+        assert (found.site_id, found.prefix) == ("a", "10.1.0.0/16")
 
 
 async def test_bad_requests_are_refused_with_what_is_wrong(plane: FakeControlPlane, tmp_path: Path) -> None:

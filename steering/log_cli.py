@@ -1,0 +1,196 @@
+"""`lowtide steering misses`, `replay` and `why`: what the steering log has to say, without a running service."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from chassis.client import ServiceClient
+from chassis.errors import ServiceError
+from contracts.decisions import Decision, PlayExplanation
+from contracts.world import Why
+from steering import archive
+from steering.candidates import Rules
+from steering.decided import UnknownFormat, read
+from steering.errors import ArchiveError
+from steering.journal import files_of
+from steering.misses import Account, Accounts, Cause, Served, account
+from steering.prefixes import HashedPrefixes
+from steering.replaying import Outcome, changed, replay
+
+SteeringLog = Annotated[list[Path], typer.Option(help="file or folder of a steering log; may be given more than once")]
+
+
+class AccessLine(msgspec.Struct, frozen=True):
+    """What is needed of a line of an appliance's access log (docs/access-log.md)."""
+
+    time: str
+    path: str
+    bytes: int
+    peer: bool = False
+    session: str = ""
+    cache: str = "none"
+    missed_bytes: int = 0
+
+
+class AccountLine(msgspec.Struct, frozen=True):
+    """One line of `misses --json`."""
+
+    site: str
+    hour: str
+    requests: int
+    bytes: dict[str, int]
+    plays: dict[str, int]
+
+
+def misses(
+    steering_log: SteeringLog,
+    access_log: Annotated[list[str], typer.Option(help="APPLIANCE=PATH of an access log (JSON lines), file or folder")],
+    json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
+) -> None:
+    """Account for every byte that came from outside a site, per site and hour: content miss, health miss, other."""
+    try:
+        found = account(decisions_of(steering_log), served_of(access_log))
+    except (OSError, ValueError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    if json:
+        for (site, hour), one in found.items():
+            typer.echo(msgspec.json.encode(_line(site, hour, one)))
+    else:
+        _print_accounts(found)
+
+
+def replay_log(
+    log: Annotated[list[Path], typer.Argument(help="files or folders of a steering log")],
+    world: Annotated[Path, typer.Option(help="a saved world: world.ndjson of a steering's state folder")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=NUMBER of a rule, such as load_factor=1.3")
+    ] = None,
+) -> None:
+    """Make recorded decisions again, with the usual rules and with others, and say what differs."""
+    try:
+        rules = changed(Rules(), dict(_setting(text) for text in settings or ()))
+        known = archive.load(world, HashedPrefixes)
+        if known is None:
+            raise ValueError(f"{world}: there is no such file")
+        recorded = list(decisions_of(log))
+    except (OSError, ValueError, ArchiveError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    _print_replays(
+        replay(recorded, known, Rules()), replay(recorded, known, rules), ", ".join(settings or ()) or "the same"
+    )
+
+
+def why(
+    play: Annotated[str, typer.Argument(help="session of a play, as tokens and access logs name it")],
+    url: Annotated[
+        str, typer.Option(envvar="LOWTIDE_STEERING_URL", help="base URL of steering")
+    ] = "http://127.0.0.1:8090",
+) -> None:
+    """Say why a play was sent where it was sent."""
+    try:
+        found = asyncio.run(_asked(url, play))
+    except ServiceError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{found.decision.time}, world {found.decision.world}, site {found.decision.site or '(none)'}.")
+    for group, sentences in found.sentences.items():
+        typer.echo(f"{group}:")
+        for sentence in sentences:
+            typer.echo(f"  {sentence}")
+
+
+def decisions_of(paths: list[Path]) -> Iterator[Decision]:
+    """All decisions of files, and of folders of a steering log. Raises OSError and UnknownFormat with file and line."""
+    for path in (file for given in paths for file in (reversed(files_of(given)) if given.is_dir() else [given])):
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield read(line)
+                except UnknownFormat as error:
+                    raise UnknownFormat(f"{path}:{number}: {error}") from error
+
+
+def served_of(given: list[str]) -> Iterator[Served]:
+    """Answers to players by `APPLIANCE=PATH` of access logs. Raises OSError and ValueError with file and line."""
+    decoder = msgspec.json.Decoder(AccessLine)
+    for text in given:
+        name, equals, where = text.partition("=")
+        if not equals or not name or not where:
+            raise ValueError(f"{text!r} is not APPLIANCE=PATH")
+        root = Path(where)
+        for path in sorted(root.glob("access*.jsonl")) if root.is_dir() else [root]:
+            with path.open("rb") as lines:
+                for number, line in enumerate(lines, start=1):
+                    try:
+                        one = decoder.decode(line)
+                    except msgspec.MsgspecError as error:
+                        raise ValueError(f"{path}:{number}: no line of an access log: {error}") from error
+                    if not one.peer and one.cache != "none":
+                        yield Served(name, one.time, one.session, one.path, one.bytes, one.missed_bytes)
+
+
+async def _asked(url: str, play: str) -> PlayExplanation:
+    async with ServiceClient(url) as client:
+        return await client.get("/v1/explain", PlayExplanation, query={"play": play})
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    try:
+        return name, float(value) if equals else float("nan")
+    except ValueError:
+        raise ValueError(f"{text!r} is not NAME=NUMBER") from None
+
+
+def _line(site: str, hour: str, one: Account) -> AccountLine:
+    sent = {cause.value: count for cause, count in one.sent_bytes.items()}
+    return AccountLine(site, hour, one.requests, sent, {cause.value: count for cause, count in one.plays.items()})
+
+
+def _print_accounts(found: Accounts) -> None:
+    table = Table()
+    for heading in (
+        "site",
+        "hour",
+        "requests",
+        "GB",
+        *(cause.value for cause in Cause),
+        "plays' groups",
+        *(f"meant {c.value}" for c in Cause),
+    ):
+        table.add_column(heading)
+    for (site, hour), one in found.items():
+        sent, plays = sum(one.sent_bytes.values()), sum(one.plays.values())
+        shares = [_share(one.sent_bytes[cause], sent) for cause in Cause]
+        meant = [_share(one.plays[cause], plays) for cause in Cause]
+        table.add_row(site or "(unknown)", hour, str(one.requests), f"{sent / 1e9:.3f}", *shares, str(plays), *meant)
+    Console(file=sys.stdout, width=200).print(table)
+
+
+def _print_replays(usual: Outcome, other: Outcome, setting: str) -> None:
+    differ = sum(one != another for one, another in zip(usual.firsts, other.firsts, strict=True))
+    typer.echo(f"{usual.groups} groups; {differ} of them have another first choice with {setting}.")
+    table = Table()
+    for heading in ("", "usual rules", setting):
+        table.add_column(heading)
+    for why_word in Why:
+        if usual.whys[why_word] or other.whys[why_word]:
+            table.add_row(why_word.value, f"{usual.share(why_word):.1%}", f"{other.share(why_word):.1%}")
+    for site in sorted(usual.boxes.keys() | other.boxes.keys()):
+        table.add_row(f"hottest / mean of {site}", f"{usual.hottest(site):.2f}", f"{other.hottest(site):.2f}")
+    Console(file=sys.stdout, width=120).print(table)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "–"

@@ -1,0 +1,136 @@
+"""Why bytes came from outside a site: the steering log joined with the access logs of its appliances. Pure.
+
+A request is joined with the decision of its session (the last before it), and with the group of its file there. Bytes are *inside* when an
+appliance of a site that announces the client's address served them from what it held. All others have one cause:
+
+- content miss: no such appliance held the files when it was decided;
+- health miss: some did, and none of them was a candidate with room;
+- other: a candidate with room held them, and they came from elsewhere all the same (the player went on by itself, the file was gone by
+  then, it was listed by mistake), or no decision is known for the session.
+
+Plays are accounted the same way by the first choice of each of their groups: what steering meant to happen.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from contracts.decisions import BoxFacts, DecidedGroup, Decision
+from contracts.urls import split_key
+from contracts.world import Why
+
+HOUR = len("2026-11-21T09")
+_HELD = {Why.HOLDS.value}
+
+
+class Cause(Enum):
+    """Why bytes came from where they came (log word)."""
+
+    INSIDE = "inside"
+    CONTENT = "content-miss"
+    HEALTH = "health-miss"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One answer of one appliance: a line of its access log."""
+
+    appliance_id: str
+    time: str
+    session: str
+    path: str
+    sent_bytes: int
+    missed_bytes: int
+
+
+@dataclass(slots=True)
+class Account:
+    """One site and hour. Bytes of players' requests and groups of plays, by cause."""
+
+    requests: int = 0
+    sent_bytes: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
+    plays: dict[Cause, int] = field(default_factory=lambda: dict.fromkeys(Cause, 0))
+
+
+Accounts = dict[tuple[str, str], Account]
+"""By (site, hour such as `2026-11-21T09`). The site is that of the client; empty where nobody announces it or no decision is known."""
+
+
+def account(decisions: Iterable[Decision], served: Iterable[Served]) -> Accounts:
+    """All accounts, by site and hour."""
+    found: Accounts = defaultdict(Account)
+    known = _Sessions(decisions)
+    for decision in known.all:
+        plays = found[decision.site, decision.time[:HOUR]].plays
+        for group in decision.groups:
+            plays[meant(decision, group)] += 1
+    for one in served:
+        asked = known.of(one)
+        own = found[asked.site if asked else "", one.time[:HOUR]]
+        own.requests += 1
+        for cause, count in _bytes_by_cause(asked, one):
+            own.sent_bytes[cause] += count
+    return dict(sorted(found.items()))
+
+
+def meant(decision: Decision, group: DecidedGroup) -> Cause:
+    """What the first choice of a group comes to."""
+    return Cause.INSIDE if group.choices and group.choices[0][2] in _HELD else cause_of(decision, group)
+
+
+def cause_of(decision: Decision, group: DecidedGroup) -> Cause:
+    """Why a group's bytes come from outside, when they do."""
+    if not group.holders:
+        return Cause.CONTENT
+    facts = {box.id: box for boxes in decision.boxes.values() for box in boxes}
+    return Cause.OTHER if any(_could_serve(facts.get(name)) for name in group.holders) else Cause.HEALTH
+
+
+class _Sessions:
+    """Decisions by session, in the order of time."""
+
+    def __init__(self, decisions: Iterable[Decision]) -> None:
+        self.all = sorted(decisions, key=lambda decision: decision.time)
+        self._of: dict[str, list[Decision]] = defaultdict(list)
+        for decision in self.all:
+            if decision.play:
+                self._of[decision.play].append(decision)
+
+    def of(self, one: Served) -> Decision | None:
+        """The last decision before a request; the first where the clocks disagree; None where there is none."""
+        its = self._of.get(one.session) if one.session else None
+        if not its:
+            return None
+        return its[max(0, bisect_right([decision.time for decision in its], one.time) - 1)]
+
+
+def _bytes_by_cause(decision: Decision | None, one: Served) -> Iterator[tuple[Cause, int]]:
+    group = _group_of(decision, one.path) if decision else None
+    if decision is None or group is None:
+        yield Cause.OTHER, one.sent_bytes
+        return
+    is_own = any(box.id == one.appliance_id for boxes in decision.boxes.values() for box in boxes)
+    outside = min(one.missed_bytes, one.sent_bytes) if is_own else one.sent_bytes
+    yield Cause.INSIDE, one.sent_bytes - outside
+    if outside:
+        yield cause_of(decision, group), outside
+
+
+def _group_of(decision: Decision, path: str) -> DecidedGroup | None:
+    """The group of a file, or of the rendition that a playlist belongs to."""
+    wanted = path.rpartition(".")[0] or path
+    for group in decision.groups:
+        for key in group.keys:
+            its = split_key(key)[1]
+            if its == path or (its.rpartition(".")[0] or its) == wanted:
+                return group
+    return None
+
+
+def _could_serve(box: BoxFacts | None) -> bool:
+    return box is not None and not box.problem and not box.full
