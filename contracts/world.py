@@ -58,19 +58,6 @@ def digest_of(told: Holdings) -> HoldingsDigest:
     return HoldingsDigest(told.appliance_id, False, held=pack(whole), dropped=pack(gone))
 
 
-class HoldingsForm(Enum):
-    """How the change stream tells of holdings: as `Holdings` or as `HoldingsDigest`."""
-
-    KEYS = "keys"
-    DIGEST = "digest"
-
-
-class ChangesQuery(msgspec.Struct, frozen=True):
-    """The query of `GET /v1/changes`."""
-
-    holdings: HoldingsForm = HoldingsForm.KEYS
-
-
 class FallbackOrigin(msgspec.Struct, frozen=True):
     name: str
     player_url: str
@@ -107,7 +94,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     health: Health | None = None
     holdings: Holdings | None = None
     digest: HoldingsDigest | None = None
-    """What `holdings` would say, for readers that asked for digests."""
+    """What `holdings` says, as it crosses the border; readers take both."""
     origin: FallbackOrigin | None = None
     routes: SiteRoutes | None = None
     snapshot_complete: bool = False

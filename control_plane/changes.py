@@ -15,7 +15,7 @@ from itertools import islice
 
 import msgspec
 
-from contracts.world import Change
+from contracts.world import Change, digest_of
 
 QUEUE_LINES = 10_000
 NUMBERS_PER_START = 1_000_000_000
@@ -122,4 +122,7 @@ class ChangeLog:
         return list(islice(self._kept, len(self._kept) - missing, None))
 
     def _line(self, change: Change) -> bytes:
+        """A line. Holdings go as packed sets: names of files are a hundred bytes each, for every box that holds them."""
+        if change.holdings is not None:
+            change = msgspec.structs.replace(change, holdings=None, digest=digest_of(change.holdings))
         return self._encode(change) + b"\n"

@@ -423,7 +423,7 @@ def test_a_reader_gets_the_snapshot_then_its_end_then_changes_without_a_gap() ->
         next(name for name in Change.__struct_fields__[1:] if getattr(change, name) not in (None, False))
         for change in found
     ]
-    assert kinds == ["site", "appliance", "health", "holdings", "snapshot_complete", "site"]
+    assert kinds == ["site", "appliance", "health", "digest", "snapshot_complete", "site"]
     first = 3 * NUMBERS_PER_START + 1
     assert [change.number for change in found] == [first] * 5 + [first + 1]
 

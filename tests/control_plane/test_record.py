@@ -18,6 +18,7 @@ from chassis.enrolment import kept_files
 from chassis.errors import ServiceError
 from chassis.tls import TlsFiles
 from chassis.web import STOPPING
+from contracts.keysets import pack
 from contracts.overview import ApplianceOverview, FileList, ImportAnswer, Overview
 from contracts.places import Appliance, ApplianceState, StateChange
 from contracts.plans import AppliancePlan, PlacementExplanation, PlanList, PlanSummary, Upstreams
@@ -34,7 +35,7 @@ from contracts.reports import (
     SourceTraffic,
     TrafficImport,
 )
-from contracts.world import Change
+from contracts.world import Change, HoldingsDigest
 from tests.control_plane.plane import ORIGIN, Plane, report, running, title
 
 HOUR = 3600
@@ -238,9 +239,8 @@ async def test_the_change_stream_opens_with_the_record_and_goes_on_with_what_hap
     steering = await plane.service_caller("steering")
     stream = steering.stream_lines("/v1/changes", Change, idle_s=3.0)
     opening = await collected(stream, lambda found: found[-1].snapshot_complete)
-    assert [kind_of(change) for change in opening] == ["site", "appliance", "health", "holdings", "snapshot_complete"]
-    assert opening[3].holdings is not None
-    assert opening[3].holdings.held == (Holding("k", 1, 1, False),)
+    assert [kind_of(change) for change in opening] == ["site", "appliance", "health", "digest", "snapshot_complete"]
+    assert opening[3].digest == HoldingsDigest("a1", True, held=pack(["k"]))
 
     async with beating(box):
         news = await collected(stream, lambda found: any(c.health and not c.health.suspect for c in found))
@@ -249,7 +249,7 @@ async def test_the_change_stream_opens_with_the_record_and_goes_on_with_what_hap
     await plane.add_site("b")
     news += await collected(stream, lambda found: found[-1].site is not None)
     kinds = [kind_of(change) for change in news if not change.tick]
-    assert kinds[-3:] == ["appliance", "holdings", "site"]
+    assert kinds[-3:] == ["appliance", "digest", "site"]
     assert set(kinds[:-3]) == {"health"}
     numbers = [change.number for change in (*opening, *news)]
     assert numbers == sorted(numbers)
@@ -373,11 +373,11 @@ async def test_the_stream_tells_what_a_new_plan_pins(plane: Plane) -> None:
     stream = steering.stream_lines("/v1/changes", Change, idle_s=3.0)
     await collected(stream, lambda found: found[-1].snapshot_complete)
     await plane.operator.post("/v1/plans", None, PlanSummary)
-    news = await collected(stream, lambda found: found[-1].holdings is not None)
-    told = news[-1].holdings
+    news = await collected(stream, lambda found: found[-1].digest is not None)
+    told = news[-1].digest
     assert told is not None
     assert told.full
-    assert set(told.planned) == {file.key for file in title().files}
+    assert told.planned == pack(file.key for file in title().files)
     await stream.aclose()  # type: ignore[attr-defined]
 
 
