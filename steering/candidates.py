@@ -21,6 +21,9 @@ from steering.standing import UNKNOWN, LoadRules, Standing, Standings, settled
 from steering.world import Held, World
 
 NOTHING_HELD = Held()
+FOCUS = 3
+"""The power of what is left by which holders share their plays. A box that holds more of what is popular settles where its smaller share makes
+up for it: with the first power hottest / mean is 1.16 over the design's instance, with the second 1.11."""
 MOST_REMEMBERED = 2048
 """Answers a shelf remembers, at about 200 bytes each."""
 
@@ -228,6 +231,7 @@ def judge(
     suspect = health is None or health.suspect
     egress = float(appliance.egress_bps)
     size = float(appliance.disk_bytes) if by_disk else egress
+    share = standing.left**FOCUS * standing.ramp
     return Candidate(
         appliance=appliance,
         url=url,
@@ -239,8 +243,8 @@ def judge(
         id=appliance.id,
         at=at,
         domain=(appliance.site_id, appliance.failure_domain or appliance.id),
-        head_weight=egress * standing.left * standing.ramp,
-        tail_weight=size * standing.left * standing.ramp,
+        head_weight=egress * share,
+        tail_weight=size * share,
         miss_weight=size * standing.ramp,
     )
 

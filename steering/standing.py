@@ -25,7 +25,7 @@ from steering.world import World
 BUSY_FROM = 0.3
 CROWDED_MARGIN = 0.05
 FULL_MARGIN = 0.05
-STEPS = 16
+STEPS = 32
 RAMP_FLOOR = 0.1
 
 
