@@ -23,7 +23,7 @@ from steering.world import Held, World
 NOTHING_HELD = Held()
 FOCUS = 3
 """The power of what is left by which holders share their plays. A box that holds more of what is popular settles where its smaller share makes
-up for it: with the first power hottest / mean is 1.16 over the design's instance, with the second 1.11."""
+up for it: with the first power hottest / mean was 1.16 over the design's instance, with the second 1.11, with the third 1.08."""
 MOST_REMEMBERED = 2048
 """Answers a shelf remembers, at about 200 bytes each."""
 
