@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice
 from operator import ge
@@ -124,6 +124,19 @@ class KeySet:
 
 
 NO_KEYS = KeySet(array("Q"))
+
+
+def which_have(sets: Sequence[KeySet], hashed: int) -> list[bool]:
+    """`has` of each set, in half the time: most answers are the sieve's."""
+    place, bit = hashed >> 3, 1 << (hashed & 7)
+    found = []
+    for one in sets:
+        mask = one._mask
+        if mask and not one._added and not one._sieve[place & mask] & bit:
+            found.append(False)
+        else:
+            found.append(one.has(hashed))
+    return found
 
 
 def pack(keys: Iterable[str]) -> bytes:

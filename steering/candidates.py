@@ -13,6 +13,7 @@ from functools import lru_cache
 from operator import is_
 from urllib.parse import urlsplit
 
+from contracts.keysets import which_have
 from contracts.places import Appliance, ApplianceState, Site
 from contracts.world import Choice, Health, Why
 from steering.hashing import Kind
@@ -61,6 +62,7 @@ class Candidate:
     id: str
     at: int
     """Its position on its site's shelf."""
+    crowded: bool
     domain: tuple[str, str]
     """Site and failure domain."""
     head_weight: float
@@ -74,18 +76,16 @@ class Candidate:
     def load(self) -> float:
         return self.standing.load
 
-    @property
-    def crowded(self) -> bool:
-        return self.standing.crowded
-
 
 class Shelf:
     """What the boxes of one site hold, and what was asked of it last: half of all plays are for titles that were asked for before."""
 
-    __slots__ = ("_kinds", "held")
+    __slots__ = ("_kinds", "_planned", "_whole", "held")
 
     def __init__(self, held: tuple[Held, ...]) -> None:
         self.held = held
+        self._whole = [one.whole for one in held]
+        self._planned = [one.planned for one in held]
         self._kinds: dict[tuple[int, ...], bytes] = {}
 
     def kinds(self, hashes: tuple[int, ...]) -> bytes:
@@ -94,9 +94,15 @@ class Shelf:
         if found is None:
             if len(self._kinds) >= MOST_REMEMBERED:
                 self._kinds.clear()
-            made = kinds_of_one(self.held, hashes[0]) if len(hashes) == 1 else [kind_of(h, hashes) for h in self.held]
+            made = self._of_one(hashes[0]) if len(hashes) == 1 else [kind_of(held, hashes) for held in self.held]
             found = self._kinds[hashes] = bytes(made)
         return found
+
+    def _of_one(self, hashed: int) -> list[Kind]:
+        """`kind_of` a single file for each box."""
+        holds, planned, lacks = Kind.HOLDS, Kind.PLANNED, Kind.LACKS
+        here, to_come = which_have(self._whole, hashed), which_have(self._planned, hashed)
+        return [holds if whole else planned if plan else lacks for whole, plan in zip(here, to_come, strict=True)]
 
 
 def kind_of(held: Held, hashes: tuple[int, ...]) -> Kind:
@@ -105,12 +111,6 @@ def kind_of(held: Held, hashes: tuple[int, ...]) -> Kind:
     if all(map(whole.has, hashes)):
         return Kind.HOLDS
     return Kind.PLANNED if all(planned.has(one) or whole.has(one) for one in hashes) else Kind.LACKS
-
-
-def kinds_of_one(shelf: tuple[Held, ...], hashed: int) -> list[Kind]:
-    """`kind_of` a single file, of each in turn."""
-    holds, planned, lacks = Kind.HOLDS, Kind.PLANNED, Kind.LACKS
-    return [holds if it.whole.has(hashed) else planned if it.planned.has(hashed) else lacks for it in shelf]
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +242,7 @@ def judge(
         standing=standing,
         id=appliance.id,
         at=at,
+        crowded=standing.crowded,
         domain=(appliance.site_id, appliance.failure_domain or appliance.id),
         head_weight=egress * share,
         tail_weight=size * share,
