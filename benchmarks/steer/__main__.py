@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.serve import processes
 from benchmarks.serve.rows import Results, Row, encode
-from benchmarks.steer import deciding, door, dying, report, spread
+from benchmarks.steer import deciding, door, dying, report, spread, worlds
 
 HERE = Path(__file__).parent
 Section = Callable[[Path], list[Row]]
@@ -64,6 +64,7 @@ def _sections(arguments: argparse.Namespace) -> dict[str, Section]:
     return {
         "decision": lambda _folder: deciding.rows(quick=quick, say=_say),
         "door": lambda folder: door.rows(folder, rounds=rounds, say=_say),
+        "worlds": lambda folder: worlds.rows(rounds, folder),
         "spread": lambda _folder: spread.rows(quick=quick, say=_say),
         "dead-box": lambda folder: dying.rows(folder, rounds=rounds, say=_say),
     }
