@@ -128,7 +128,7 @@ def _standing(before: Standing | None, load: float, mean: float, ramp: float, ru
     bound = max(BUSY_FROM, rules.load_factor * mean)
     was_crowded, was_full = (before.crowded, before.full) if before else (False, False)
     made = Standing(
-        load=load,
+        load=round(load, 3),  # finer, every standing and with it every roster would be another at each look
         left=left_of(load, before.left if before else None),
         ramp=ramp,
         crowded=load > bound * (1.0 - CROWDED_MARGIN if was_crowded else 1.0),
