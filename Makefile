@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help install demo up test check test-system test-players soak-serve soak-store cycle bench bench-serve bench-store bench-steer bench-peers docs format clean distclean
+.PHONY: help install demo up test check test-system test-players soak-serve soak-store cycle bench bench-serve bench-store bench-steer bench-plan bench-peers docs format clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ cycle: $(STAMP) ## seven nights of the fill cycle by themselves, with real appli
 
 bench-steer: $(STAMP) ## measure steering: decisions, requests, spread of load, a dead box; QUICK=1: under five minutes; ARGS='…'
 	@$(BIN)/python -m benchmarks.steer $(if $(QUICK),--quick) $(ARGS)
+
+bench-plan: $(STAMP) ## measure planning: time, memory, gap to the bound, forecast, what a plan gains, fills; QUICK=1: under five minutes; ARGS='--top10 FILE'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.plan $(if $(QUICK),--quick) $(ARGS)
 
 bench-peers: ## install what bench-serve compares with, and its client, from the distribution (as root)
 	DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends nginx-light varnish trafficserver wrk

@@ -91,43 +91,84 @@ def _scale(problem: Problem) -> float:
     return max(1.0, float(problem.peak.max(initial=0.0)))
 
 
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Boxes, or boxes that are one to the relaxation, taken together. `share` and `missing` are of one of them: n × J."""
+
+    share: Floats
+    missing: Floats
+    space: Floats
+    egress: Floats
+    most: Floats
+    """Copies of a unit that they can hold."""
+    together: list[Ints]
+    """Columns of which one may hold a unit."""
+
+
+def _columns(problem: Problem, rows: Ints, exact: bool) -> _Columns:
+    """Failure domains of equal boxes that hold the same are joined: a solution spread evenly over them is as good as any."""
+    boxes, share = problem.boxes, problem.share(rows)
+    groups: dict[tuple[object, ...], list[Ints]] = {}
+    for domain in range(boxes.domains):
+        members = np.flatnonzero(boxes.domain == domain)
+        kinds = {(boxes.space[b], boxes.egress[b], problem.missing[:, b].tobytes()) for b in members.tolist()}
+        alike = len(kinds) == 1 and not exact
+        groups.setdefault((*kinds.pop(), len(members)) if alike else (domain,), []).append(members)
+    parts: list[tuple[Ints, int]] = []
+    together: list[Ints] = []
+    for key, domains in groups.items():
+        if len(key) > 1:
+            parts.append((np.concatenate(domains), len(domains)))
+            continue
+        for members in domains:
+            together.append(np.arange(len(parts), len(parts) + len(members)))
+            parts += [(members[at : at + 1], 1) for at in range(len(members))]
+    first = np.array([members[0] for members, _ in parts])
+    return _Columns(
+        share=share[:, first],
+        missing=problem.missing[rows][:, first],
+        space=np.array([boxes.space[members].sum() for members, _ in parts]),
+        egress=np.array([boxes.egress[members].sum() for members, _ in parts]),
+        most=np.array([float(most) for _, most in parts]),
+        together=[its for its in together if len(its) > 1],
+    )
+
+
 def _model(problem: Problem, rows: Ints, exact: bool) -> highspy.HighsLp:
-    """Columns: x (n × B), y (n × B), u (n), s (n). Amounts are scaled to the largest."""
-    boxes = problem.boxes
-    n, width = len(rows), len(boxes.space)
+    """Columns: x (n × J), y (n × J), u (n), s (n). Amounts are scaled to the largest."""
+    boxes = _columns(problem, rows, exact)
+    n, width = boxes.share.shape
     scale, disk_scale = _scale(problem), max(1.0, float(problem.disk[rows].max()))
     peak, secured = problem.peak[rows] / scale, problem.secured[rows] / scale
-    share = problem.share(rows) / scale
-    missing = problem.missing[rows]
-    unit = np.repeat(np.arange(n), width)
-    cell = np.arange(n * width)
-    x, y, u, s = cell, n * width + cell, 2 * n * width + np.arange(n), 2 * n * width + n + np.arange(n)
+    unit, column = np.repeat(np.arange(n), width), np.tile(np.arange(width), n)
+    cell, row = np.arange(n * width), np.arange(n)
+    x, y, u, s = cell, n * width + cell, 2 * n * width + row, 2 * n * width + n + row
     ones, each = np.ones(n * width), np.ones(n)
     made = _Rows([], [], [], [], [])
 
     made.add(cell, y, ones)
-    made.add(cell, x, -share.ravel())
+    made.add(cell, x, -boxes.share.ravel() / scale)
     made.close(np.zeros(n * width))
     made.add(unit, y, ones)
-    made.add(np.arange(n), u, -peak)
+    made.add(row, u, -peak)
     made.close(np.zeros(n))
     made.add(unit, x, -ones)
-    made.add(np.arange(n), u, each)
-    made.add(np.arange(n), s, each)
+    made.add(row, u, each)
+    made.add(row, s, each)
     made.close(np.zeros(n))
-    made.add(np.arange(n), s, each)
-    made.add(np.arange(n), u, -each)
+    made.add(row, s, each)
+    made.add(row, u, -each)
     made.close(np.zeros(n))
-    for domain in range(boxes.domains):
-        inside = np.flatnonzero(boxes.domain[cell % width] == domain)
+    for members in boxes.together:
+        inside = np.flatnonzero(np.isin(column, members))
         made.add(unit[inside], x[inside], np.ones(len(inside)))
-        made.close(np.ones(n))
-    made.add(cell % width, x, np.repeat(problem.disk[rows], width) / disk_scale)
+        made.close(each)
+    made.add(column, x, np.repeat(problem.disk[rows], width) / disk_scale)
     made.close(boxes.space / disk_scale)
-    made.add(cell % width, y, ones)
+    made.add(column, y, ones)
     made.close(boxes.egress / scale)
     if np.isfinite(problem.fill_bytes):
-        made.add(np.zeros(n * width, dtype=np.int64), x, missing.ravel() / disk_scale)
+        made.add(np.zeros(n * width, dtype=np.int64), x, boxes.missing.ravel() / disk_scale)
         made.close(np.array([problem.fill_bytes / disk_scale]))
     must = np.flatnonzero(problem.required[rows])
     if must.size:
@@ -135,8 +176,8 @@ def _model(problem: Problem, rows: Ints, exact: bool) -> highspy.HighsLp:
         made.add(np.searchsorted(must, unit[chosen]), x[chosen], np.ones(int(chosen.sum())))
         made.close(np.full(len(must), np.inf), lower=1.0)
 
-    cost = np.concatenate([-problem.churn * missing.ravel() / scale, ones, np.zeros(n), secured])
-    limits = np.concatenate([ones, np.full(n * width, np.inf), each, each])
+    cost = np.concatenate([-problem.churn * boxes.missing.ravel() / scale, ones, np.zeros(n), secured])
+    limits = np.concatenate([np.tile(boxes.most, n), np.full(n * width, np.inf), each, each])
     return _lp(made, cost, limits, np.concatenate([x, u, s]) if exact else None)
 
 

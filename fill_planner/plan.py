@@ -304,7 +304,12 @@ def _orders(
 
 def order_id(appliance_id: str, file: CatalogueFile) -> str:
     """The same fetch has the same id in every plan: appliance, key and version."""
-    return hashlib.blake2b(f"{appliance_id}\0{file.key}\0{file.version}".encode(), digest_size=12).hexdigest()
+    return fetch_id(appliance_id, file.key, file.version)
+
+
+def fetch_id(appliance_id: str, key: str, version: str) -> str:
+    """The id of an order, from the facts that make it the same order."""
+    return hashlib.blake2b(f"{appliance_id}\0{key}\0{version}".encode(), digest_size=12).hexdigest()
 
 
 def _explanations(

@@ -1,1 +1,1 @@
-"""Benchmarks of what a plan is worth and of carrying it out: the `plan/…` and `fill/…` rows."""
+"""What planning costs, what a plan is worth, and how it is carried out: the `plan/…` and `fill/…` rows (`make bench-plan`)."""

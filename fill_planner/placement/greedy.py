@@ -14,17 +14,20 @@ better per byte: so what was placed is placed again when nothing changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fill_planner.placement.pricing import Ladder, Prices, free_of_charge, ladder, leaning, prices
-from fill_planner.placement.problem import Flags, Floats, Ints, Problem
+from fill_planner.placement.problem import Flags, Floats, Ints, Problem, density_that_fills, worth
 
 RUNS = 400
 """Most runs. A run takes at least one candidate and usually most of those that fit; after these, gaps stay."""
 MARGIN = 1.5
 """Candidates are looked for among the densest units that would fill the disks so many times, and what is held."""
+
+BETTER = 0.005
+"""Part of its worth by which a placement at new prices must be better than what lies there, before copies move for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,40 @@ def solve(problem: Problem) -> Solution:
     rows = _considered(problem)
     at = prices(problem, rows) if _needs_prices(problem, rows) else free_of_charge(problem)
     wanted = _candidates(problem, rows, at)
-    taken, box = _assign(problem, wanted)
-    return Solution(wanted.rows[wanted.row[taken]], box, wanted.number[taken], wanted.served[taken], at)
+    must = problem.required[wanted.rows[wanted.row]] & (wanted.number == 0)
+    fresh = _taken(problem, wanted, at, must)
+    if not at.charged:
+        return fresh
+    stayed = _stayed(problem, wanted, at, must)
+    value = worth(problem, fresh.placed(problem)).total
+    better = value - worth(problem, stayed.placed(problem)).total
+    return fresh if better > BETTER * abs(value) else stayed
+
+
+def _stayed(problem: Problem, wanted: _Candidates, at: Prices, must: Flags) -> Solution:
+    """What lies there stays where it is, then the others as usual."""
+    lies = problem.missing[wanted.rows] == 0
+    held = wanted.number < lies.sum(axis=1)[wanted.row]
+    home = wanted.preference.max(axis=1)[:, None] + 1.0 + wanted.preference - wanted.preference.min(axis=1)[:, None]
+    at_home = replace(wanted, preference=np.where(lies, home, wanted.preference))
+    return _taken(problem, at_home, at, must, held)
+
+
+def _taken(problem: Problem, wanted: _Candidates, at: Prices, *before: Flags) -> Solution:
+    """The candidates that have room, those of `before` first, whatever the links carry, then the others as the links have room."""
+    room = _Room(problem, wanted)
+    left = np.ones(len(wanted.row), dtype=np.bool_)
+    for chosen in before:
+        room.take(np.flatnonzero(chosen & left), linked=False)
+        left &= ~chosen
+    room.take(np.flatnonzero(left), linked=True)
+    left[np.concatenate([np.zeros(0, dtype=np.int64), *room.taken])] = False
+    room.take(np.flatnonzero(left), linked=False)
+    none = np.zeros(0, dtype=np.int64)
+    taken, where = np.concatenate([none, *room.taken]), np.concatenate([none, *room.where])
+    order = np.argsort(taken, kind="stable")
+    taken = taken[order]
+    return Solution(wanted.rows[wanted.row[taken]], where[order], wanted.number[taken], wanted.served[taken], at)
 
 
 def _considered(problem: Problem) -> Ints:
@@ -73,18 +108,8 @@ def _considered(problem: Problem) -> Ints:
     if float(problem.disk[wanted].sum()) <= room:
         return np.flatnonzero(wanted)
     held = (problem.missing < problem.size[:, None]).any(axis=1)
-    dense = np.where(wanted, problem.density, 0.0)
-    return np.flatnonzero(wanted & (held | problem.required | (dense >= _density_that_fills(problem, dense, room))))
-
-
-def _density_that_fills(problem: Problem, density: Floats, room: float) -> float:
-    """A density above which about `room` bytes lie, by a histogram of its logarithm: sorting everything takes longer."""
-    positive = density[density > 0]
-    logs = np.log(positive)
-    bytes_at, edges = np.histogram(logs, bins=2048, weights=problem.disk[density > 0])
-    above = np.cumsum(bytes_at[::-1])
-    at = int(np.searchsorted(above, room))
-    return float(np.exp(edges[::-1][min(at + 1, len(edges) - 1)])) * (1.0 - 1e-9)
+    dense = problem.density >= density_that_fills(np.where(wanted, problem.density, 0.0), problem.disk, room)
+    return np.flatnonzero(wanted & (held | problem.required | dense))
 
 
 def _needs_prices(problem: Problem, rows: Ints) -> bool:
@@ -119,27 +144,14 @@ def _candidates(problem: Problem, rows: Ints, at: Prices) -> _Candidates:
 def _preference(problem: Problem, rows: Ints, at: Prices, planned: Ladder) -> Floats:
     """What each box is worth to a unit; the boxes of its ladder before all others, in its sequence."""
     cost = problem.disk[rows][:, None] * at.disk + (problem.churn + at.fill) * problem.missing[rows]
-    found: Floats = problem.share(rows) * (1.0 - at.egress) - cost + leaning(problem, rows)
-    if not at.egress.any() and not at.disk.any():
+    found: Floats = problem.share(rows) * (1.0 - at.egress) - cost + leaning(problem, rows, at)
+    if not at.charged:
         return found
     first = np.ptp(found, axis=1) + problem.peak[rows] + 1.0
     for number in range(planned.box.shape[1] - 1, -1, -1):
         its = np.flatnonzero(planned.box[:, number] >= 0)
         found[its, planned.box[its, number]] = first[its] * (2 + planned.box.shape[1] - number) + found[its].max(axis=1)
     return found
-
-
-def _assign(problem: Problem, wanted: _Candidates) -> tuple[Ints, Ints]:
-    """(the candidates that have room, best first; the box of each)."""
-    room = _Room(problem, wanted)
-    every = np.arange(len(wanted.row))
-    must = problem.required[wanted.rows[wanted.row]] & (wanted.number == 0)
-    room.take(every[must], linked=False)
-    room.take(every[~must], linked=True)
-    room.take(np.setdiff1d(every, np.concatenate([every[:0], *room.taken])), linked=False)
-    taken, where = np.concatenate([every[:0], *room.taken]), np.concatenate([every[:0], *room.where])
-    order = np.argsort(taken, kind="stable")
-    return taken[order], where[order]
 
 
 class _Room:

@@ -6,6 +6,7 @@ first. `prices` looks for the prices at which what is taken meets what is there,
 and link have one price.
 
 Law: for any prices ≥ 0, `bound` is an upper bound of the objective of every placement (weak duality).
+It may lie below the linear relaxation, for a unit's copies are not divided in it.
 Not covered: the last unit. Prices are looked for on a sample, and `greedy` holds the limits.
 """
 
@@ -26,8 +27,8 @@ TOLERANCE = 5e-4
 """Of the bound: the search ends when it can fall no further than that."""
 TIE = 1e-9
 """Affinity's weight beside a unit's peak: it decides between equals only."""
-STAY = 0.02
-"""Part of its peak that a unit must gain by another box before it leaves the one that it is on, beyond churn."""
+STAY = 0.05
+"""Part of its peak that a copy counts more where it lies already, beyond churn: prices are found anew each night, and must not move what is as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class Prices:
     disk: Floats
     egress: Floats
     fill: float
+
+    @property
+    def charged(self) -> bool:
+        return bool(self.fill or self.disk.any() or self.egress.any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +80,28 @@ def ladder(problem: Problem, rows: Ints, prices: Prices) -> Ladder:
     peak = problem.peak[rows]
     share = problem.share(rows)
     net = 1.0 - prices.egress
-    cost = _cost(problem, rows, prices)
-    lean = leaning(problem, rows)
+    cost = _cost(problem, rows, prices) - leaning(problem, rows, prices)
     box = np.full((count, width), -1, dtype=np.int64)
     served, gain = np.zeros((count, width)), np.full((count, width), -np.inf)
     at = np.arange(count)
     alone = share * net - cost
-    chosen = (alone + lean).argmax(axis=1)
+    chosen = alone.argmax(axis=1)
     box[:, 0], served[:, 0], gain[:, 0] = chosen, share[at, chosen], alone[at, chosen]
     if width == 1:
         return Ladder(box, served, gain)
-    pair = _best_pair(problem, rows, share, net, cost - lean)
-    leant = lean[at, pair.one] + lean[at, pair.other]
-    swap = alone[at, pair.other] + lean[at, pair.other] > alone[at, pair.one] + lean[at, pair.one]
-    box[:, 0], box[:, 1] = np.where(swap, pair.other, pair.one), np.where(swap, pair.one, pair.other)
-    served[:, 0] = np.where(swap, pair.served_other, pair.served_one)
+    pair = _best_pair(problem, rows, share, net, cost)
+    swap = alone[at, pair.other] > alone[at, pair.one]
+    both = pair.gain > gain[:, 0]
+    box[both, 0] = np.where(swap, pair.other, pair.one)[both]
+    served[both, 0] = np.where(swap, pair.served_other, pair.served_one)[both]
+    gain[both, 0] = alone[at, box[:, 0]][both]
+    box[:, 1] = np.where(swap, pair.one, pair.other)
     served[:, 1] = np.where(swap, pair.served_one, pair.served_other)
-    # Where no pair is better than one copy, the best one keeps its place and all of what it serves.
-    single = pair.gain - leant <= gain[:, 0]
-    box[single, 0], served[single, 0] = chosen[single], share[single, chosen[single]]
-    clash = single & (boxes.domain[box[:, 1]] == boxes.domain[chosen])
-    gain[:, 0] = alone[at, box[:, 0]]
-    gain[:, 1] = pair.gain - leant - gain[:, 0]
+    gain[:, 1] = pair.gain - gain[:, 0]
+    # The best single box may share a domain with what the best pair would add to it.
+    clash = boxes.domain[box[:, 1]] == boxes.domain[box[:, 0]]
     box[clash, 1], served[clash, 1], gain[clash, 1] = -1, 0.0, -np.inf
-    _further(problem, rows, share * net - cost + lean, share, peak, box, served, gain, cost, net)
+    _further(problem, share, share * net - cost, peak, Ladder(box, served, gain))
     _pool(gain)
     return Ladder(box, served, gain)
 
@@ -140,41 +143,30 @@ def _best_pair(problem: Problem, rows: Ints, share: Floats, net: Floats, cost: F
     return _Pair(one, other, served_one, served_other, gain)
 
 
-def _further(
-    problem: Problem,
-    rows: Ints,
-    score: Floats,
-    share: Floats,
-    peak: Floats,
-    box: Ints,
-    served: Floats,
-    gain: Floats,
-    cost: Floats,
-    net: Floats,
-) -> None:
-    """Third copies and more, for what two cannot serve; written into `box`, `served` and `gain`."""
+def _further(problem: Problem, share: Floats, alone: Floats, peak: Floats, made: Ladder) -> None:
+    """Third copies and more, for what two cannot serve, written into `made`. `alone` is what a copy is worth by itself."""
     domain = problem.boxes.domain
-    rest = peak - served[:, 0] - served[:, 1]
-    live = np.flatnonzero((rest > 0) & (box[:, 1] >= 0))
-    for number in range(2, box.shape[1]):
+    rest = peak - made.served[:, 0] - made.served[:, 1]
+    live = np.flatnonzero((rest > 0) & (made.box[:, 1] >= 0))
+    for number in range(2, made.box.shape[1]):
         if not live.size:
             return
         taken = np.zeros((live.size, len(domain)), dtype=np.bool_)
         for before in range(number):
-            taken |= domain == domain[box[live, before]][:, None]
-        best = np.where(taken, -np.inf, score[live]).argmax(axis=1)
-        adds = np.minimum(share[live, best], rest[live])
-        box[live, number], served[live, number] = best, adds
-        gain[live, number] = adds * net[best] - cost[live, best]
-        rest[live] -= adds
+            taken |= domain == domain[made.box[live, before]][:, None]
+        best = np.where(taken, -np.inf, alone[live]).argmax(axis=1)
+        part = np.minimum(1.0, rest[live] / np.maximum(share[live, best], 1e-9))
+        made.box[live, number], made.served[live, number] = best, part * share[live, best]
+        made.gain[live, number] = alone[live, best] - (1.0 - part) * share[live, best]
+        rest[live] -= made.served[live, number]
         live = live[rest[live] > 0]
 
 
-def leaning(problem: Problem, rows: Ints) -> Floats:
-    """What speaks for a box beside its worth: rows × B."""
+def leaning(problem: Problem, rows: Ints, prices: Prices) -> Floats:
+    """What speaks for a box beside its worth: rows × B. Where nothing has a price, order alone keeps what lies where it lies."""
     affinity = problem.affinity[rows]
-    found: Floats = (problem.peak[rows][:, None] + 1.0) * (TIE * affinity + STAY * (affinity >= 1.0))
-    return found
+    weight = TIE * affinity + (STAY * (affinity >= 1.0) if prices.charged else 0.0)
+    return np.asarray((problem.peak[rows][:, None] + 1.0) * weight)
 
 
 def _pool(gain: Floats) -> None:
