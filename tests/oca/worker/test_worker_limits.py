@@ -121,6 +121,11 @@ async def test_a_file_that_becomes_short_behind_the_header_never_makes_a_header_
     assert received.count(b"HTTP/1.1") == 1
 
 
+def read_first(bench: Bench) -> int:
+    """Windows that were not sent from memory at once: of a block that was proven there are none while it stays there."""
+    return bench.count(Count.COLD_WINDOWS) + bench.count(Count.UNPROVEN_WINDOWS)
+
+
 @pytest.mark.parametrize("end", [0, 1, 4095, 65_537, 300_000, 524_287, 524_288, 524_289, 786_432, 899_999])
 async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or_replaced(
     bench: Bench, end: int
@@ -128,7 +133,7 @@ async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or
     client = await bench.connect()
     assert (await client.ask(bench.path(FILE), Range="bytes=0-899999")).status == 206, "all of it is proven"
     (extent,) = extent_files(bench)
-    before = bench.count(Count.COLD_WINDOWS)
+    before = read_first(bench)
     os.truncate(extent, end)
     for wanted, last in (("", ""), ("bytes=5-899999", ""), ("bytes=0-70000", "close")):
         client.send(bench.path(FILE), Range=wanted, Connection=last)
@@ -138,13 +143,15 @@ async def test_wherever_a_file_ends_too_early_no_byte_behind_that_is_promised_or
             received += piece
     await client.close()
     head, _, body = received.partition(b"\r\n\r\n")
-    if head.startswith(b"HTTP/1.1 200"):
+    if not received:
+        assert end >= 524_288, "only an answer that was begun is broken off; its reset may overtake all of it"
+    elif head.startswith(b"HTTP/1.1 200"):
         assert len(body) <= end, "nothing behind the end"
         assert FILE.data.startswith(body), "what came is a true prefix, and no header of a later answer is in it"
     else:
         statuses = [part[:12] for part in received.split(b"HTTP/1.1")[1:]]
         # What the machine dropped from memory is read and compared again, for which the check bytes at the end are gone.
-        is_dropped = bench.count(Count.COLD_WINDOWS) > before
+        is_dropped = read_first(bench) > before
         assert end < 524_288 or is_dropped, "the first window was there"
         assert statuses[:2] == [b" 503 Service"] * 2
         assert len(statuses) == 3, "no answer was begun that could not be ended"
