@@ -68,6 +68,8 @@ class PlanningSite(msgspec.Struct, frozen=True):
     """Keys an operator wants there whatever they are worth."""
     forbidden: tuple[str, ...] = ()
     """Keys an operator wants not there."""
+    silent: tuple[int, ...] = ()
+    """Hours in which an appliance of the site reported nothing, though it reported before: what they hide is no zero demand."""
 
 
 class PlanningAppliance(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import arrays
 
 from fill_planner.config import PlannerSettings
 from fill_planner.demand import site_demands
-from fill_planner.forecast.choice import UNTESTED, forecast
-from fill_planner.forecast.models import MODELS, LastValue, Smoothed, WeekdaySmoothed
+from fill_planner.forecast.choice import MODELS, UNTESTED, forecast
+from fill_planner.forecast.models import LastValue, Smoothed, WeekdaySmoothed, next_day
 from fill_planner.forecast.releases import ASSUMED, BORROWED, OTHER_RELEASES, SAME_TITLE
 from fill_planner.plan import CatalogueFile, HourlySeries
 from fill_planner.popularity import DAY_S, DailyPopularity, Floats, daily_popularity
@@ -68,10 +68,10 @@ def test_days_before_a_file_was_out_are_not_counted_as_failures() -> None:
 @settings(max_examples=40, deadline=None)
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=st.floats(0, 1e6)))
 def test_every_model_gives_a_finite_number_that_is_not_negative(views: Floats) -> None:
-    start = np.zeros(views.shape[0], dtype=np.int64)
+    past = DailyPopularity(views, np.zeros(views.shape[0], dtype=np.int64), 1 / 24)
     for model in MODELS:
         if model.min_days <= views.shape[1]:
-            guess = model.next_day(views, start)
+            guess = next_day(model, past)
             assert np.isfinite(guess).all()
             assert (guess >= 0).all()
 
@@ -79,17 +79,15 @@ def test_every_model_gives_a_finite_number_that_is_not_negative(views: Floats) -
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.1, 1e6), st.integers(14, 30))
 def test_every_model_repeats_what_never_changes(views_a_day: float, days: int) -> None:
-    views = np.full((1, days), views_a_day)
+    past = history([[views_a_day] * days])
     for model in MODELS:
-        assert model.next_day(views, np.zeros(1, dtype=np.int64)).tolist() == [pytest.approx(views_a_day)]
+        assert next_day(model, past).tolist() == [pytest.approx(views_a_day)]
 
 
 def test_a_week_that_repeats_is_seen_by_the_weekday_model_only() -> None:
     week = [1.0, 1.0, 1.0, 1.0, 5.0, 9.0, 9.0]
-    views = np.array([week * 3])
-    start = np.zeros(1, dtype=np.int64)
-    assert WeekdaySmoothed(0.3).next_day(views, start).tolist() == [pytest.approx(1.0)]
-    assert Smoothed(0.3).next_day(views, start)[0] > 4.0
+    assert next_day(WeekdaySmoothed(0.3), history([week * 3])).tolist() == [pytest.approx(1.0)]
+    assert next_day(Smoothed(0.3), history([week * 3]))[0] > 4.0
     chosen = forecast(history([week * 3, [2 * v for v in week * 3]]), np.ones(2))
     assert set(chosen.models) == {"weekday-smoothed-0.3"}
     assert chosen.site_error == pytest.approx(0.0, abs=1e-9)
@@ -121,7 +119,7 @@ def test_too_short_a_history_is_forecast_without_a_claim_to_have_been_tested() -
 
 
 def test_a_file_not_out_yet_is_forecast_by_nobody() -> None:
-    assert LastValue().next_day(np.array([[0.0, 0.0]]), np.array([2])).tolist() == [0.0]
+    assert next_day(LastValue(), history([[0.0, 0.0]], [2])).tolist() == [0.0]
     assert forecast(history([[5.0] * 8, [0.0] * 8], [0, 8]), np.ones(2)).models[1] == "none"
 
 
@@ -167,3 +165,78 @@ def test_where_nothing_was_ever_seen_every_file_is_expected_alike() -> None:
     videos = [file("a", "v", MB), file("b", "v", 2 * MB)]
     demand = site_demands([site("first", {})], videos, NOW, SETTINGS)["first"]
     assert demand.expected_bytes.tolist() == [MB, 2 * MB]
+
+
+def _daily(views: list[float], outage: tuple[int, int] | None = None) -> HourlySeries:
+    """Views spread evenly over the hours of each day, the newest last; hours of the outage (from, to before `END`) without any."""
+    hours = [END - 3600 * back for back in reversed(range(24 * len(views)))]
+    lost = range(END - 3600 * outage[0], END - 3600 * outage[1] + 1, 3600) if outage else range(0)
+    kept = [(hour, int(views[at // 24] * MB / 24)) for at, hour in enumerate(hours) if hour not in lost]
+    return HourlySeries(tuple(hour for hour, _ in kept), tuple(amount for _, amount in kept))
+
+
+def _silent(outage: tuple[int, int]) -> tuple[int, ...]:
+    return tuple(range(END - 3600 * outage[0], END - 3600 * outage[1] + 1, 3600))
+
+
+@pytest.mark.parametrize("outage", [(40, 31), (10, 3), (60, 20)])
+def test_a_gap_in_the_reports_is_no_zero_demand(outage: tuple[int, int]) -> None:
+    video = file("t", "v", MB)
+    traffic = {video.key: _daily([24.0] * 8, outage)}
+    told = daily_popularity([video], traffic, NOW, 28, _silent(outage))
+    for day in range(told.days):
+        assert not told.is_known(day) or told.views[0, day] == pytest.approx(24.0, rel=0.02)
+    demand = site_demands([site("a", traffic, silent=_silent(outage))], [video], NOW, SETTINGS)["a"]
+    assert demand.expected_bytes[0] == pytest.approx(24.0 * MB, rel=0.02)
+    untold = daily_popularity([video], traffic, NOW, 28)
+    assert untold.views.min() < 20.0
+
+
+def test_a_day_with_less_than_a_quarter_reported_is_unknown() -> None:
+    video = file("t", "v", MB)
+    gap = (47, 28)
+    found = daily_popularity([video], {video.key: _daily([24.0] * 5, gap)}, NOW, 28, _silent(gap))
+    assert [found.is_known(day) for day in range(5)] == [True, True, True, False, True]
+    assert found.views[0, 3] == 0.0
+
+
+def test_a_silent_appliance_whose_clients_others_served_hides_nothing() -> None:
+    video = file("t", "v", MB)
+    found = daily_popularity([video], {video.key: _daily([24.0] * 4)}, NOW, 28, _silent((40, 20)))
+    assert found.views.tolist() == [pytest.approx([24.0] * 4, rel=0.01)]
+
+
+def test_a_first_day_counts_from_the_hour_the_file_came_out() -> None:
+    old, new = file("old", "v", MB), file("new", "v", MB, published_at=END + 3600 - 1.5 * DAY_S)
+    hours = tuple(END - 3600 * back for back in reversed(range(36)))
+    traffic = {old.key: _daily([240.0] * 5), new.key: HourlySeries(hours, (int(MB),) * 36)}
+    found = daily_popularity([old, new], traffic, NOW, 28)
+    assert found.start.tolist() == [0, 3]
+    assert found.views[1, 3:].tolist() == [pytest.approx(24.0, rel=0.01), pytest.approx(24.0, rel=0.01)]
+
+
+def test_the_last_hours_of_a_first_day_say_nothing_of_the_day() -> None:
+    old, new = file("old", "v", MB), file("new", "v", MB, published_at=END + 3600 - 1.1 * DAY_S)
+    hours = tuple(END - 3600 * back for back in reversed(range(26)))
+    traffic = {old.key: _daily([240.0] * 5), new.key: HourlySeries(hours, (int(MB),) * 26)}
+    assert daily_popularity([old, new], traffic, NOW, 28).start.tolist() == [0, 4]
+
+
+def test_files_of_a_title_and_of_a_rendition_are_known_as_such() -> None:
+    files = [file("a", "v-360", MB), file("a", "v-720", MB), file("b", "v-360", MB)]
+    groups = daily_popularity(files, {}, NOW, 28).groups
+    assert groups is not None
+    assert (groups.title.tolist(), groups.mix.tolist()) == ([0, 0, 1], [0, 1, 0])
+
+
+def test_a_site_is_forecast_with_what_its_region_saw() -> None:
+    videos = [file(f"t{n}", "v", MB) for n in range(30)]
+    rich = {video.key: _daily([float(n + 1)] * 10) for n, video in enumerate(videos)}
+    poor = {video.key: _daily([float((n * 7) % 30) / 30] * 10) for n, video in enumerate(videos)}
+    near = site_demands([site("rich", rich), site("poor", poor)], videos, NOW, SETTINGS)["poor"]
+    assert near.forecast is not None
+    assert "pooled" in {score.name for score in near.forecast.scores}
+    assert near.low_bytes is not None
+    assert near.high_bytes is not None
+    assert (near.low_bytes <= near.expected_bytes).all()
+    assert (near.expected_bytes <= near.high_bytes).all()

@@ -63,8 +63,10 @@ def site(
     window: SiteWindow = WIDE,
     region: str = "CH",
     required: tuple[str, ...] = (),
+    silent: tuple[int, ...] = (),
 ) -> PlanningSite:
-    return PlanningSite(Site(site_id, site_id, f"isp-{site_id}", region, is_tier=tier), window, traffic, required)
+    where = Site(site_id, site_id, f"isp-{site_id}", region, is_tier=tier)
+    return PlanningSite(where, window, traffic, required, silent=silent)
 
 
 def box(
