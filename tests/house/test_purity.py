@@ -89,6 +89,7 @@ DECIDING = (
     "fill_planner.simulator.whatif",
     "fill_planner.snapshot",
     "fill_planner.sources",
+    "fill_planner.toplists",
     "oca.http",
     "oca.keeper.division",
     "oca.keeper.filling",
