@@ -20,6 +20,7 @@ from chassis.errors import ChassisError
 from contracts.plans import PlacementExplanation
 from contracts.urls import MEDIA_SERVICE, cache_key, parse_media_path
 from fill_planner.config import PlannerSettings
+from fill_planner.evaluate_cli import evaluate
 from fill_planner.explaining import lines, source_words, words_of_bytes
 from fill_planner.placement.instances import PlacementInstance, read_instance
 from fill_planner.plan import Plan, PlanningSnapshot, make_plan
@@ -27,6 +28,7 @@ from fill_planner.simulator.cli import simulate
 
 app = typer.Typer(help="Plan fills offline, from a snapshot in a JSON file.", no_args_is_help=True)
 app.command()(simulate)
+app.command()(evaluate)
 NAME = "fill-planner"
 SnapshotFile = Annotated[Path, typer.Argument(help="what `lowtide control-plane plan snapshot` saved")]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file with the planner's settings")]

@@ -36,14 +36,14 @@ class TooShort(ValueError):
 
 
 class Drops(msgspec.Struct, frozen=True):
-    """Drop-outs at a horizon: how many of the rows there were, how many were expected, and the Brier score beside a constant rate's."""
+    """Drop-outs at a horizon: the share of rows that dropped out, the share expected, and the Brier score beside a constant rate's."""
 
     horizon: int
     rows: int
-    dropped: float
-    expected: float
-    brier: float
-    brier_of_constant: float
+    dropped: float | None
+    expected: float | None
+    brier: float | None
+    brier_of_constant: float | None
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -83,6 +83,7 @@ def evaluate(entries: Sequence[Entry], chosen_by: int, last_week: int, method: M
     Raises TooShort when there is no week to score or nothing to choose by.
     """
     given = examples(until(entries, last_week))
+    last_week = int(given.week.max())
     if not (given.week > chosen_by).any():
         raise TooShort("there is no week after the date up to which models are chosen")
     choice: list[Score] = []
@@ -99,7 +100,8 @@ def evaluate(entries: Sequence[Entry], chosen_by: int, last_week: int, method: M
             guess, bounds = given.hours * np.exp(log_ratio), band(given, log_ratio, horizon)
             choice.append(score((name, horizon, ALL, ALL), guess, bounds, then, before))
             scores += _scores(given, (name, horizon), guess, bounds, then, after)
-        if not any(one.rows for one in choice if one.horizon == horizon):
+        competed = [(one.wape, one.model) for one in choice if one.horizon == horizon and one.wape is not None]
+        if not competed:
             raise TooShort(f"too few weeks up to the date to choose a model {horizon} weeks ahead")
         chosen[horizon] = min(
             (one for one in choice if one.horizon == horizon and one.rows), key=lambda s: s.wape
@@ -107,7 +109,7 @@ def evaluate(entries: Sequence[Entry], chosen_by: int, last_week: int, method: M
     return Evaluation(
         chosen_by_week=chosen_by,
         first_week=chosen_by + 1,
-        last_week=int(given.week.max()),
+        last_week=last_week,
         chosen=chosen,
         choice=tuple(choice),
         scores=tuple(scores),
@@ -146,13 +148,15 @@ def _drops(given: Examples, horizon: int, chosen_by: int, last_week: int, rollin
     known = published & (given.week + horizon <= chosen_by)
     counted = published & np.isfinite(rate) & (given.week + horizon > chosen_by)
     dropped = np.isnan(given.hours_then[:, at])
-    constant = float(dropped[known].mean()) if known.any() else np.nan
     came = dropped[counted].astype(np.float64)
+    if not len(came) or not known.any():
+        return Drops(horizon, 0, None, None, None, None)
+    constant = float(dropped[known].mean())
     return Drops(
         horizon=horizon,
-        rows=int(counted.sum()),
-        dropped=float(came.mean()) if len(came) else np.nan,
-        expected=float(rate[counted].mean()) if len(came) else np.nan,
-        brier=float(((rate[counted] - came) ** 2).mean()) if len(came) else np.nan,
-        brier_of_constant=float(((constant - came) ** 2).mean()) if len(came) else np.nan,
+        rows=len(came),
+        dropped=float(came.mean()),
+        expected=float(rate[counted].mean()),
+        brier=float(((rate[counted] - came) ** 2).mean()),
+        brier_of_constant=float(((constant - came) ** 2).mean()),
     )

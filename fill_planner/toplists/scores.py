@@ -16,29 +16,26 @@ ALL = "all"
 
 
 class Score(msgspec.Struct, frozen=True):
-    """One model on some rows. `coverage` and `pinball` count rows that have a band; NaN where none has."""
+    """One model on some rows. `coverage` and `pinball` count rows that have a band. None where there is nothing to count."""
 
     model: str
     horizon: int
     list_name: str
     age: str
     rows: int
-    wape: float
-    pinball: float
-    coverage: float
+    wape: float | None
+    pinball: float | None
+    coverage: float | None
 
 
 def score(named: tuple[str, int, str, str], guess: Floats, bounds: Band, then: Floats, chosen: Flags) -> Score:
-    """`named` is (model, horizon, list, age); `chosen` says which rows count, all of them with a guess and an outcome.
-
-    Without rows the errors are NaN.
-    """
+    """`named` is (model, horizon, list, age); `chosen` says which rows count, all of them with a guess and an outcome."""
     told = chosen & np.isfinite(guess) & np.isfinite(then)
     came = then[told]
     total = float(came.sum())
-    wape = float(np.abs(guess[told] - came).sum()) / total if total else np.nan
+    wape = float(np.abs(guess[told] - came).sum()) / total if total else None
     banded = told & np.isfinite(bounds.low)
-    losses, covered = np.nan, np.nan
+    losses, covered = None, None
     if banded.any():
         outcome = then[banded]
         lost = sum(
