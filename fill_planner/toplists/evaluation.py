@@ -103,9 +103,7 @@ def evaluate(entries: Sequence[Entry], chosen_by: int, last_week: int, method: M
         competed = [(one.wape, one.model) for one in choice if one.horizon == horizon and one.wape is not None]
         if not competed:
             raise TooShort(f"too few weeks up to the date to choose a model {horizon} weeks ahead")
-        chosen[horizon] = min(
-            (one for one in choice if one.horizon == horizon and one.rows), key=lambda s: s.wape
-        ).model
+        chosen[horizon] = min(competed, key=lambda one: one[0])[1]
     return Evaluation(
         chosen_by_week=chosen_by,
         first_week=chosen_by + 1,
