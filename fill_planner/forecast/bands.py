@@ -15,6 +15,7 @@ LEVELS = 12
 """Groups of files by the size of their forecast."""
 LEAST_SEEN = 30
 """Held-back days of files below which a group says nothing of its own."""
+MOST_MULTIPLE = 1e3
 UNTESTED = (0.25, 2.5)
 """Multiples where nothing was held back: a wide guess."""
 
@@ -27,7 +28,7 @@ def band(guess: Views, seen: Views, counts: Flags, forecast: Floats) -> tuple[Fl
     """
     told = counts & (guess > 0)
     guesses = guess[told].astype(np.float64)
-    multiples = seen[told] / guesses
+    multiples = np.minimum(seen[told], MOST_MULTIPLE * guesses) / guesses
     low, high = np.empty(len(forecast)), np.empty(len(forecast))
     edges = np.quantile(guesses, np.linspace(0, 1, LEVELS + 1)[1:-1]) if len(guesses) else np.zeros(0)
     of_all = _quantiles(multiples.astype(np.float64)) if len(multiples) >= LEAST_SEEN else UNTESTED

@@ -19,6 +19,8 @@ from fill_planner.popularity import DailyPopularity, Flags, Floats, Ints, Views
 
 WEEK = 7
 LEAST_SHAPE = 0.05
+MOST_GROWTH = 20.0
+"""Most that a day's views are to those of the day before on the curve: what starts from next to nothing is no curve."""
 OLDEST_AGE = 28
 """Days after publishing from which on a file no longer decays as a release."""
 
@@ -197,11 +199,17 @@ class _Curve:
         """Kinds × ages: views at an age / views at the age before."""
         now, before, files = self._now.sum(axis=0), self._before.sum(axis=0), self._files.sum(axis=0)
         usual = self._pull * np.divide(before, files, out=np.zeros_like(before), where=files > 0)
-        of_all = np.divide(now + usual, before + usual, out=np.ones_like(now), where=before + usual > 0)
+        of_all = _growth(now + usual, before + usual)
         above, below = self._now + usual * of_all, self._before + usual
-        steps: Floats = np.divide(above, below, out=np.ones_like(above), where=below > 0)
+        steps = _growth(above, below)
         steps[:, OLDEST_AGE] = 1.0
         return steps
+
+
+def _growth(now: Floats, before: Floats) -> Floats:
+    """now / before; 1 where nothing was."""
+    bounded = np.minimum(now, MOST_GROWTH * before)
+    return np.divide(bounded, before, out=np.ones_like(before), where=before > 0)
 
 
 def _levels(past: DailyPopularity, alpha: float, factors: Floats | None = None) -> Iterator[tuple[int, Views]]:

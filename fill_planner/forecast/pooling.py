@@ -19,6 +19,8 @@ import numpy as np
 from fill_planner.popularity import DailyPopularity, Floats, Groups, Views
 
 WINDOW_DAYS = 7
+MOST_RATIO = 1e3
+"""Where a file has so much more than is expected of it, more of the same says no more about how files differ."""
 FADING = 0.75
 """What a day counts against the day after it."""
 
@@ -110,7 +112,8 @@ def credible(seen: Own, expected: Floats) -> Floats:
     """The own mean drawn to what is expected; without own days the expectation, without expectation the own mean, else 0."""
     told = (seen.days > 0) & (expected > 0)
     exposure = np.where(told, seen.days * np.where(told, expected, 0.0), 0.0)
-    ratio = np.divide(seen.mean, expected, out=np.ones(len(expected)), where=told)
+    bounded = np.minimum(seen.mean, MOST_RATIO * np.where(told, expected, 0.0))
+    ratio = np.divide(bounded, expected, out=np.ones(len(expected)), where=told)
     total = float(exposure.sum())
     differ = 0.0
     if total > 0:
