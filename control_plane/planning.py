@@ -223,9 +223,11 @@ class Planning:
             if not demand:
                 heard = plans.Heard({}, {}, pins, used)
             else:
-                traffic = await report_archive.traffic_by_site(session, since, plans.heard_sites(desk.registry, only))
+                sites = plans.heard_sites(desk.registry, only)
+                traffic = await report_archive.traffic_by_site(session, since, sites)
+                served = await report_archive.hours_served(session, since, sites)
                 feeds = await wish_archive.feed_traffic(session, plans.feeds_named(desk.registry), since)
-                heard = plans.Heard(traffic, feeds, pins, used)
+                heard = plans.Heard(traffic, feeds, pins, used, served)
         return plans.snapshot(desk.registry, heard, files, origin, number, now, wanted)
 
     async def _put_in_force(self, plan: Plan) -> None:

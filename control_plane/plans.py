@@ -27,6 +27,7 @@ from fill_planner.snapshot import (
 Series = Mapping[str, tuple[Sequence[int], Sequence[int]]]
 """Key → (hours, bytes served)."""
 DAY_S = 86400.0
+HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Heard:
     pins: Sequence[Pin] = ()
     used_bytes: Mapping[str, int] = field(default_factory=dict)
     """By site."""
+    served: Mapping[str, Mapping[str, frozenset[int]]] = field(default_factory=dict)
+    """Site → appliance → hours in which it reported to have served anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,10 @@ def snapshot(
         window = _window(site, heard.used_bytes.get(site.id, 0), now)
         required, forbidden = keys_at(site, window, now, heard.pins, meant)
         demand = mixed(site, traffic.get(site.id, {}), regions[site.region], feeds)
-        sites.append(PlanningSite(site, window, demand, required, forbidden))
+        silent = silent_hours(
+            heard.served.get(site.id, {}), [b.id for b in registry.at_site(site.id) if is_filled(b)], now
+        )
+        sites.append(PlanningSite(site, window, demand, required, forbidden, silent))
     return PlanningSnapshot(
         number=number,
         now=now,
@@ -90,6 +96,19 @@ def snapshot(
         only=wanted.only,
         cause=wanted.cause,
     )
+
+
+def silent_hours(served: Mapping[str, frozenset[int]], present: Sequence[str], now: float) -> tuple[int, ...]:
+    """Hours in which an appliance of a site reported nothing between its first hour and its last; to now for those `present`.
+
+    Most are hours in which nobody came, or its neighbour served: the forecast compares them with what is usual.
+    """
+    this_hour = int(now) - int(now) % HOUR_S
+    found: set[int] = set()
+    for box_id, hours in served.items():
+        last = this_hour if box_id in present else max(hours)
+        found.update(hour for hour in range(min(hours), last + 1, HOUR_S) if hour not in hours)
+    return tuple(sorted(found))
 
 
 def open_windows(registry: Registry, now: float) -> dict[str, float]:

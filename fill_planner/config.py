@@ -65,3 +65,8 @@ class PlannerSettings:
         Ge(0.0),
         Doc("views a day expected of a new file at a site when nothing comparable was ever seen"),
     ] = 1.0
+    campaign_lift: Annotated[
+        float,
+        Ge(0.0),
+        Doc("share by which the usual campaign raises a title's views while it runs; larger ones by their reach"),
+    ] = 0.3

@@ -56,7 +56,7 @@ class DailyPopularity:
     known: Flags | None = None
     """Per day whether anything is known of it; None when all are. `views` of an unknown day are 0."""
     born: Ints | None = None
-    """The day each file was published, negative before the first; None when it is `start`."""
+    """The day each file was first shown, negative before the first; None when it is `start`."""
     groups: Groups | None = None
     around: Views | None = None
     """Views of the same files and days at the other sites of the region; None when there are none."""
@@ -85,12 +85,12 @@ def daily_popularity(
     began = end - days * DAY_S
     served, hourly = _served(files, traffic, began, days)
     sizes = np.array([max(1, file.size_bytes) for file in files], dtype=np.float32)
-    published = np.array([file.published_at for file in files], dtype=np.float64)
+    shown = np.array([file.shown_from for file in files], dtype=np.float64)
     covered = _covered(hourly, began, now, silent)
     known = covered >= LEAST_COVERED
     views = served / sizes[:, None]
     views *= np.where(known, 1.0 / np.maximum(covered, LEAST_COVERED), 0.0).astype(np.float32)
-    start, first_share = _first_days(served, published, began, _by_hour(hourly))
+    start, first_share = _first_days(served, shown, began, _by_hour(hourly))
     rows = np.flatnonzero(first_share < 1.0)
     views[rows, start[rows]] /= first_share[rows].astype(np.float32)
     profile = _by_hour(hourly)
@@ -99,7 +99,7 @@ def daily_popularity(
         start=start,
         peak_share=float(profile.max() / profile.sum()) if profile.sum() > 0 else NO_PEAK_KNOWN,
         known=None if bool(known.all()) else known,
-        born=np.floor((published - began) / DAY_S).astype(np.int64),
+        born=np.floor((shown - began) / DAY_S).astype(np.int64),
         groups=groups_of(files),
     )
 
@@ -181,11 +181,11 @@ def _covered(hourly: Floats, began: int, now: float, silent: Iterable[int]) -> F
 
 
 def _first_days(
-    served: NDArray[np.float32], published: Floats, began: int, profile: Floats
+    served: NDArray[np.float32], shown: Floats, began: int, profile: Floats
 ) -> tuple[Ints, NDArray[np.float32]]:
     """(first day in which each file counts as out, share of that day's usual bytes that fell after it came out)."""
     days = served.shape[1]
-    since = (published - began) / DAY_S
+    since = (shown - began) / DAY_S
     day = np.clip(np.floor(since), -1, days).astype(np.int64)
     reached = np.concatenate([[0.0], np.cumsum(profile / (profile.sum() or 1.0))])
     gone = np.interp(np.clip(since - day, 0.0, 1.0), np.linspace(0.0, 1.0, DAY_HOURS + 1), reached)

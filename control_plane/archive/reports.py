@@ -186,6 +186,23 @@ async def traffic_by_site(
     return found
 
 
+async def hours_served(
+    session: AsyncSession, since: float, sites: Iterable[str] | None = None
+) -> dict[str, dict[str, frozenset[int]]]:
+    """Site → appliance → hours in which it reported to have served anything. None: of all sites. What was imported is nobody's."""
+    table = records.traffic
+    here = (table.c.hour >= since) & (table.c.appliance_id != records.IMPORTED)
+    statement = (
+        select(table.c.site_id, table.c.appliance_id, table.c.hour)
+        .where(here if sites is None else here & table.c.site_id.in_(list(sites)))
+        .distinct()
+    )
+    found: dict[str, dict[str, set[int]]] = {}
+    for site_id, box_id, hour in await session.execute(statement):
+        found.setdefault(site_id, {}).setdefault(box_id, set()).add(hour)
+    return {site: {box: frozenset(hours) for box, hours in boxes.items()} for site, boxes in found.items()}
+
+
 async def hours_by_source(session: AsyncSession, site_id: str, from_t: float, until_t: float) -> tuple[SourceHour, ...]:
     """What a site's appliances served and fetched in each hour, the hour in which `from_t` lies first."""
     table = records.source_hours

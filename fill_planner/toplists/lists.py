@@ -96,6 +96,11 @@ def week_of(day: datetime.date) -> int:
     return -(-day.toordinal() // WEEK_DAYS)
 
 
+def day_of(text: str) -> datetime.date:
+    """A date such as 2024-12-29. Raises ValueError."""
+    return datetime.date.fromisoformat(text)
+
+
 def last_day(week: int) -> datetime.date:
     """The Sunday on which a week ends."""
     return datetime.date.fromordinal(week * WEEK_DAYS)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.catalogue import Campaign
+from fill_planner.config import PlannerSettings
+from fill_planner.demand import SiteDemand, site_demands
 from fill_planner.forecast.bands import LEAST_SEEN, band
+from fill_planner.forecast.calendar import prior
 from fill_planner.forecast.choice import MODELS, Why, forecast
 from fill_planner.forecast.models import OLDEST_AGE, Decay, Model, WeekdaySmoothed, next_day
 from fill_planner.forecast.pooling import Own, Pooled, credible, of_title, own
-from fill_planner.popularity import DailyPopularity, Floats, Groups
+from fill_planner.forecast.releases import CALENDAR
+from fill_planner.popularity import DAY_S, DailyPopularity, Floats, Groups
+from fill_planner.snapshot import CatalogueFile, HourlySeries
+from tests.fill_planner.worlds import HOUR, MB, NOW, file, site, steady
 
 SEEDS = st.integers(0, 10_000)
 NAMED = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
@@ -219,3 +227,78 @@ def test_the_explanation_names_the_model_its_reason_and_how_wrong_each_was() -> 
     assert all(score.name in words for score in found.scores)
     short = forecast(DailyPopularity(np.ones((1, 2)), np.zeros(1, dtype=np.int64), 1 / 24), np.ones(1))
     assert Why.UNTESTED.words in short.explain(0)
+
+
+# -- what nobody has viewed yet ----------------------------------------------------------------------------------------
+
+
+def _title(name: str, shown: float, language: str = "und", campaigns: tuple[Campaign, ...] = ()) -> CatalogueFile:
+    made = file(name, "v-360", MB, published_at=shown)
+    return msgspec.structs.replace(made, language=language, genres=("Drama",), campaigns=campaigns)
+
+
+def _released(first_days: dict[str, tuple[float, str]]) -> tuple[list[CatalogueFile], dict[str, HourlySeries]]:
+    """An old title, and titles (first day's views, language) that came out three days ago."""
+    end = int(NOW) // HOUR * HOUR
+    old = file("old", "v-360", MB)
+    files, traffic = [old], {old.key: steady(5, MB, days=10)}
+    for name, (views, language) in first_days.items():
+        files.append(_title(name, end + HOUR - 3 * DAY_S, language))
+        hours = tuple(end - back * DAY_S for back in (2, 1, 0))
+        traffic[files[-1].key] = HourlySeries(hours, tuple(int(views * MB) for _ in hours))
+    return files, traffic
+
+
+def _expected(files: list[CatalogueFile], traffic: dict[str, HourlySeries]) -> tuple[SiteDemand, Floats]:
+    demand = site_demands([site("a", traffic)], files, NOW, PlannerSettings())["a"]
+    return demand, demand.expected_bytes / MB
+
+
+def test_the_calendar_expects_of_a_title_what_titles_of_its_language_did() -> None:
+    launches = {f"k{n}": (100.0 + n, "ko") for n in range(6)} | {f"d{n}": (4.0 + n / 10, "da") for n in range(6)}
+    files, traffic = _released(launches)
+    asked = [_title("new-ko", NOW, "ko"), _title("new-da", NOW, "da"), _title("new-xx", NOW, "xx")]
+    demand, views = _expected(files + asked, traffic)
+    assert demand.models[-3:] == (CALENDAR,) * 3
+    assert views[-3] == pytest.approx(102, rel=0.25)
+    assert views[-2] == pytest.approx(4.2, rel=0.25)
+    assert views[-2] < views[-1] < views[-3]
+    assert demand.low_bytes is not None
+    assert demand.high_bytes is not None
+    wide = demand.high_bytes / demand.low_bytes
+    assert wide[-1] > 3
+    assert demand.forecast is not None
+    assert demand.forecast.why[-1] is Why.PRIOR
+
+
+def test_a_title_is_new_from_the_day_it_is_shown_not_from_the_day_it_was_published() -> None:
+    old = file("old", "v-360", MB)
+    ahead = msgspec.structs.replace(file("new", "v-360", MB, published_at=NOW - 30 * DAY_S), available_from=NOW)
+    _, views = _expected([old, ahead], {old.key: steady(5, MB)})
+    assert views[1] == pytest.approx(PlannerSettings().release_views)
+
+
+def test_a_campaign_lifts_a_title_while_it_runs_and_no_longer() -> None:
+    def views(*campaigns: Campaign) -> float:
+        one = _title("t", 0.0, campaigns=campaigns)
+        return float(_expected([one], {one.key: steady(10, MB)})[1][0])
+
+    lift = PlannerSettings().campaign_lift
+    assert views() == pytest.approx(10)
+    assert views(Campaign(NOW, NOW + DAY_S)) == pytest.approx(10 * (1 + lift))
+    assert views(Campaign(NOW, NOW + DAY_S, reach=2.0)) == pytest.approx(10 * (1 + 2 * lift))
+    assert views(Campaign(NOW - 7 * DAY_S, NOW + DAY_S)) == pytest.approx(10)
+    assert views(Campaign(NOW - 7 * DAY_S, NOW)) == pytest.approx(10 / (1 + lift))
+    assert views(Campaign(NOW + 2 * DAY_S, NOW + 9 * DAY_S)) == pytest.approx(10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(-3, 8), min_size=3, max_size=20), st.floats(-2, 2))
+def test_the_prior_moves_with_the_launches_and_is_never_certain(levels: list[float], shift: float) -> None:
+    words = [("language ko",) if n % 2 else ("language da", "genre drama") for n in range(len(levels))]
+    asked = [("language ko",), (), ("language unheard",)]
+    one, other = prior(words, np.array(levels), asked), prior(words, np.array(levels) + shift, asked)
+    assert other.middle == pytest.approx(one.middle + shift, abs=1e-6)
+    assert other.spread == pytest.approx(one.spread, rel=1e-6)
+    assert (one.spread > 0.3).all()
+    assert one.middle[2] == pytest.approx(one.middle[1])
