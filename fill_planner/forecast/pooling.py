@@ -1,9 +1,10 @@
 """Partial pooling: what a file's own few days say, drawn towards what its relatives say (file ← title × rendition mix × region).
 
 Theory: linear empirical Bayes as actuaries use it (Bühlmann and Straub, 1970). A file's own mean m over n days is compared with an
-expectation e from its relatives; the weight of its own is Z = n·e·τ² / (n·e·τ² + φ), where φ is how much daily views scatter around
-a file's mean (per view) and τ² how much files really differ from their expectation. Both are measured on the site's files, so that
-nothing is set by hand and scaling all views scales the result. Where files do not differ more than chance explains, the own mean counts nothing.
+expectation e from its relatives; the weight of its own is Z = τ² / (τ² + (φ / e + κ) / n), where φ / e + κ is how much daily views
+scatter around a file's mean, relative to it squared (φ as counts do, κ as what all viewers of a file have in common), and τ² how much files
+really differ from their expectation. All three are measured on the site's files, so that nothing is set by hand and scaling all views
+scales the result. Where files do not differ more than chance explains, the own mean counts nothing.
 
 The steps: at the region's other sites each file is drawn to its title's other files times the usual odds of its kind; at the site,
 titles are drawn to the region's view times the site's share of it, then files to their title's. Without a region the first step is made
@@ -19,7 +20,7 @@ import numpy as np
 from fill_planner.popularity import DailyPopularity, Floats, Groups, Views
 
 WINDOW_DAYS = 7
-MOST_RATIO = 1e3
+MOST_RATIO = 10.0
 """Where a file has so much more than is expected of it, more of the same says no more about how files differ."""
 FADING = 0.75
 """What a day counts against the day after it."""
@@ -27,11 +28,12 @@ FADING = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What files' own days say: their mean views a day, how many days that is worth, and how much a view scatters (φ)."""
+    """What files' own days say: their mean views a day, how many days that is worth, and how days scatter (φ, κ)."""
 
     mean: Floats
     days: Floats
     scatter: float
+    common: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,23 @@ def own(past: DailyPopularity, views: Views, day: int) -> Own:
     mean = np.divide(sums, weights, out=np.zeros(files), where=weights > 0)
     effective = np.divide(weights * weights, square_weights, out=np.zeros(files), where=weights > 0)
     spread = np.divide(squares, weights, out=np.zeros(files), where=weights > 0) - mean * mean
-    free = np.maximum(0.0, effective - 1.0)
-    base = float((free * mean).sum())
-    scatter = float((np.maximum(0.0, spread) * effective * (free > 0)).sum()) / base if base > 0 else 0.0
-    return Own(mean, effective, scatter)
+    scatter, common = _scatter(mean, np.maximum(0.0, spread), effective)
+    return Own(mean, effective, scatter, common)
+
+
+def _scatter(mean: Floats, spread: Floats, days: Floats) -> tuple[float, float]:
+    """(φ, κ) by medians: κ from the larger half of the files, whose counts are sure, φ from what κ leaves of the smaller half."""
+    told = (days > 1.5) & (mean > 0)
+    if not told.any():
+        return 0.0, 0.0
+    level = mean[told]
+    variance = spread[told] * days[told] / (days[told] - 1.0)
+    large = level >= np.median(level)
+    common = float(np.median(variance[large] / level[large] ** 2))
+    small = ~large if (~large).any() else large
+    left = np.maximum(0.0, variance[small] - common * level[small] ** 2)
+    scatter = float(left.sum() / level[small].sum())
+    return scatter, common
 
 
 def of_title(seen: Own, groups: Groups) -> Floats:
@@ -111,15 +126,19 @@ def of_title(seen: Own, groups: Groups) -> Floats:
 def credible(seen: Own, expected: Floats) -> Floats:
     """The own mean drawn to what is expected; without own days the expectation, without expectation the own mean, else 0."""
     told = (seen.days > 0) & (expected > 0)
-    exposure = np.where(told, seen.days * np.where(told, expected, 0.0), 0.0)
     bounded = np.minimum(seen.mean, MOST_RATIO * np.where(told, expected, 0.0))
     ratio = np.divide(bounded, expected, out=np.ones(len(expected)), where=told)
-    total = float(exposure.sum())
+    chance = np.full(len(expected), np.inf)
+    np.divide(seen.scatter, expected, out=chance, where=told & (expected > MOST_RATIO**-3 * seen.scatter))
+    chance = np.divide(chance + seen.common, seen.days, out=chance, where=told)
+    sure = np.where(told, 1.0 / (1.0 + chance), 0.0)
+    total = float(sure.sum())
     differ = 0.0
     if total > 0:
-        excess = float((exposure * (ratio - 1.0) ** 2).sum()) - seen.scatter * float(ratio[told].sum())
-        differ = max(0.0, excess / total)
-    weight = 1.0 if seen.scatter <= 0 else exposure * differ / (exposure * differ + seen.scatter)
+        known = sure > 0
+        excess = (ratio[known] - 1.0) ** 2 - chance[known] * ratio[known]
+        differ = max(0.0, float((sure[known] * excess).sum()) / total)
+    weight = np.where(chance > 0, differ / (differ + np.where(chance > 0, chance, 1.0)), 1.0)
     drawn = expected + weight * (seen.mean - expected)
     alone = np.where(seen.days > 0, seen.mean, np.where(np.isfinite(expected), expected, 0.0))
     return np.where(told, np.maximum(0.0, drawn), alone)
@@ -133,5 +152,5 @@ def _of_titles(here: Own, expected: Floats, groups: Groups) -> Floats:
     usual = np.bincount(groups.title[present], expected[present], count).astype(np.float64)
     files = np.bincount(groups.title[present], minlength=count)
     days = np.bincount(groups.title[present], here.days[present], count) / np.maximum(1, files)
-    drawn = credible(Own(mean, days, here.scatter), usual)
+    drawn = credible(Own(mean, days, here.scatter, here.common), usual)
     return np.divide(drawn, usual, out=np.ones(count), where=usual > 0)[groups.title]
