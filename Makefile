@@ -44,6 +44,10 @@ test-players: $(STAMP) ## shaka, hls.js and dash.js in headless Chromium: expiry
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system tests/browser/test_players_on_the_real_system.py $(ARGS)
 
+.PHONY: study
+study: $(STAMP) ## run the scenarios of docs/studies and draw their plots (long); ARGS='--only hulu --seeds 1'
+	@$(BIN)/python -m benchmarks.plan.studies $(ARGS)
+
 soak-serve: $(STAMP) ## 100,000 verified requests while a worker is killed every second; ARGS='--seconds 600 --requests 1000000'
 	@$(BIN)/python -m tests.oca.supervisor.soak $(ARGS)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from benchmarks.plan import studies
 from benchmarks.plan.simulating import INSTANCE, Instance, scenario_of
 from fill_planner.simulator.scenario import Strategy
 
@@ -26,3 +30,18 @@ def test_an_instance_with_a_word_that_nobody_reads_is_refused() -> None:
     text = INSTANCE.read_text() + "colour: red\n"
     with pytest.raises(msgspec.ValidationError, match="colour"):
         msgspec.yaml.decode(text, type=Instance)
+
+
+@pytest.mark.parametrize("path", sorted((studies.STUDIES / "scenarios").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_scenario_of_the_studies_is_one_and_is_run(path: Path) -> None:
+    found = studies.scenario(path.stem, 0)
+    assert studies.scenario(path.stem, 1).seeds == found.seeds[:1]
+    assert path.stem in studies.SECTIONS
+    assert path.name in (studies.STUDIES / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_one_site_of_the_studies_is_the_fill_instance() -> None:
+    given = scenario_of(msgspec.yaml.decode(INSTANCE.read_bytes(), type=Instance))
+    study = studies.scenario("one-site", 0)
+    assert replace(study, name=given.name, strategies=given.strategies, sites=given.sites) == given
+    assert replace(study.sites[0], name=given.sites[0].name, disk=given.sites[0].disk) == given.sites[0]
