@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,49 +74,93 @@ def simulate(scenario: Scenario, given: Given | None = None, on_progress: Progre
     return Outcome(scenario, tuple(_seed_run(scenario, seed, None, on_progress) for seed in scenario.seeds))
 
 
+@dataclass(frozen=True, slots=True)
+class _SiteRun:
+    """All strategies at one site; bounds in bytes of the counted hours, 0 where they were not asked for."""
+
+    courses: dict[Strategy, Course]
+    catalogue_bytes: float
+    disk_bytes: int
+    asked: float = 0.0
+    cache: float = 0.0
+    best_days: float = 0.0
+
+
 def _seed_run(scenario: Scenario, seed: int, given: Given | None, on_progress: Progress) -> SeedRun:
     counted_from = scenario.warm_up_days * DAY_HOURS
-    hours = scenario.total_days * DAY_HOURS if given is None else len(given.requests)
-    catalogue = None
-    if given is None:
-        catalogue = make_catalogue(scenario.demand, scenario.total_days, _rng(seed, _CATALOGUE))
-        announced = catalogue.announced
-    else:
-        announced = given.announced
-    total_bytes = float(announced.size_bytes.sum())
-    courses: dict[Strategy, list[Course]] = {strategy: [] for strategy in scenario.strategies}
-    requested, best, bound, disks = 0.0, 0.0, 0.0, 0.0
-    for number, site in enumerate(sites_of(scenario)):
-        disk = site.disk_bytes(total_bytes)
-        disks += disk
-        requests = list(given.requests) if given is not None else _drawn(scenario, catalogue, site, seed, number, hours)
-        world = site_world(announced.size_bytes, site, disk, hours, scenario.outages, counted_from)
-        nightly = NightlyPlanner(announced, site, disk, scenario.planner)
-        for strategy in scenario.strategies:
-            on_progress(f"seed {seed}, {site.name}: {strategy.value}")
-            rules = RULES[strategy]
-            planner = _weekly(scenario, world) if rules.weekly else nightly
-            courses[strategy].append(replay(world, rules, requests, planner, scenario.admission))
-        if scenario.with_optimum:
-            on_progress(f"seed {seed}, {site.name}: optimum")
-            requested += sum(float(announced.size_bytes[hour].sum()) for hour in requests[counted_from:])
-            bound += cache_bound(requests, announced.size_bytes, disk, counted_from)
-            best += best_days(requests, announced.size_bytes, disk, counted_from, site.window_opens_hour)
-    figures = {strategy: figures_of(its, counted_from) for strategy, its in courses.items()}
-    bounds = None
-    if scenario.with_optimum:
-        filled = max((one.filled_bytes for one in figures.values()), default=0.0)
-        per = requested or 1.0
-        bounds = Bounds(bound / per, min(1.0, (bound + filled) / per), best / per)
+    sites = list(_site_runs(scenario, seed, given, counted_from, on_progress))
+    courses = {one: [site.courses[one] for site in sites] for one in scenario.strategies}
+    figures = {one: figures_of(its, counted_from) for one, its in courses.items()}
     return SeedRun(
         seed=seed,
         figures=figures,
-        bounds=bounds,
-        catalogue_bytes=total_bytes,
-        disk_bytes=disks,
-        inside_by_day={strategy: _by_day(its) for strategy, its in courses.items()},
-        upstream_by_hour={strategy: _by_hour(its, counted_from) for strategy, its in courses.items()},
+        bounds=_bounds(sites, figures) if scenario.with_optimum else None,
+        catalogue_bytes=sites[0].catalogue_bytes,
+        disk_bytes=float(sum(site.disk_bytes for site in sites)),
+        inside_by_day={one: _by_day(its) for one, its in courses.items()},
+        upstream_by_hour={one: _by_hour(its, counted_from) for one, its in courses.items()},
     )
+
+
+def _site_runs(
+    scenario: Scenario, seed: int, given: Given | None, counted_from: int, on_progress: Progress
+) -> Iterator[_SiteRun]:
+    announced, catalogue = _announced(scenario, seed, given)
+    for number, site in enumerate(sites_of(scenario)):
+        requests = given.requests if given is not None else _drawn(scenario, catalogue, site, seed, number)
+        if len(requests) <= counted_from:
+            raise ValueError(
+                f"warm_up_days: the recording has {len(requests)} hours, and none is left after {counted_from}"
+            )
+        say = _prefixed(on_progress, f"seed {seed}, {site.name}")
+        yield _site_run(scenario, site, announced, requests, say)
+
+
+def _site_run(
+    scenario: Scenario, site: SiteSpec, announced: Announced, requests: Sequence[Requests], say: Progress
+) -> _SiteRun:
+    """Every strategy over the same requests."""
+    counted_from = scenario.warm_up_days * DAY_HOURS
+    sizes = announced.size_bytes
+    disk = site.disk_bytes(float(sizes.sum()))
+    world = site_world(sizes, site, disk, len(requests), scenario.outages, counted_from)
+    nightly = NightlyPlanner(announced, site, disk, scenario.planner)
+    courses = {}
+    for strategy in scenario.strategies:
+        say(strategy.value)
+        rules = RULES[strategy]
+        planner = _weekly(scenario, world) if rules.weekly else nightly
+        courses[strategy] = replay(world, rules, requests, planner, scenario.admission)
+    if not scenario.with_optimum:
+        return _SiteRun(courses, float(sizes.sum()), disk)
+    say("optimum")
+    return _SiteRun(
+        courses,
+        float(sizes.sum()),
+        disk,
+        asked=sum(float(sizes[hour].sum()) for hour in requests[counted_from:]),
+        cache=cache_bound(requests, sizes, disk, counted_from),
+        best_days=best_days(requests, sizes, disk, counted_from, site.window_opens_hour),
+    )
+
+
+def _bounds(sites: Sequence[_SiteRun], figures: Mapping[Strategy, Figures]) -> Bounds:
+    asked = sum(site.asked for site in sites) or 1.0
+    cache = sum(site.cache for site in sites)
+    filled = max((one.filled_bytes for one in figures.values()), default=0.0)
+    best = sum(site.best_days for site in sites)
+    return Bounds(cache / asked, min(1.0, (cache + filled) / asked), best / asked)
+
+
+def _announced(scenario: Scenario, seed: int, given: Given | None) -> tuple[Announced, Catalogue | None]:
+    if given is not None:
+        return given.announced, None
+    catalogue = make_catalogue(scenario.demand, scenario.total_days, _rng(seed, _CATALOGUE))
+    return catalogue.announced, catalogue
+
+
+def _prefixed(on_progress: Progress, before: str) -> Progress:
+    return lambda words: on_progress(f"{before}: {words}")
 
 
 def sites_of(scenario: Scenario) -> Iterator[SiteSpec]:
@@ -131,13 +175,11 @@ def _weekly(scenario: Scenario, world: SiteWorld) -> Planner:
     return WeeklyTop(scenario.weekly_top, world.sizes, world.homes, space)
 
 
-def _drawn(
-    scenario: Scenario, catalogue: Catalogue | None, site: SiteSpec, seed: int, number: int, hours: int
-) -> list[Requests]:
+def _drawn(scenario: Scenario, catalogue: Catalogue | None, site: SiteSpec, seed: int, number: int) -> list[Requests]:
     assert catalogue is not None
     taste = _rng(seed, _TASTE, number)
     truth = site_demand(catalogue, scenario.demand, scenario.total_days, site.weight, taste)
-    return list(drawn(truth, hours, _rng(seed, _REQUESTS, number)))
+    return list(drawn(truth, scenario.total_days * DAY_HOURS, _rng(seed, _REQUESTS, number)))
 
 
 def _rng(*parts: int) -> np.random.Generator:

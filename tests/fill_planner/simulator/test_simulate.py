@@ -152,6 +152,12 @@ def test_a_trace_is_replayed_hour_by_hour(tmp_path: Path) -> None:
         from_requests(requests[:40])
 
 
+def test_a_recording_that_is_all_warm_up_is_refused_with_words() -> None:
+    given = from_requests([(hour * 3600, hour % 3, 100) for hour in range(100)])
+    with pytest.raises(ValueError, match="warm_up_days: the recording has 100 hours"):
+        simulate(replace(SMALL, warm_up_days=5), given)
+
+
 def test_bytes_of_an_access_log_become_whole_views() -> None:
     rows = [(hour, "/media/a/hd/v.mp4", 60, 100) for hour in range(1000, 1050)]
     rows += [(1049, "/media/b/hd/v.mp4", 300, 100)]
