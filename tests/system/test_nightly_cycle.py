@@ -16,8 +16,9 @@ import httpx
 import msgspec
 import pytest
 
-from benchmarks.cycle.catalogue import DAY_S, HOUR_S, Entry, Shape, View, make_catalogue
-from benchmarks.cycle.days import OUTSIDE_SLACK
+from benchmarks.cycle.__main__ import live_through
+from benchmarks.cycle.catalogue import DAY_S, HOUR_S, Demand, Entry, Shape, View, make_catalogue
+from benchmarks.cycle.days import OUTSIDE_SLACK, day_rows, laws
 from benchmarks.cycle.town import PLANNED, Setting, Town, open_town
 from benchmarks.cycle.viewers import Viewers
 from contracts.overview import ApplianceOverview, Overview
@@ -194,3 +195,17 @@ async def test_a_release_is_inside_before_its_date_and_nobody_had_to_ask_for_it(
                 break
             await asyncio.sleep(0.3)
         assert held == files, f"plan {plan}, a night before day {first_date}"
+
+
+async def test_two_short_days_by_themselves_break_no_law_and_both_sites_serve_the_same_views(tmp_path: Path) -> None:
+    """The cycle of `make cycle`, small."""
+    shape = Shape(files=120, days=2, views_a_day=150, releases_a_day=1, mean_bytes=400_000)
+    setting = Setting(day_s=30.0, disk_share=0.3, set_up_s=60.0)
+    entries = make_catalogue(shape)
+    async with open_town(tmp_path, setting, entries) as town:
+        run, viewers = await live_through(town, Demand(shape, entries), shape.days, shown=False)
+    rows = day_rows(run)
+    assert [law for law in laws(run, rows) if not law.holds] == [], [one.complaints for one in viewers]
+    assert [row.planned.delivered_bytes for row in rows] == [row.pulled.delivered_bytes for row in rows]
+    assert sum(row.planned.done for row in rows) > 0
+    assert sum(row.planned.fill_bytes.get("origin", 0) for row in rows) > 0
