@@ -102,6 +102,11 @@ def lines_of(raw: str) -> Iterator[Line]:
             yield Line(code, rest)
 
 
+def is_answer(line: str) -> bool:
+    """True when the line may stand in an answer."""
+    return line[:1] in (" ", "+") or _CODE.match(line) is not None
+
+
 def is_whole(raw: str) -> bool:
     """True when an answer has its end."""
     last = raw[:-1].rpartition("\n")[2] if raw.endswith("\n") else ""

@@ -89,15 +89,16 @@ async def _question(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 async def _answer(reader: asyncio.StreamReader) -> str:
     """Up to the line that ends it. Raises RoutesUnreadable."""
     raw = bytearray()
-    while not _is_whole(raw):
+    while True:
         chunk = await reader.read(CHUNK)
         if not chunk:
             raise RoutesUnreadable("BIRD hung up inside an answer")
         raw += chunk
         if len(raw) > LONGEST_ANSWER:
             raise RoutesUnreadable(f"BIRD's answer is longer than {LONGEST_ANSWER} bytes")
-    return raw.decode(errors="replace")
-
-
-def _is_whole(raw: bytearray) -> bool:
-    return raw.endswith(b"\n") and bird.is_whole(raw[raw.rfind(b"\n", 0, len(raw) - 1) + 1 :].decode(errors="replace"))
+        if raw.endswith(b"\n"):
+            last = raw[raw.rfind(b"\n", 0, len(raw) - 1) + 1 :].decode(errors="replace")
+            if bird.is_whole(last):
+                return raw.decode(errors="replace")
+            if not bird.is_answer(last):
+                raise RoutesUnreadable(f"BIRD says what is no answer: {last[:80]!r}")

@@ -30,7 +30,7 @@ from contracts.enrolment import PeerKind
 from contracts.labtime import REAL_TIME, LabTime
 from contracts.plans import AppliancePlan, Order, RankedSource, Reason, SourceKind
 from contracts.urls import cache_key
-from oca.config import Appliance, ControlPlane, Disk, Fetching, Serving, Store
+from oca.config import Appliance, ControlPlane, Disk, Fetching, Routes, Serving, Store
 from oca.keeper.app import Keeper, open_store
 from oca.link.files import Listening
 from oca.link.messages import (
@@ -171,6 +171,7 @@ class KeeperLab:
     )
     serving: Serving = field(default_factory=Serving)
     time: LabTime = REAL_TIME
+    routes: Routes = field(default_factory=Routes)
     keeper: Keeper | None = None
     board: Board = field(default_factory=lambda: Board.create(BoardShape(workers=4, disks=1, marks_per_disk=4096)))
     sources: list[FakeSource] = field(default_factory=list)
@@ -194,6 +195,7 @@ class KeeperLab:
             serving=self.serving,
             fetching=self.fetching,
             cache_only=self.cache_only,
+            routes=self.routes,
             lab=self.time,
             log_level="warning",
         )

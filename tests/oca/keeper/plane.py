@@ -20,6 +20,7 @@ from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, s
 from contracts.keys import KeySet, KeyUse, PublicKey
 from contracts.plans import AppliancePlan, RankedSource, Upstreams
 from contracts.reports import ApplianceReport, Heartbeat, Nudge, ReportAnswer
+from contracts.routes import RouteAnswer, RouteReport
 from contracts.triggers import Selection, Trigger, Triggers, TriggersApplied, TriggerType
 from control_plane.ingestion import Reported, judge
 
@@ -64,6 +65,7 @@ class FakeControlPlane:
         self.applied: list[int] = []
         """Numbers up to which the appliance said it had applied them, in the order in which it said so."""
         self.reports: list[ApplianceReport] = []
+        self.route_reports: list[RouteReport] = []
         self.traffic: Counter[str] = Counter()
         self.reported = Reported()
         self.beats: list[Heartbeat] = []
@@ -113,6 +115,7 @@ class FakeControlPlane:
         app.router.add_post("/v1/appliance/triggers", self._applied)
         app.router.add_post("/v1/appliance/report", self._report)
         app.router.add_get("/v1/appliance/heartbeat", self._heartbeat)
+        app.router.add_post("/v1/appliance/routes", self._routes)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         context = server_context(self.files("control-plane"), ClientCertificate.OPTIONAL)
@@ -192,6 +195,10 @@ class FakeControlPlane:
         asker = peer_identity(request)
         found = self.plans.get(asker.name, self.plan) if asker is not None else self.plan
         return _json(found) if found is not None else web.Response(status=404)
+
+    async def _routes(self, request: web.Request) -> web.Response:
+        self.route_reports.append(msgspec.json.decode(await request.read(), type=RouteReport))
+        return _json(RouteAnswer())
 
     async def _report(self, request: web.Request) -> web.Response:
         report = msgspec.json.decode(await request.read(), type=ApplianceReport)
