@@ -93,6 +93,11 @@ class Router:
         self._routes.update(dict.fromkeys(cidrs, via))
         await self._apply()
 
+    def announce_later(self, *cidrs: str, via: str = "") -> None:
+        """The same, of a router that has not started."""
+        self._routes.update(dict.fromkeys(cidrs, via))
+        self._write()
+
     async def withdraw(self, *cidrs: str) -> None:
         for cidr in cidrs:
             del self._routes[cidr]
