@@ -256,7 +256,7 @@ class ServiceClient:
         try:
             async with (
                 asyncio.timeout(limit_s),
-                self._exchange(url, method, raw, query, headers, None, None) as response,
+                self._exchange(url, method, raw, query, headers, limit_s, None) as response,
             ):
                 return await self._bounded(response, url)
         except _NETWORK_ERRORS as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 import msgspec
 from sqlalchemy import delete, select
@@ -63,13 +64,20 @@ async def change(session: AsyncSession, source_id: str, put: Mapping[str, Route]
     """The routes of a source that is there. What is dropped and put is put."""
     table = records.heard_routes
     await _drop(session, source_id, drop)
-    rows = [{"source_id": source_id, "cidr": cidr, "document": msgspec.json.encode(r)} for cidr, r in put.items()]
     statement = insert(table)
     statement = statement.on_conflict_do_update(
         index_elements=[table.c.source_id, table.c.cidr], set_={"document": statement.excluded.document}
     )
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        await session.execute(statement, rows[start : start + ROWS_AT_ONCE])
+    for part in batched(put.items(), ROWS_AT_ONCE):
+        rows = [{"source_id": source_id, "cidr": cidr, "document": msgspec.json.encode(one)} for cidr, one in part]
+        await session.execute(statement, rows)
+
+
+def batched(items: Iterable[tuple[str, Route]], count: int) -> Iterator[list[tuple[str, Route]]]:
+    """At most `count` at a time: the loop does other work between them."""
+    rest = iter(items)
+    while part := list(islice(rest, count)):
+        yield part
 
 
 async def forget_routes(session: AsyncSession, source_id: str) -> None:

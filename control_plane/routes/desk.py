@@ -8,9 +8,10 @@ for the whole table at its next word.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import msgspec
 
@@ -31,6 +32,8 @@ from control_plane.routes.metrics import RouteMetrics
 from control_plane.routes.roas import RoaListError, Roas, read_roas
 from control_plane.routes.sessions import Arrival, Source
 
+P = ParamSpec("P")
+T = TypeVar("T")
 TICK_S = 1.0
 IN_A_THREAD_FROM = 1_000
 """Routes to judge: ten milliseconds of work."""
@@ -77,7 +80,7 @@ class RouteDesk:
         async with desk.alone():
             source = self._session(box, report.session)
             source.peer, source.peer_as = report.peer, report.peer_as
-            step = sessions.step_of(source, report, clock.monotonic_s())
+            step = await _aside(len(report.announced), sessions.step_of, source, report, clock.monotonic_s())
             self._metrics.reports.labels(step.arrival.value).inc()
             async with self._watching((source,)):
                 if step.arrival is Arrival.LOST:
@@ -204,10 +207,7 @@ class RouteDesk:
             raise unknown("site", site_id)
 
     async def _judged(self, source: Source, routes: Mapping[str, Route]) -> Judged:
-        gate = Gate(source.policy, self._roas)
-        if len(routes) < IN_A_THREAD_FROM:
-            return judge_all(gate, routes)
-        return await asyncio.to_thread(judge_all, gate, dict(routes))
+        return await _aside(len(routes), judge_all, Gate(source.policy, self._roas), routes)
 
     async def _rejudge(self, changed: Iterable[Source]) -> None:
         for source in tuple(changed):
@@ -253,6 +253,13 @@ class RouteDesk:
             sum(len(source.taken) for source in book.sources.values()),
             sum(len(source.refused) for source in book.sources.values()),
         )
+
+
+async def _aside(size: int, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """What is done with many routes happens in a thread, what is done with few at once. Nobody changes them meanwhile."""
+    if size < IN_A_THREAD_FROM:
+        return work(*given, **named)
+    return await asyncio.to_thread(work, *given, **named)
 
 
 def _roas_in(path: Path) -> Roas:

@@ -136,6 +136,13 @@ async def test_an_answer_that_does_not_come_is_a_504_that_may_be_asked_again(cli
     assert (error.status, error.retry) == (504, Retry.YES)
 
 
+async def test_a_call_may_have_more_time_than_its_client_gives_others(far: Far) -> None:
+    async with serving(far) as url, ServiceClient(url, timeout_s=0.2) as client:
+        assert (await refusal(client.get("/late"))).status == 504
+        asyncio.get_running_loop().call_later(0.6, far.hold.set)
+        await client.get("/late", timeout_s=20.0)
+
+
 async def test_nothing_is_retried_unless_asked_for(far: Far, client: ServiceClient) -> None:
     far.fail_times = 1
     assert (await refusal(client.get("/word", Word))).status == 503
