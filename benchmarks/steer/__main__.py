@@ -67,7 +67,6 @@ def _sections(arguments: argparse.Namespace) -> dict[str, Section]:
         "worlds": lambda folder: worlds.rows(rounds, folder),
         "spread": lambda _folder: spread.rows(quick=quick, say=_say),
         "dead-box": lambda folder: dying.rows(folder, rounds=rounds, say=_say),
-        "worlds": lambda folder: worlds.rows(1 if quick else 3, folder),
     }
 
 
@@ -77,7 +76,6 @@ def _conditions(load_before: tuple[float, float, float]) -> dict[str, str]:
         "door": "one steering process on core 0, wrk with 32 connections on core 1, loopback; per second of the server's CPU, since the machine is shared",
         "spread": "benchmarks/instances/steering.yaml with real decisions over simulated boxes; not a measurement of time, the same on any machine",
         "dead-box": "control plane, steering and three appliances on loopback; kill -9 to a whole appliance, rankings asked for every 20 ms",
-        "worlds": "the feed over a snapshot of 1,000 appliances and 500,000 learnt prefixes, a process each round; CPU time",
         "load before": " ".join(f"{number:.2f}" for number in load_before),
     }
 
