@@ -19,11 +19,12 @@ ROUTER, BOX = "127.0.0.31", "127.0.0.32"
 
 
 async def dumped(socket: Path, table: str, path: Path) -> list[Route]:
-    """The table as BIRD dumps it now."""
+    """The table as BIRD dumps it now; nothing of one that is only starting, or has no table yet."""
     path.unlink(missing_ok=True)
     command = f'mrt dump table "{table}" to "{path}"'
     asked = await asyncio.create_subprocess_exec("birdc", "-s", str(socket), command, stdout=asyncio.subprocess.DEVNULL)
-    assert await asked.wait() == 0
+    if await asked.wait() != 0 or not path.exists():
+        return []
     return sorted(MrtDump(path).routes(), key=lambda route: route.cidr)
 
 
@@ -38,13 +39,15 @@ async def test_what_bird_dumps_is_what_it_heard(tmp_path: Path) -> None:
     await router.start()
     await daemon.start()
     try:
+        found, sixes = list[Route](), list[Route]()
         async with asyncio.timeout(30):
-            while len(found := await dumped(Path(box.bird_socket), "master4", tmp_path / "four")) < len(v4):  # noqa: ASYNC110
+            while len(found) < len(v4) or not sixes:
                 await asyncio.sleep(0.2)
+                found = await dumped(Path(box.bird_socket), "master4", tmp_path / "four")
+                sixes = await dumped(Path(box.bird_socket), "master6", tmp_path / "six")
         assert [route.cidr for route in found] == v4
         assert {(route.as_path, route.next_hop) for route in found} == {((router.asn, 64999), ROUTER)}
-        (six,) = await dumped(Path(box.bird_socket), "master6", tmp_path / "six")
-        assert (six.cidr, six.as_path) == ("2a01:100::/32", (router.asn,))
+        assert [(six.cidr, six.as_path) for six in sixes] == [("2a01:100::/32", (router.asn,))]
         assert BOX_AS not in found[0].as_path
     finally:
         await daemon.stop()
