@@ -127,6 +127,8 @@ class PlacementExplanation(msgspec.Struct, frozen=True):
     forecast_low_bytes: float | None = None
     forecast_high_bytes: float | None = None
     """Between these two the forecast's model expects four days of five to lie; None where it says no more than one number."""
+    forecast_why: str = ""
+    """Why this model speaks for the file, and how wrong each was at the site; empty where the site borrows."""
     served_bytes: int = 0
     filled_bytes: int = 0
 

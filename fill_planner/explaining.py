@@ -51,6 +51,8 @@ def lines(one: PlacementExplanation) -> tuple[str, ...]:
         f"forecast: {words_of_bytes(one.forecast_bytes)} a day by {one.forecast_model}{band}",
         f"value: {one.value:.2f} bytes served per byte of disk; rank {one.rank} of {one.files}; copies {one.copies}: {where}",
     ]
+    if one.forecast_why:
+        found.insert(2, f"because: {one.forecast_why}")
     if one.sources:
         found.append(f"sources: {source_words(one)}")
     per_byte = f", {one.served_bytes / one.filled_bytes:.2f} served per byte filled" if one.filled_bytes else ""

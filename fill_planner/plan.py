@@ -22,7 +22,7 @@ from fill_planner.config import PlannerSettings
 from fill_planner.demand import SiteDemand, site_demands
 from fill_planner.explaining import sentence
 from fill_planner.placement import Copy, Day, Placement, place
-from fill_planner.popularity import DAY_S
+from fill_planner.popularity import DAY_S, Floats
 from fill_planner.schedule import Task, WindowShare
 from fill_planner.snapshot import (
     CatalogueFile,
@@ -350,9 +350,17 @@ def _explanations(
                     plan_number=snapshot.number,
                     window_opens_at=window.opens_at,
                     window_closes_at=window.closes_at,
+                    forecast_low_bytes=_part(item, item.demand.low_bytes, row),
+                    forecast_high_bytes=_part(item, item.demand.high_bytes, row),
+                    forecast_why=item.demand.forecast.explain(row) if item.demand.forecast is not None else "",
                 )
             )
     return found
+
+
+def _part(item: _Placed, of_site: Floats | None, row: int) -> float | None:
+    """The cluster's part of what the whole site is expected to take of a file."""
+    return None if of_site is None else float(of_site[row]) * item.cluster.demand_share
 
 
 def _summary(

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from fill_planner.cli import app
-from fill_planner.plan import Plan
+from fill_planner.explaining import lines
+from fill_planner.plan import Plan, PlanningSnapshot, make_plan
 from tests.fill_planner.worlds import zipf_world
 
 
@@ -34,6 +35,20 @@ def test_explain_says_one_sentence_per_file_and_cluster(snapshot_file: Path) -> 
     assert len(result.stdout.strip().splitlines()) == 2
     one_site = CliRunner().invoke(app, ["explain", str(snapshot_file), "--key", "title-0/hd/v-360.mp4", "--site", "b"])
     assert one_site.stdout.startswith("b/main ")
+
+
+def test_an_explanation_says_the_band_of_the_forecast_and_why_this_model(snapshot_file: Path) -> None:
+    plan = make_plan(msgspec.json.decode(snapshot_file.read_bytes(), type=PlanningSnapshot))
+    known = [one for one in plan.explanations if one.forecast_low_bytes is not None]
+    assert known
+    for one in known:
+        assert one.forecast_low_bytes is not None
+        assert one.forecast_high_bytes is not None
+        assert 0 <= one.forecast_low_bytes <= one.forecast_high_bytes
+        assert one.forecast_model in one.forecast_why
+    said = "\n".join(lines(known[0]))
+    assert "four days of five between" in said
+    assert f"because: {known[0].forecast_why}" in said
 
 
 def test_a_file_that_is_no_snapshot_is_named_with_what_is_wrong(tmp_path: Path) -> None:
