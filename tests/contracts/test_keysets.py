@@ -50,6 +50,15 @@ def test_many_sets_are_asked_at_once_as_one_by_one(
         assert which_have(sets, key_hash(asked)) == [asked in one for one in sets]
 
 
+def test_a_delta_sifts_the_base_that_it_shares_no_second_time() -> None:
+    first = KeySet.of(f"key-{n}" for n in range(100))
+    once = first.changed([key_hash("new")], [key_hash("key-1")])
+    twice = once.changed([key_hash("newer")], [key_hash("key-2")])
+    assert len(first._sieve) > 0
+    assert once._sieve is first._sieve
+    assert twice._sieve is first._sieve
+
+
 def test_many_differences_are_merged_and_stay_right() -> None:
     found = KeySet.of(f"key-{n}" for n in range(1000))
     for n in range(0, 1000, 2):
