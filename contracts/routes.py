@@ -15,6 +15,10 @@ import msgspec
 MAX_REPORT_ROUTES = 500_000
 LONGEST_CIDR = 64
 """Characters; the longest IPv6 prefix in any notation has fewer."""
+LONGEST_ADDRESS = 64
+"""Characters, the name of an interface after a link-local address included (RFC 4007 §11)."""
+LONGEST_DETAIL = 1_000
+"""Characters of a reason; who reports a longer one cuts it."""
 
 
 class SourceKind(Enum):
@@ -34,7 +38,7 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     """Autonomous systems, nearest first. A set of them has no order (RFC 4271 §4.3): it ends the path, as 0, and so does not tell the
     origin."""
     med: int = 0
-    next_hop: str = ""
+    next_hop: Annotated[str, msgspec.Meta(max_length=LONGEST_ADDRESS)] = ""
 
     @property
     def origin_as(self) -> int | None:
@@ -64,16 +68,17 @@ class RouteReport(msgspec.Struct, frozen=True):
     state: str
     after: str = ""
     announced: Annotated[tuple[Route, ...], msgspec.Meta(max_length=MAX_REPORT_ROUTES)] = ()
-    withdrawn: tuple[str, ...] = ()
-    peer: str = ""
+    withdrawn: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_REPORT_ROUTES)] = ()
+    peer: Annotated[str, msgspec.Meta(max_length=LONGEST_ADDRESS)] = ""
     """The router's address."""
     peer_as: int = 0
-    detail: str = ""
+    detail: Annotated[str, msgspec.Meta(max_length=LONGEST_DETAIL)] = ""
     """Why the session is down, in the daemon's words."""
 
 
 class RouteAnswer(msgspec.Struct, frozen=True):
-    """`want_full` when the change was not on top of what is known: the whole table is to be sent."""
+    """`want_full`: the whole table is to be sent. At once, when a change was not on top of what is known; after a while, when a whole table
+    was more than the maximum, which may have been raised by then."""
 
     want_full: bool = False
 

@@ -103,7 +103,9 @@ class RouteApi:
     async def routes(self, call: Call[None, RouteQuery]) -> RouteList:
         query, registry = call.query, self._routes.desk.registry
         try:
-            return explorer.routes(registry.routes, registry.sites, query.q, query.site, query.limit)
+            return await self._routes.explored(
+                explorer.routes, registry.routes, registry.sites, query.q, query.site, query.limit
+            )
         except explorer.QueryError as error:
             raise ProblemError(ProblemCode.BAD_QUERY, f"q: {error}") from error
 
@@ -116,7 +118,7 @@ class RouteApi:
         await self._routes.drop_source(call.query.id, call.who(Operator).name)
 
     async def quarantine(self, call: Call[None, SiteQuery]) -> QuarantineList:
-        return explorer.quarantine(self._routes.book, call.query.site, call.query.limit)
+        return await self._routes.explored(explorer.quarantine, self._routes.book, call.query.site, call.query.limit)
 
     async def inconsistent(self, call: Call[None, SiteQuery]) -> InconsistencyList:
         boxes = self._routes.desk.registry.boxes.values()
@@ -125,11 +127,12 @@ class RouteApi:
             for box in boxes
             if call.query.site in ("", box.site_id)
         }
-        return explorer.inconsistencies(self._routes.book, places, call.query.limit)
+        return await self._routes.explored(explorer.inconsistencies, self._routes.book, places, call.query.limit)
 
     async def lonely(self, call: Call[None, SiteQuery]) -> LonelyList:
         registry = self._routes.desk.registry
-        return explorer.lonely(registry.routes, registry.sites, call.query.site, call.query.limit)
+        query = call.query
+        return await self._routes.explored(explorer.lonely, registry.routes, registry.sites, query.site, query.limit)
 
     async def put_import(self, call: Call[RouteImport]) -> SourceFacts:
         site_id, name = call.path["site_id"], call.path["name"]

@@ -23,7 +23,8 @@ from control_plane.archive import access as access_archive
 from control_plane.archive import routes as route_archive
 from control_plane.config import RouteSettings
 from control_plane.desk import Desk
-from control_plane.errors import conflict, contradiction, unknown
+from control_plane.errors import conflict, contradiction, forbidden, unknown
+from control_plane.lifecycle import MAY_CALL
 from control_plane.registry import Box
 from control_plane.routes import explorer, sessions
 from control_plane.routes.admission import Gate, Judged, PolicyError, judge_all, ranges_of
@@ -39,6 +40,8 @@ IN_A_THREAD_FROM = 1_000
 """Routes to judge: ten milliseconds of work."""
 MOST_SESSIONS = 16
 """Of one appliance: more are a mistake of its settings, or no appliance of ours."""
+TELL_AGAIN = frozenset({Arrival.OUT_OF_STEP, Arrival.OVER_MAXIMUM})
+"""After these the whole table is wanted: nothing of the report was taken."""
 _LOG = get_logger("control_plane.routes")
 
 
@@ -75,12 +78,15 @@ class RouteDesk:
         self._show()
 
     async def take(self, box: Box, report: RouteReport) -> RouteAnswer:
-        """Raises ProblemError UNPROCESSABLE for a session that can have no name, or one too many."""
+        """Raises ProblemError: UNPROCESSABLE (a session that can have no name, or one too many), FORBIDDEN (the box is gone by now)."""
         desk, clock = self.desk, self.desk.clock
         async with desk.alone():
+            if desk.registry.boxes.get(box.id) is not box or box.state not in MAY_CALL:
+                raise forbidden(f"appliance {box.id} was removed or retired while it reported")
             source = self._session(box, report.session)
             source.peer, source.peer_as = report.peer, report.peer_as
-            step = await _aside(len(report.announced), sessions.step_of, source, report, clock.monotonic_s())
+            size = len(report.announced) + len(report.withdrawn)
+            step = await _aside(size, sessions.step_of, source, report, clock.monotonic_s())
             self._metrics.reports.labels(step.arrival.value).inc()
             async with self._watching((source,)):
                 if step.arrival is Arrival.LOST:
@@ -94,7 +100,7 @@ class RouteDesk:
                     await self._keep(source, step)
                     now_s, now = clock.monotonic_s(), clock.wall_s()
                     desk.tell(self.book.take(source, step, judged, report.state, now_s, now))
-        return RouteAnswer(want_full=step.arrival is Arrival.OUT_OF_STEP)
+        return RouteAnswer(want_full=step.arrival in TELL_AGAIN)
 
     async def put_import(self, site_id: str, name: str, given: RouteImport, operator: str) -> SourceFacts:
         """Raises ProblemError: NOT_FOUND (the site), UNPROCESSABLE (name, kind), CONFLICT (more than the policy lets)."""
@@ -105,7 +111,9 @@ class RouteDesk:
             self._known_site(site_id)
             source = self.book.imported(site_id, name, given.kind)
             source.detail = given.origin
-            step = sessions.step_to(source, given.routes, (), whole=True, now_s=clock.monotonic_s())
+            step = await _aside(
+                len(given.routes), sessions.step_to, source, given.routes, (), whole=True, now_s=clock.monotonic_s()
+            )
             if step.arrival is Arrival.OVER_MAXIMUM:
                 most = source.policy.maximum
                 raise conflict(
@@ -154,6 +162,11 @@ class RouteDesk:
             given = self.book.policy_of(site_id, name)
         self._show()
         return given
+
+    async def explored(self, look: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """What somebody finds who looks at all routes, in a thread while nobody writes. Raises what `look` raises."""
+        async with self.desk.alone():
+            return await asyncio.to_thread(look, *given, **named)
 
     def facts(self, source: Source) -> SourceFacts:
         box = self.desk.registry.boxes.get(source.appliance_id)
@@ -212,6 +225,7 @@ class RouteDesk:
     async def _rejudge(self, changed: Iterable[Source]) -> None:
         for source in tuple(changed):
             self.desk.tell(self.book.rejudge(source, await self._judged(source, source.heard)))
+            await asyncio.sleep(0)  # small tables are judged on the loop: others are answered between two of them
         self._show()
 
     async def _read_roas(self) -> bool:
@@ -224,7 +238,7 @@ class RouteDesk:
             if (stamp := (stat.st_mtime_ns, stat.st_size)) == self._roas_stamp:
                 return False
             self._roas_stamp = stamp
-            self._roas = await asyncio.to_thread(_roas_in, path)
+            before, self._roas = self._roas, await asyncio.to_thread(_roas_in, path)
         except (OSError, RoaListError) as error:
             if self._metrics.roas_unreadable(True):
                 _LOG.error("rpki-list-unusable", path=str(path), detail=str(error), used="the last good one, if any")
@@ -232,7 +246,7 @@ class RouteDesk:
         self._metrics.roas_unreadable(False)
         self._metrics.roas.set(self._roas.count)
         _LOG.info("rpki-list-read", path=str(path), entries=self._roas.count)
-        return True
+        return self._roas != before
 
     @asynccontextmanager
     async def _watching(self, sources: Iterable[Source]) -> AsyncIterator[None]:

@@ -3,7 +3,9 @@
 Laws
 - A session that has just come up is told when its table is whole, or after UNSETTLED_LOOKS: half a table would withdraw the rest.
 - A change is told on top of the state that was acknowledged; what was sent and not answered is sent again, whole.
-- A session that is down is told once, and again after its reason changed.
+- A session that is down is told at once, again after its reason changed, and every REPEAT_LOOKS: a control plane that started meanwhile
+  believes its archive.
+- A whole table that was refused, because it is more than the maximum, is sent again after UNSETTLED_LOOKS: the maximum may be another then.
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from contracts.routes import Route, RouteAnswer, RouteReport
+from contracts.routes import LONGEST_DETAIL, Route, RouteAnswer, RouteReport
 from oca.routes.table import Heard
 
 UNSETTLED_LOOKS = 15
+REPEAT_LOOKS = 15
 
 
 @dataclass(slots=True)
@@ -26,6 +29,10 @@ class _Told:
     down: str | None = None
     """The reason that was told; None when it was not told to be down."""
     looks: int = 0
+    down_looks: int = 0
+    """Since it was told to be down."""
+    waits: int = 0
+    """Looks to come before a refused table is sent again."""
 
 
 class Telling:
@@ -45,10 +52,15 @@ class Telling:
         """None when nothing is due. Send it, and say how it ended with `arrived` or `failed`."""
         known = self._told.setdefault(heard.name, _Told())
         if not heard.up:
-            known.looks = 0
-            if known.down == heard.detail:
+            known.looks = known.waits = 0
+            known.down_looks += 1
+            if known.down == heard.detail and known.down_looks < REPEAT_LOOKS:
                 return None
-            return RouteReport(heard.name, False, "", peer=heard.peer, peer_as=heard.peer_as, detail=heard.detail)
+            why = heard.detail[:LONGEST_DETAIL]
+            return RouteReport(heard.name, False, "", peer=heard.peer, peer_as=heard.peer_as, detail=why)
+        if known.waits:
+            known.waits -= 1
+            return None
         if not heard.settled and not known.state and known.looks < UNSETTLED_LOOKS:
             known.looks += 1
             return None
@@ -71,9 +83,10 @@ class Telling:
     def arrived(self, heard: Heard, report: RouteReport, answer: RouteAnswer) -> None:
         known = self._told.setdefault(heard.name, _Told())
         if not report.up:
-            known.state, known.routes, known.down = "", {}, heard.detail
+            known.state, known.routes, known.down, known.down_looks = "", {}, heard.detail, 0
         elif answer.want_full:
-            known.state, known.routes = "", {}
+            known.state, known.routes, known.down = "", {}, None
+            known.waits = 0 if report.after else UNSETTLED_LOOKS
         else:
             known.state, known.routes, known.down, known.looks = report.state, heard.routes, None, 0
 

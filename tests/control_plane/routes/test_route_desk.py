@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from chassis.client import ServiceClient
-from chassis.errors import ServiceError
+from chassis.clock import VirtualClock
+from chassis.errors import ProblemError, ServiceError
+from chassis.metrics import Metrics
 from contracts.places import Appliance, ApplianceRegistration, ApplianceState, StateChange
 from contracts.problems import ProblemCode
 from contracts.routes import (
@@ -31,9 +34,14 @@ from contracts.routes import (
 )
 from contracts.world import Change
 from control_plane.config import RouteSettings
+from control_plane.routes.desk import RouteDesk
+from control_plane.routes.metrics import RouteMetrics
+from oca.routes.table import Heard
+from oca.routes.telling import UNSETTLED_LOOKS, Telling
 from steering.prefixes import HashedPrefixes, parse_address
 from steering.world import Draft, World
 from tests.control_plane.plane import Plane, running
+from tests.control_plane.test_background import desk_of, with_one_box
 
 PATIENCE_S = 20.0
 
@@ -308,3 +316,86 @@ async def test_a_reader_that_comes_back_gets_only_what_it_missed(plane: Plane) -
         async for _ in client.stream_lines("/v1/changes", Change, query={"after": "x"}):
             pass
     assert caught.value.code is ProblemCode.BAD_QUERY
+
+
+async def test_a_maximum_that_is_raised_is_met_by_the_table_that_was_refused(plane: Plane) -> None:
+    await plane.add_site()
+    box = await plane.add_box("a1")
+    await allow(plane, "81.0.0.0/8", maximum=1)
+    telling = Telling("boot")
+    it = Heard("r1", True, {cidr: Route(cidr) for cidr in ("81.2.0.0/16", "81.3.0.0/16")})
+
+    async def look() -> None:
+        report = telling.report(it)
+        if report is not None:
+            telling.arrived(it, report, await box.post("/v1/appliance/routes", report, RouteAnswer))
+
+    await look()
+    assert (await sources(plane))["a1/r1"].state is SourceState.OVER_MAXIMUM
+    await allow(plane, "81.0.0.0/8", maximum=2)
+    for _ in range(UNSETTLED_LOOKS + 1):
+        await look()
+    facts = (await sources(plane))["a1/r1"]
+    assert (facts.state, facts.taken) == (SourceState.UP, 2)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        RouteReport("r1", False, "", detail="x" * 2000),
+        RouteReport("r1", True, "1", peer="x" * 200),
+        RouteReport("r1", True, "1", announced=(Route("81.2.0.0/16", next_hop="x" * 200),)),
+    ],
+)
+async def test_words_of_any_length_are_not_taken(plane: Plane, report: RouteReport) -> None:
+    await plane.add_site()
+    box = await plane.add_box("a1")
+    with pytest.raises(ServiceError) as caught:
+        await box.post("/v1/appliance/routes", report, RouteAnswer)
+    assert caught.value.code is ProblemCode.BAD_JSON
+
+
+@asynccontextmanager
+async def shell(folder: Path, roas_file: Path | None = None) -> AsyncIterator[RouteDesk]:
+    """The desk of routes without its addresses, with the live box `a1` of site `a`."""
+    metrics = Metrics("control-plane", process=False)
+    async with desk_of(folder, VirtualClock(), counted=metrics) as desk:
+        await with_one_box(desk)
+        yield RouteDesk(desk, RouteSettings(roas_file=roas_file), RouteMetrics(metrics))
+
+
+@pytest.mark.parametrize("is_removed", [False, True], ids=["retired", "removed"])
+async def test_a_report_that_was_on_its_way_when_its_box_went_puts_nothing_back(
+    tmp_path: Path, is_removed: bool
+) -> None:
+    async with shell(tmp_path) as routes:
+        registry = routes.desk.registry
+        box = registry.boxes["a1"]
+        report = RouteReport("r1", True, "1", announced=(Route("81.2.0.0/16"),))
+        await routes.take(box, report)
+        if is_removed:
+            registry.drop_box("a1")
+        else:
+            registry.set_state(box, ApplianceState.RETIRED)
+        with pytest.raises(ProblemError) as caught:
+            await routes.take(box, report)
+        assert caught.value.code is ProblemCode.FORBIDDEN
+        assert routes.book.sources == {}
+
+
+async def test_an_rpki_list_that_is_written_again_and_says_the_same_judges_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "roas.json"
+    one = {"roas": [{"prefix": "81.2.0.0/16", "maxLength": 16, "asn": 64500}]}
+    path.write_text(json.dumps(one))
+    async with shell(tmp_path, path) as routes:
+        await routes.load()
+        box = routes.desk.registry.boxes["a1"]
+        await routes.take(box, RouteReport("r1", True, "1", announced=(Route("81.2.0.0/16", (64500,)),)))
+        source = routes.book.sources["a1/r1"]
+        judged = source.refused
+        path.write_text(json.dumps(one, indent=1))
+        await routes.pass_time()
+        assert source.refused is judged
+        path.write_text(json.dumps({"roas": [{**one["roas"][0], "asn": 64501}]}))
+        await routes.pass_time()
+        assert source.refused is not judged

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.routes import Route, RouteAnswer, RouteReport, SourceKind
+from contracts.routes import LONGEST_DETAIL, Route, RouteAnswer, RouteReport, SourceKind
 from control_plane.routes import sessions
 from control_plane.routes.admission import Judged
 from control_plane.routes.sessions import Arrival, Source
 from oca.routes.table import Heard
-from oca.routes.telling import UNSETTLED_LOOKS, Telling
+from oca.routes.telling import REPEAT_LOOKS, UNSETTLED_LOOKS, Telling
 
 OK = RouteAnswer()
 
@@ -66,6 +66,31 @@ def test_a_session_that_is_down_is_told_once_for_each_reason() -> None:
     assert telling.report(heard(up=False, detail="reset")) is None
     assert told(telling, heard(up=False, detail="refused")).detail == "refused"
     assert told(telling, heard("a")).after == ""
+
+
+def test_a_session_that_stays_down_is_told_again_for_a_control_plane_that_believes_its_archive() -> None:
+    telling, down = Telling("boot"), heard(up=False, detail="reset")
+    told(telling, down)
+    for _ in range(2):
+        assert [telling.report(down) for _ in range(REPEAT_LOOKS - 1)] == [None] * (REPEAT_LOOKS - 1)
+        assert not told(telling, down).up
+
+
+def test_a_reason_of_any_length_is_told_as_far_as_it_is_taken() -> None:
+    telling, down = Telling("boot"), heard(up=False, detail="x" * 5000)
+    assert told(telling, down).detail == "x" * LONGEST_DETAIL
+    assert telling.report(down) is None
+
+
+def test_a_table_over_the_maximum_is_sent_again_after_a_while_and_not_at_every_look() -> None:
+    telling, it = Telling("boot"), heard("a", "b")
+    told(telling, heard("a"))
+    for after_looks in (0, 0, UNSETTLED_LOOKS, UNSETTLED_LOOKS):
+        assert [telling.report(it) for _ in range(after_looks)] == [None] * after_looks
+        report = telling.report(it)
+        assert report is not None
+        telling.arrived(it, report, RouteAnswer(want_full=True))
+    assert told(telling, heard(up=False, detail="reset")).detail == "reset", "that it is down is told at once"
 
 
 def test_half_a_table_is_not_told_but_not_waited_for_for_ever() -> None:
