@@ -47,7 +47,7 @@ class Recorder:
 
     def __init__(self, ipv4_bits: int, ipv6_bits: int) -> None:
         self._bits = {4: ipv4_bits, 6: ipv6_bits}
-        self._facts: dict[str, tuple[Roster, msgspec.Raw]] = {}
+        self._facts: dict[tuple[str, int, str], tuple[Roster, msgspec.Raw]] = {}
         self._second = -1
         self._words = ""
 
@@ -65,18 +65,19 @@ class Recorder:
             site=ranking.site_id,
             prefix=ranking.prefix,
             groups=tuple(groups),
-            boxes={roster.site_id: self._facts_of(roster) for roster, _ in view.own},
+            boxes={roster.site_id: self._facts_of(roster, view) for roster, _ in view.own},
             play=request.play,
             count=request.count,
             scheme=request.scheme,
         )
         return _ENCODER.encode(made) + b"\n"
 
-    def _facts_of(self, roster: Roster) -> msgspec.Raw:
-        known = self._facts.get(roster.site_id)
+    def _facts_of(self, roster: Roster, view: View) -> msgspec.Raw:
+        known_as = (roster.site_id, view.client.version, view.scheme)
+        known = self._facts.get(known_as)
         if known is None or known[0] is not roster:
             known = (roster, msgspec.Raw(_ENCODER.encode([facts_of(box) for box in roster.candidates])))
-            self._facts[roster.site_id] = known
+            self._facts[known_as] = known
         return known[1]
 
     def _cut(self, client: IpAddress) -> str:

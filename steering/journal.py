@@ -1,6 +1,6 @@
 """The steering log on disk and the last decisions in memory.
 
-Laws: a decision never waits for the disk (lines gather and are written by a thread every FLUSH_S); a disk that refuses costs lines,
+Laws: a decision never waits for the disk (lines gather and are written by a thread every FLUSH_S); a disk that refuses costs whole lines,
 which are counted, and no answer; a stop writes what gathered; files are bounded in number and size. The current file is
 `steering.jsonl`, complete ones are `steering-20251121T093436.123Z.jsonl` by the instant of their completion.
 """
@@ -8,6 +8,8 @@ which are counted, and no answer; a stop writes what gathered; files are bounded
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -39,6 +41,7 @@ class Journal:
         self._last: OrderedDict[str, bytes] = OrderedDict()
         self._last_bytes = 0
         self._began_s = clock.wall_s()
+        self._one_writer = asyncio.Lock()
 
     def add(self, play: str, line: bytes) -> None:
         """Keeps a line; `play` is its session, empty for none."""
@@ -68,15 +71,16 @@ class Journal:
             await self.flush()
 
     async def flush(self) -> None:
-        """Writes what waits."""
-        lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        if not lines:
-            return
-        try:
-            await asyncio.to_thread(self._write, b"".join(lines))
-        except OSError as error:
-            self._on_lost(len(lines))
-            _LOG.error("decisions-not-written", path=str(self._folder), lines=len(lines), detail=str(error))
+        """Writes what waits, after whatever is being written."""
+        async with self._one_writer:
+            lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            if not lines:
+                return
+            try:
+                await asyncio.to_thread(self._write, b"".join(lines))
+            except OSError as error:
+                self._on_lost(len(lines))
+                _LOG.error("decisions-not-written", path=str(self._folder), lines=len(lines), detail=str(error))
 
     def _remember(self, play: str, line: bytes) -> None:
         before = self._last.pop(play, b"")
@@ -88,9 +92,13 @@ class Journal:
     def _write(self, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / CURRENT
-        with path.open("ab") as file:
-            file.write(data)
-            size = file.tell()
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            written = file.write(data)
+            size = before + written
+            if written != len(data):
+                file.truncate(before)  # half a line would make the rest of the file unreadable
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         now_s = self._clock.wall_s()
         if size >= self._limits.file_bytes or now_s - self._began_s >= self._limits.file_s:
             stamp = instant(now_s).replace("-", "").replace(":", "")

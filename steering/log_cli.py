@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,11 +147,14 @@ async def _asked(url: str, play: str) -> PlayExplanation:
 
 
 def _setting(text: str) -> tuple[str, float]:
-    name, equals, value = text.partition("=")
+    name, _equals, value = text.partition("=")
     try:
-        return name, float(value) if equals else float("nan")
+        number = float(value)
     except ValueError:
-        raise ValueError(f"{text!r} is not NAME=NUMBER") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is not NAME=NUMBER")
+    return name, number
 
 
 def _line(site: str, hour: str, one: Account) -> AccountLine:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -196,6 +200,43 @@ async def test_a_folder_that_cannot_be_written_costs_lines_and_no_answer(tmp_pat
     assert await journal.find("s-1") is not None, "memory still has it"
 
 
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A write beyond `size` is a short one, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_full_disk_costs_whole_lines_and_the_rest_stays_readable(tmp_path: Path) -> None:
+    lost: list[int] = []
+    journal = Journal(tmp_path / "decisions", DecisionLog(), VirtualClock(NOON_S), lost.append)
+    line = line_in(world(two_networks()))
+    for _ in range((1 << 20) // len(line)):
+        journal.add("", line)
+    await journal.flush()
+    path = tmp_path / "decisions" / CURRENT
+    before = path.stat().st_size
+    journal.add("late", line_in(world(two_networks()), play="late") * 2)
+    with largest_file(before + len(line)):
+        await journal.flush()
+    assert (lost, path.stat().st_size) == ([1], before)
+    journal.add("later", line_in(world(two_networks()), play="later"))
+    await journal.flush()
+    assert read(path.read_bytes().splitlines()[-1]).play == "later"
+
+
+async def test_who_asks_while_lines_are_written_waits_for_them(tmp_path: Path) -> None:
+    limits = DecisionLog(memory_bytes=1)
+    journal = Journal(tmp_path / "decisions", limits, VirtualClock(NOON_S), lambda _n: None)
+    journal.add("s-1", line_in(world(two_networks())))
+    found = await asyncio.gather(journal.flush(), *(journal.find("s-1") for _ in range(20)))
+    assert all(line is not None for line in found[1:])
+
+
 def written(folder: Path) -> tuple[Path, Path, Path]:
     """(steering log, access log of a1, saved world): two plays, one of them of a file that nobody holds."""
     it = world([*two_networks(), holds("a2")])
@@ -242,6 +283,8 @@ def test_the_command_makes_decisions_again(tmp_path: Path) -> None:
         (["replay", "LOG", "--world", "none"], "there is no such file"),
         (["replay", "LOG", "--world", "WORLD", "--set", "colour=1"], "a replay can set"),
         (["replay", "LOG", "--world", "WORLD", "--set", "load_factor=much"], "is not NAME=NUMBER"),
+        (["replay", "LOG", "--world", "WORLD", "--set", "load_factor=nan"], "is not NAME=NUMBER"),
+        (["replay", "LOG", "--world", "WORLD", "--set", "load_factor"], "is not NAME=NUMBER"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_words(tmp_path: Path, arguments: list[str], words: str) -> None:
