@@ -5,8 +5,8 @@ exact shape are answered where they were read. Laws
 - The short way takes a request only when all of it came in one read, its line is exactly the one it is for, and its head has nothing but what
   `body_length` knows to be harmless. What is odd in any way is handed, with the connection, to the application behind: not one byte of it
   was interpreted, and the connection stays there.
-- A request that the service does not answer with 200 is handed over too: refusals are worded in one place.
-- A connection that is idle for IDLE_S is closed; one whose client does not read is not read from.
+- A request that the service does not answer with 200 is handed over too: refusals are worded in one place. So is one that its answer fails at.
+- A connection that is idle for IDLE_S is closed; one whose client does not read is not read from, and broken off IDLE_S after it was to be closed.
 - Counted as the long way counts (`lowtide_http_requests_total`, `lowtide_http_request_seconds`), with request ids; only successes are seen
   here, and those the long way logs at level debug only.
 """
@@ -21,13 +21,15 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import cast
 
+from chassis.logs import get_logger
 from chassis.metrics import Metrics
 
 IDLE_S = 75.0
+_LOG = get_logger("chassis.front")
 _END = b"\r\n\r\n"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _LENGTH = re.compile(rb"[0-9]{1,7}")
-_HARMLESS = frozenset((b"host", b"user-agent", b"accept", b"accept-encoding", b"accept-language"))
+_HARMLESS = frozenset((b"user-agent", b"accept", b"accept-encoding", b"accept-language"))
 
 Answer = Callable[[bytes], bytes | None]
 """The JSON body of a 200 for a JSON body; None for whatever is not to be answered so."""
@@ -37,11 +39,14 @@ Behind = Callable[[], asyncio.Protocol]
 class Front:
     """The short way of one listener: `POST path`, JSON to JSON."""
 
-    def __init__(self, path: str, answer: Answer, metrics: Metrics, listener: str = "http") -> None:
+    def __init__(
+        self, path: str, answer: Answer, metrics: Metrics, listener: str = "http", idle_s: float = IDLE_S
+    ) -> None:
         self.line = f"POST {path} HTTP/1.1\r\n".encode()
         self.answer = answer
         self.answered = metrics.http_requests.labels(listener, "POST", path, "200")
         self.seconds = metrics.http_seconds.labels(listener, "POST", path)
+        self.idle_s = idle_s
         self.connections: set[_Connection] = set()
         self._date = (0, b"")
 
@@ -71,6 +76,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._read_s = 0.0
+        self._is_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop has a class of its own
@@ -81,10 +87,12 @@ class _Connection(asyncio.Protocol):
         self._leave()
 
     def pause_writing(self) -> None:
+        self._is_paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self._is_paused = False
         if self._transport is not None:
             self._transport.resume_reading()
 
@@ -94,7 +102,7 @@ class _Connection(asyncio.Protocol):
         started_s = self._read_s = time.perf_counter()
         while data:
             found = whole_request(data, front.line)
-            answer = front.answer(data[found[0] : found[1]]) if found is not None else None
+            answer = _answered(front, data[found[0] : found[1]]) if found is not None else None
             if found is None or answer is None:
                 self._hand_over(data)
                 return
@@ -116,6 +124,8 @@ class _Connection(asyncio.Protocol):
         transport.set_protocol(protocol)
         transport.resume_reading()
         protocol.connection_made(transport)
+        if self._is_paused:
+            protocol.pause_writing()
         protocol.data_received(data)
 
     def _leave(self) -> None:
@@ -125,13 +135,27 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
 
     def _wait(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._look, time.perf_counter())
+        self._timer = asyncio.get_running_loop().call_later(self._front.idle_s, self._look, time.perf_counter())
 
     def _look(self, since_s: float) -> None:
-        if self._read_s >= since_s:
-            self._wait()
-        else:
-            self.close()
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.is_closing():
+            transport.abort()  # `close` waits for what was not sent yet, which is for ever when nobody reads
+            return
+        if self._read_s < since_s:
+            transport.close()
+        self._wait()
+
+
+def _answered(front: Front, body: bytes) -> bytes | None:
+    """None for a body that the answer fails at, too: the long way words it."""
+    try:
+        return front.answer(body)
+    except Exception:  # noqa: BLE001  the border of a request: logged with traceback, answered the long way
+        _LOG.exception("short-way-failed")
+        return None
 
 
 def whole_request(data: bytes, line: bytes) -> tuple[int, int, bytes] | None:
@@ -150,7 +174,7 @@ def whole_request(data: bytes, line: bytes) -> tuple[int, int, bytes] | None:
 
 def body_length(head: bytes) -> tuple[int, bytes] | None:
     """(bytes of the body, the request id) by the lines of a head; None for a head that is not plain to the last line."""
-    length, request_id, is_json = -1, b"", False
+    length, request_id, is_json, hosts = -1, b"", False, 0
     for line in head.split(b"\r\n"):
         name, colon, value = line.partition(b":")
         name, value = name.lower(), value.strip(b" \t")
@@ -164,6 +188,8 @@ def body_length(head: bytes) -> tuple[int, bytes] | None:
             if value.lower() != b"application/json":
                 return None
             is_json = True
+        elif name == b"host":
+            hosts += 1
         elif name == b"x-request-id":
             if request_id or _REQUEST_ID.fullmatch(value) is None:
                 return None
@@ -173,4 +199,6 @@ def body_length(head: bytes) -> tuple[int, bytes] | None:
                 return None
         elif name not in _HARMLESS:
             return None
-    return (length, request_id or secrets.token_hex(8).encode()) if is_json and length >= 0 else None
+    if not is_json or length < 0 or hosts != 1:
+        return None
+    return length, request_id or secrets.token_hex(8).encode()

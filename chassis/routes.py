@@ -213,7 +213,7 @@ def _typed_handler(
             raw = await read_body(request, limit)
             try:
                 body = decode(raw)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise ProblemError(ProblemCode.BAD_JSON, str(error)) from error
         result = await handler(Call(body, query, request.match_info, request))
         if isinstance(result, Answer):

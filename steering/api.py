@@ -63,7 +63,7 @@ class Api:
         """The body of the answer to a request of `/v1/rank`; None when it is to be refused."""
         try:
             return _ENCODER.encode(self.decide(_DECODER.decode(body)))
-        except (msgspec.MsgspecError, UnicodeDecodeError, RankError, NothingKnown):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, RankError, NothingKnown):
             return None
 
     def decide(self, request: RankRequest) -> Ranking:

@@ -11,13 +11,16 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.front import Front, body_length, whole_request
+from chassis.front import IDLE_S, Front, body_length, whole_request
+from chassis.metrics import Metrics
 from chassis.routes import Routes
 from chassis.service import Listener, Service, Tcp
 from chassis.web import build_app
 
 PATH = "/v1/echo"
 LINE = b"POST /v1/echo HTTP/1.1\r\n"
+LARGE_BYTES = 32 << 20
+"""More than the kernel takes of what nobody reads."""
 HEAD = b"Host: x\r\nContent-Type: application/json\r\n"
 
 
@@ -53,6 +56,8 @@ def test_a_whole_plain_request_goes_the_short_way_with_its_id() -> None:
         request(more=b"Accept: a\nTransfer-Encoding: chunked\r\n"),
         request(more=b"X-Request-Id: a b\r\n"),
         request(more=b"Content-Encoding: gzip\r\n"),
+        request(more=b"Host: y\r\n"),
+        LINE + b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
         LINE + HEAD + b"Content-Length: +2\r\n\r\n{}",
         LINE + HEAD + b"\r\n{}",
         LINE + b"Host: x\r\nContent-Length: 2\r\n\r\n{}",
@@ -70,11 +75,13 @@ def test_no_head_raises(head: bytes) -> None:
 
 
 def echo(body: bytes) -> bytes | None:
-    return None if b"refuse" in body else body
+    if b"fail" in body:
+        raise ArithmeticError("a bug")
+    return None if b"refuse" in body else b" " * LARGE_BYTES if b"large" in body else body
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[tuple[str, Front]]:
+async def serving(idle_s: float = IDLE_S) -> AsyncIterator[tuple[str, Front]]:
     async def behind(request: web.Request) -> web.Response:
         return web.Response(body=b"behind:" + await request.read(), content_type="application/json")
 
@@ -87,7 +94,7 @@ async def serving() -> AsyncIterator[tuple[str, Front]]:
         routes = Routes("echo")
         routes.raw("POST", PATH, behind, summary="echo")
         routes.raw("GET", "/other", other, summary="other")
-        fronts.append(Front(PATH, echo, service.metrics))
+        fronts.append(Front(PATH, echo, service.metrics, idle_s=idle_s))
         app = build_app(routes, metrics=service.metrics)
         service.listen(Listener("http", app, Tcp("127.0.0.1", 0), front=fronts[0]))
 
@@ -148,3 +155,66 @@ async def test_a_stop_closes_idle_connections_of_the_short_way() -> None:
         assert len(front.connections) == 1
     assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
+
+
+async def test_a_request_that_the_short_way_fails_at_goes_the_long_way() -> None:
+    async with serving() as (url, _):
+        found = await talk(url, request(b'"fail"'), request(b"1"), answers=2)
+        assert [body for _, body in found] == [b'behind:"fail"', b"behind:1"]
+
+
+async def test_a_client_that_never_reads_is_broken_off() -> None:
+    async with serving(idle_s=0.2) as (url, front):
+        host, _, port = url.removeprefix("http://").partition(":")
+        _reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
+        writer.write(request(b'"large"'))
+        async with asyncio.timeout(30):
+            while not front.answered._value.get() or front.connections:  # noqa: ASYNC110  neither has an event
+                await asyncio.sleep(0.02)
+        writer.transport.abort()
+
+
+class Behind(asyncio.Protocol):
+    """An application that notes what happens to it."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def connection_made(self, _transport: asyncio.BaseTransport) -> None:
+        self.seen.append("made")
+
+    def data_received(self, _data: bytes) -> None:
+        self.seen.append("data")
+
+    def pause_writing(self) -> None:
+        self.seen.append("paused")
+
+
+class Pipe(asyncio.Transport):
+    """Nothing arrives anywhere."""
+
+    def write(self, _data: object) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+    def set_protocol(self, _protocol: asyncio.BaseProtocol) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("is_full", "seen"), [(True, ["made", "paused", "data"]), (False, ["made", "data"])], ids=["full", "empty"]
+)
+async def test_an_application_is_told_that_the_connection_it_gets_is_full(is_full: bool, seen: list[str]) -> None:
+    behind = Behind()
+    connection = Front(PATH, echo, Metrics("echo", process=False)).connection(lambda: behind)
+    connection.connection_made(Pipe())
+    connection.pause_writing()
+    if not is_full:
+        connection.resume_writing()
+    connection.data_received(request(b'"refuse"'))
+    assert behind.seen == seen
