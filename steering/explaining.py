@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from contracts.world import CandidateFacts, RankExplanation, RankRequest, Why
 from steering.candidates import DEFAULTS, Candidate, Rules, Scene
+from steering.errors import RankError
 from steering.ladder import OF_APPLIANCES, is_on
 from steering.ranking import Group, Order, Placed, View, groups_of, look, order_of, rank_in
 from steering.standing import Standings
 from steering.world import World
 
+MOST_EXPLAINED = 64
+"""Groups: each is told with every appliance of the world."""
 WORDS = {
     Why.HOLDS: "holds the file",
     Why.PLANNED: "is planned to hold the file and does not hold all of it yet",
@@ -46,6 +49,9 @@ def explain(
 
 def explain_in(scene: Scene, request: RankRequest) -> RankExplanation:
     """`explain` in a scene that is there already."""
+    asked = len({file.group or file.key for file in request.files})
+    if asked > MOST_EXPLAINED:
+        raise RankError(f"files: {asked} groups are more than the {MOST_EXPLAINED} that are explained at once")
     ranking = rank_in(scene, request)
     view = look(scene, request)
     groups = groups_of(request.files)

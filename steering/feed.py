@@ -153,7 +153,9 @@ class Feed:
         self._lines += 1
         if self._lines % LINES_PER_FREEZE == 0:
             # A full collection looks at every prefix: 120 ms without an answer at half a million. Tables have no cycles: what is
-            # replaced goes by its count of references, frozen or not.
+            # replaced goes by its count of references, frozen or not. Garbage with cycles would be frozen for ever: it goes before. That
+            # looks at what is not frozen yet.
+            gc.collect()
             gc.freeze()
         await self._clock.sleep(0)
 

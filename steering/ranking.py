@@ -34,6 +34,8 @@ from steering.standing import Standings
 from steering.world import World
 
 MOST_APPLIANCES = 16
+MOST_FILES = 2_000
+"""Of one request: a decision holds up all others while it is made."""
 HEAD_COPIES = 3
 """A plan gives two copies to what is only safe to hold twice; files that more boxes of a site hold are its head."""
 _ATTACHMENT_RANK = {kind: rank for rank, kind in enumerate(Attachment)}
@@ -303,6 +305,8 @@ def _checked(request: RankRequest) -> IpAddress:
         errors.append(f"client: {request.client!r} is no IP address")
     if not request.files:
         errors.append("files: at least one is needed")
+    if len(request.files) > MOST_FILES:
+        errors.append(f"files: {len(request.files)} are more than {MOST_FILES}; ask in several requests")
     if not 1 <= request.count <= MOST_APPLIANCES:
         errors.append(f"count: {request.count} is not between 1 and {MOST_APPLIANCES}")
     if request.scheme not in ("http", "https"):

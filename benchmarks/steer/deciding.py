@@ -102,7 +102,10 @@ def rows(*, quick: bool, say: Callable[[str], None]) -> list[Row]:
         facts = measured(appliances, prefixes, 5_000 if quick else 20_000)
         say(f"  {appliances} appliances, {prefixes} prefixes: " + ", ".join(f"{k} {v:.4g}" for k, v in facts.items()))
         found.append(Plain(facts["decision us"], facts))
-    unit = "us of CPU per decision, 1,000 appliances, 500,000 prefixes (the last round; smaller worlds before)"
+    unit = (
+        "us of CPU per decision without standings, "
+        "1,000 appliances, 500,000 prefixes (the last round; smaller worlds before)"
+    )
     return [Row("steer/decision-us", unit, found[-1].value, None, None, tuple(found))]
 
 

@@ -16,8 +16,8 @@ from contracts.world import Change, FallbackOrigin, RankFile, Ranking, RankReque
 from control_plane import health
 from steering.candidates import Rules
 from steering.errors import NothingKnown, RankError
-from steering.explaining import explain
-from steering.ranking import rank
+from steering.explaining import MOST_EXPLAINED, explain
+from steering.ranking import MOST_FILES, rank
 from steering.world import World
 from tests.steering.worlds import asking, box, holds, key, origin, site, suspect, two_networks, well, world
 
@@ -329,3 +329,13 @@ def test_a_box_that_sheds_leaves_the_answers_for_others_with_the_beat_that_says_
     pulse = health.beat(pulse, Heartbeat(4, 0.2), 4.0)
     after = world([*two, Change(1, health=pulse.health("a1"))])
     assert names(rank(after, asking("10.1.0.1"))) == ["a1", "a2", "origin"]
+
+
+def test_more_files_than_a_decision_should_take_time_for_are_refused_in_words() -> None:
+    it, files = world(two_networks()), tuple(RankFile(key(file=f"{n}.mp4"), f"g-{n}") for n in range(MOST_FILES + 1))
+    assert len(rank(it, RankRequest("10.1.0.1", files[:100])).groups) == 100
+    with pytest.raises(RankError, match="files: 2001 are more than 2000"):
+        rank(it, RankRequest("10.1.0.1", files))
+    assert len(explain(it, RankRequest("10.1.0.1", files[:MOST_EXPLAINED])).candidates) == MOST_EXPLAINED
+    with pytest.raises(RankError, match="65 groups are more than the 64"):
+        explain(it, RankRequest("10.1.0.1", files[: MOST_EXPLAINED + 1]))
