@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -197,6 +198,22 @@ async def test_header_bytes_that_are_no_text_are_the_senders_mistake(
     assert b"application/problem+json" in answer
 
 
+async def test_json_nested_deeper_than_anybody_follows_is_a_400() -> None:
+    async def put(call: Call[dict[str, Any]]) -> None:
+        raise AssertionError("it was decoded")
+
+    deep = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    routes = Routes("Test")
+    routes.put("/v1/any", put, summary="Put", types=(dict[str, Any], None, None))
+
+    async def compose(service: Service) -> None:
+        service.listen(Listener("http", build_app(routes, metrics=service.metrics), Tcp("127.0.0.1", 0)))
+
+    async with Service("test", compose, grace_s=1).running() as urls, aiohttp.ClientSession(urls["http"]) as client:
+        async with client.put("/v1/any", data=deep, headers={"Content-Type": "application/json"}) as response:
+            assert (await problem_of(response)).type == ProblemCode.BAD_JSON.type_uri
+
+
 async def test_a_failed_upstream_is_a_502_that_tells_no_inner_address(client: aiohttp.ClientSession) -> None:
     async with client.get("/v1/upstream") as response:
         problem = await problem_of(response)
@@ -226,12 +243,19 @@ async def test_a_client_that_left_before_the_answer_is_no_error(
     _reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"GET /v1/slow HTTP/1.1\r\nHost: h\r\n\r\n")
     await writer.drain()
-    await asyncio.sleep(0.1)
+    await until_metrics_say(client, 'lowtide_http_requests_in_flight{listener="http"} 2.0')  # it and the one that asks
     writer.transport.abort()
-    await asyncio.sleep(0.2)
+    await until_metrics_say(client, 'status="499"')
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
-    async with client.get("/metrics") as response:
-        assert 'status="499"' in await response.text()
+
+
+async def until_metrics_say(client: aiohttp.ClientSession, text: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            async with client.get("/metrics") as response:
+                if text in await response.text():
+                    return
+            await asyncio.sleep(0.02)
 
 
 async def test_head_answers_like_get_without_a_body(client: aiohttp.ClientSession) -> None:

@@ -33,7 +33,7 @@ from tests.steering.worlds import asking, routes, suspect, two_networks
 
 SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 SERVER_URI = san_uri(PeerKind.SERVICE, "control-plane")
-SILENT_AFTER_S = 0.6
+PATIENCE_S = 30.0
 
 
 class FakeControlPlane:
@@ -145,12 +145,12 @@ async def plane(tmp_path: Path) -> AsyncIterator[FakeControlPlane]:
         await it.stop()
 
 
-def settings_for(plane: FakeControlPlane, tmp_path: Path) -> SteeringSettings:
+def settings_for(plane: FakeControlPlane, tmp_path: Path, silent_after_s: float = PATIENCE_S) -> SteeringSettings:
     code = tmp_path / "enrol.code"
     state_dir = tmp_path / "steering"
     if not state_dir.exists():
         code.write_text(plane.code)
-    control_plane = ControlPlane(plane.url, code, silent_after_s=SILENT_AFTER_S, longest_wait_s=0.3)
+    control_plane = ControlPlane(plane.url, code, silent_after_s=silent_after_s, longest_wait_s=0.3)
     return SteeringSettings(state_dir, control_plane, Http(port=0), save_every_s=0.1)
 
 
@@ -165,7 +165,7 @@ async def steering(settings: SteeringSettings) -> AsyncIterator[ServiceClient]:
 
 async def until(true: Callable[[], Awaitable[bool]]) -> None:
     """Asks again and again: what is waited for happens in another process or behind a socket."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not await true():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -220,15 +220,18 @@ async def test_steering_enrols_follows_the_stream_and_ranks(plane: FakeControlPl
 async def test_a_silent_stream_is_broken_the_last_world_answers_and_the_alarm_is_raised(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:
-    async with steering(settings_for(plane, tmp_path)) as client:
+    async with steering(settings_for(plane, tmp_path, silent_after_s=0.6)) as client:
         await until_live(client)
         plane.ticking = False
         await until_live(client, live=False)
         assert await names(client, asking()) == ["a2", "a3", "a1", "origin"]
         assert await metric(client, 'lowtide_steering_stream_ends_total{reason="silent"}') >= 1
         plane.ticking = True
-        await until_live(client)
-        assert await status_of(client, "/readyz") == 200
+
+        async def is_ready() -> bool:
+            return await status_of(client, "/readyz") == 200
+
+        await until(is_ready)
 
 
 async def test_a_restart_answers_from_the_last_world_while_the_control_plane_is_away(
@@ -365,7 +368,12 @@ async def start_process(config: Path) -> tuple[subprocess.Popen[bytes], str]:
     """The process once it serves, and the URL it says it listens on."""
     process, pipe = spawn(config)
     with pipe:
-        line = await asyncio.wait_for(asyncio.to_thread(pipe.readline), 20)
+        try:
+            line = await asyncio.wait_for(asyncio.to_thread(pipe.readline), 60)
+        except TimeoutError:
+            process.kill()  # ends the thread's read as well, which the pipe's closing would wait for
+            process.wait()
+            raise
     if not line:
         process.kill()
         process.wait()

@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,16 +55,34 @@ def ip(*words: str) -> None:
 
 
 def can_make_namespaces() -> bool:
-    name = f"lt{os.getpid()}probe"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, check=False).returncode == 0
-    if made:
+    """With a link between two: some machines have namespaces and no veth."""
+    names = tuple(f"lt{os.getpid()}probe{which}" for which in "rb")
+    try:
+        for name in names:
+            ip("netns", "add", name)
+        ip("link", "add", "up0", "netns", names[0], "type", "veth", "peer", "name", "up0", "netns", names[1])
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        for name in names:
+            unmake(name)
+    return True
+
+
+def unmake(name: str) -> None:
+    """One that is not there is none of a test's concern."""
+    with suppress(OSError):
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-    return made
 
 
-def wire(number: int) -> tuple[str, str]:
-    """Two namespaces with a link: (router's, box's). Addresses 192.168.N.1 and .2."""
-    router, box = (f"lt{os.getpid()}{which}{number}" for which in "rb")
+def namespaces_of(number: int) -> tuple[str, str]:
+    """(router's, box's)."""
+    return f"lt{os.getpid()}r{number}", f"lt{os.getpid()}b{number}"
+
+
+def wire(number: int) -> None:
+    """Makes both namespaces with a link. Addresses 192.168.N.1 and .2."""
+    router, box = namespaces_of(number)
     for name in (router, box):
         ip("netns", "add", name)
         ip("-n", name, "link", "set", "lo", "up")
@@ -72,7 +90,6 @@ def wire(number: int) -> tuple[str, str]:
     for name, host in ((router, 1), (box, 2)):
         ip("-n", name, "addr", "add", f"192.168.{number}.{host}/24", "dev", "up0")
         ip("-n", name, "link", "set", "up0", "up")
-    return router, box
 
 
 @asynccontextmanager
@@ -82,9 +99,10 @@ async def place(site: str, plane: Plane, folder: Path, *, is_wired: bool) -> Asy
         names, ports, link = ("", ""), (0, 0), list[str]()
         router_address, box_address = f"192.168.{number}.1", f"192.168.{number}.2"
         if is_wired:
-            names = wire(number)
+            names = namespaces_of(number)
             for name in names:
-                stack.callback(subprocess.run, ["ip", "netns", "del", name], check=False)
+                stack.callback(unmake, name)
+            wire(number)
             link = ["ip", "-n", names[0], "link", "set", "up0"]
         else:
             router_address, box_address = f"127.0.1{number}.1", f"127.0.1{number}.2"
