@@ -11,14 +11,15 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from benchmarks.plan import report
+from benchmarks.plan.keeping import PREFIXES, kept
 from benchmarks.serve import processes
-from benchmarks.serve.rows import Results, Row, encode
+from benchmarks.serve.rows import Results, Row, decode, encode
 
 HERE = Path(__file__).parent
 
@@ -44,20 +45,25 @@ def main() -> int:
     rows: list[Row] = []
     left_out: dict[str, str] = {}
     load_before = os.getloadavg()
+    sections = [one for one in _sections(arguments) if not arguments.only or one.name in arguments.only]
     try:
-        for section in _sections(arguments):
-            if arguments.only and section.name not in arguments.only:
-                left_out[section.name] = "not asked for"
-                continue
+        for section in sections:
             _measure(section, folder, rows, left_out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    earlier, said = _kept(arguments, [section.name for section in sections])
+    rows = sorted([*rows, *earlier], key=lambda row: _place(row.name))
+    left_out |= {
+        name: "not asked for"
+        for name in PREFIXES
+        if not any(_is_of(row, name) for row in rows) and name not in left_out
+    }
     results = Results(
         machine=processes.machine(),
         date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         command=arguments.command,
         rows=tuple(rows),
-        conditions=_conditions(load_before),
+        conditions=_conditions(load_before) | said,
         left_out=left_out,
     )
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -65,6 +71,23 @@ def main() -> int:
     (arguments.out / "RESULTS.md").write_text(report.render(results))
     _say(f"{len(rows)} rows in {time.monotonic() - started:.0f} s: {arguments.out / 'RESULTS.md'}")
     return 0
+
+
+def _kept(arguments: argparse.Namespace, measured: Collection[str]) -> tuple[list[Row], dict[str, str]]:
+    """Of the results that lie there; nothing when all was measured, or only quickly."""
+    path = arguments.out / "results.json"
+    if arguments.quick or not arguments.only or not path.exists():
+        return [], {}
+    return kept(decode(path.read_bytes()), measured)
+
+
+def _is_of(row: Row, section: str) -> bool:
+    return row.name.startswith(PREFIXES[section])
+
+
+def _place(name: str) -> int:
+    """Sections stand in their order whichever was measured last."""
+    return next((place for place, prefixes in enumerate(PREFIXES.values()) if name.startswith(prefixes)), len(PREFIXES))
 
 
 def _measure(section: Section, folder: Path, rows: list[Row], left_out: dict[str, str]) -> None:
@@ -132,7 +155,12 @@ def _conditions(load_before: tuple[float, float, float]) -> dict[str, str]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plan", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under five minutes: fewer seeds, sites and rounds")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="sections, such as scale,gap")
+    parser.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        default=[],
+        help="sections, such as scale,gap; the others keep the rows they have",
+    )
     parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and RESULTS.md")
     parser.add_argument(
         "--top10", type=Path, help="Netflix's weekly lists (all-weeks-global.tsv), for the forecast rows"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -163,6 +164,34 @@ def standing(row: Row, bars: Mapping[str, tuple[float, float]] = BARS) -> tuple[
 
 def encode(results: Results) -> bytes:
     return msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n"
+
+
+def decode(data: bytes) -> Results:
+    """What `encode` made. Raises msgspec.MsgspecError."""
+    found = msgspec.json.decode(data, type=_Written)
+    rows = tuple(map(_row, found.rows))
+    return Results(found.machine, found.date, found.command, rows, found.conditions, found.left_out)
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """Results whose rounds are not told apart yet."""
+
+    machine: str
+    date: str
+    command: str
+    rows: tuple[dict[str, Any], ...]
+    conditions: dict[str, str]
+    left_out: dict[str, str]
+
+
+def _row(written: dict[str, Any]) -> Row:
+    rounds = written["rounds"]
+    made: tuple[Round, ...] | tuple[Plain, ...]
+    if rounds and "value" in rounds[0]:
+        made = msgspec.convert(rounds, tuple[Plain, ...])
+    else:
+        made = msgspec.convert(rounds, tuple[Round, ...])
+    return Row(**(written | {"rounds": made}))
 
 
 def _peer(found: Round) -> Measured:
