@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -62,11 +62,30 @@ def show(shown: Table) -> None:
 
 
 def from_file(path: Path, kind: type[T]) -> T:
+    """A document of an operator. Whatever is wrong, and every word that nobody knows, is told; exit code 2."""
     try:
-        return msgspec.convert(yaml.safe_load(path.read_text(encoding="utf-8")), kind)
+        written = yaml.safe_load(path.read_text(encoding="utf-8"))
+        made = msgspec.convert(written, kind)
     except (OSError, yaml.YAMLError, msgspec.ValidationError, UnicodeDecodeError) as error:
         typer.echo(f"{path}: {error}", err=True)
         raise typer.Exit(2) from error
+    if strange := list(_strange(written, msgspec.to_builtins(made))):
+        typer.echo("\n".join(f"{path}: {name}: nothing is known by this name" for name in strange), err=True)
+        raise typer.Exit(2)
+    return made
+
+
+def _strange(written: object, known: object, where: str = "") -> Iterator[str]:
+    """Names in a document that its meaning does not have: a slip of the pen must not leave a default in force."""
+    if isinstance(written, Mapping) and isinstance(known, Mapping):
+        for name, value in written.items():
+            if name in known:
+                yield from _strange(value, known[name], f"{where}{name}.")
+            else:
+                yield f"{where}{name}"
+    elif isinstance(written, list) and isinstance(known, list | tuple):
+        for number, (value, meant) in enumerate(zip(written, known, strict=False)):
+            yield from _strange(value, meant, f"{where.rstrip('.')}[{number}].")
 
 
 def call(

@@ -101,7 +101,7 @@ def _together(plan: AppliancePlan, extra: Sequence[Order], told: Told) -> Applia
 
 def _left(plan: AppliancePlan, told: Told) -> int:
     """0 would mean "no cap" to an appliance."""
-    if plan.volume_bytes == 0 or not is_open(plan, told.now):
+    if not is_open(plan, told.now):
         return plan.volume_bytes
     return max(1, plan.volume_bytes - told.used_bytes.get(plan.appliance_id, 0))
 

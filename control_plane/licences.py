@@ -6,6 +6,8 @@ go, then the purge is ordered, so that no appliance fetches what it has just rem
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from chassis.logs import get_logger
 from contracts.plans import AppliancePlan, PlanCause, PlanSummary
 from contracts.triggers import Selection, TriggerRequest, TriggerType
@@ -40,9 +42,9 @@ class Licences:
             await self._desk.clock.sleep(LOOK_S)
 
     async def carry_out(self) -> None:
-        """Ends what is due."""
-        for title_id in self.due():
-            await self._end(title_id)
+        """Ends what is due, all of it at once: the plans that stand are told anew once."""
+        if due := self.due():
+            await self._end(due)
 
     def due(self) -> tuple[str, ...]:
         """Titles whose licence has ended, and nothing was done about it yet."""
@@ -50,32 +52,34 @@ class Licences:
         ends = self._desk.registry.licence_ends
         return tuple(sorted(t for t, at in ends.items() if at <= now and self._carried_out.get(t) != at))
 
-    async def _end(self, title_id: str) -> None:
+    async def _end(self, titles: Sequence[str]) -> None:
         desk = self._desk
-        purge = TriggerRequest(TriggerType.PURGE, Selection.TAG, f"title:{title_id}", "its licence has ended")
         async with desk.alone():
-            ends_at = desk.registry.licence_ends.get(title_id)
-            if ends_at is None:
+            ends = {title: desk.registry.licence_ends[title] for title in titles if title in desk.registry.licence_ends}
+            if not ends:
                 return
-            changed = await self._let_go(title_id)
-            async with desk.archive() as session:
-                written = await self._triggers.write(session, purge, WHO)
-                await wish_archive.note_ended(session, title_id, ends_at)
-            self._triggers.tell(written.trigger)
-            self._carried_out[title_id] = ends_at
-        get_logger("control_plane.licences").info(
-            "licence-ended", title=title_id, appliances=changed, trigger=written.trigger.number
-        )
+            changed = await self._let_go(ends)
+            for title_id, ends_at in ends.items():
+                text = f"title:{title_id}"
+                purge = TriggerRequest(TriggerType.PURGE, Selection.TAG, text, "its licence has ended")
+                async with desk.archive() as session:
+                    written = await self._triggers.write(session, purge, WHO)
+                    await wish_archive.note_ended(session, title_id, ends_at)
+                self._triggers.tell(written.trigger)
+                self._carried_out[title_id] = ends_at
+                get_logger("control_plane.licences").info(
+                    "licence-ended", title=title_id, appliances=changed, trigger=written.trigger.number
+                )
 
-    async def _let_go(self, title_id: str) -> int:
-        """Plans that stand lose the title's files; how many appliances that concerns."""
+    async def _let_go(self, titles: Iterable[str]) -> int:
+        """Plans that stand lose the titles' files; how many appliances that concerns."""
         registry = self._desk.registry
-        prefix = cache_key(MEDIA_SERVICE, f"/media/{title_id}/")
+        prefixes = tuple(cache_key(MEDIA_SERVICE, f"/media/{title_id}/") for title_id in titles)
         told: dict[str, AppliancePlan] = {}
         sites = []
         for site_id in registry.sites:
             mine = [box.standing for box in registry.at_site(site_id) if box.standing is not None]
-            gone = frozenset(key for plan in mine for key in plan.pins if key.startswith(prefix))
+            gone = frozenset(key for plan in mine for key in plan.pins if key.startswith(prefixes))
             if gone:
                 telling = await self._planning.telling(site_id)
                 told |= {plan.appliance_id: without_keys(plan, gone, telling) for plan in mine}

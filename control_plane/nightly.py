@@ -72,8 +72,7 @@ class Nightly:
         """`day` as YYYY-MM-DD, or `latest`. Raises ProblemError NOT_FOUND."""
         async with self._desk.database.read() as session:
             if day == "latest":
-                days = [entry.day for entry in await nightly_archive.listed(session) if entry.site_id == site_id]
-                day = days[0] if days else day
+                day = await nightly_archive.latest_day(session, site_id) or day
             found = await nightly_archive.report(session, site_id, day)
         if found is None:
             raise unknown(f"nightly report of site {site_id!r} for", day)
@@ -99,7 +98,7 @@ class Nightly:
                 plans=plans,
                 before=before,
                 pins_before={key for one in plans_before for key in one.pins},
-                expected=[Expectation(one.key, one.size_bytes, one.forecast_bytes) for one in expected],
+                expected=[Expectation(one.key, one.size_bytes, one.forecast_bytes, one.copies) for one in expected],
                 sizes=sizes,
                 hours=await report_archive.hours_by_source(session, site.id, day_began, closes_at),
                 served=await nightly_archive.served_between(session, site.id, day_began, closes_at),

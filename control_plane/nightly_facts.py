@@ -30,6 +30,7 @@ class Expectation:
     key: str
     size_bytes: int
     forecast_bytes: float
+    copies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def report_of(night: Night) -> NightlyReport:
         rate_bps=window.rate_bps,
         volume_bytes=window.volume_bytes,
         inside_share=_share(sum(row.bytes for row in client if row.source in INSIDE), sum(row.bytes for row in client)),
-        expected_inside_share=night.before.expected_inside_share if night.before else None,
+        expected_inside_share=_expected_share(night.expected),
         missed_requests=sum(row.requests for row in client if row.source is not Source.HIT),
         client_requests=sum(row.requests for row in client),
         orders=len(ordered),
@@ -101,6 +102,12 @@ def report_of(night: Night) -> NightlyReport:
         forecast_error=error / served if served and night.expected else None,
         points=points[:MOST_POINTS],
     )
+
+
+def _expected_share(expected: Sequence[Expectation]) -> float | None:
+    """Of this site alone; None where nothing was expected."""
+    whole = sum(one.forecast_bytes for one in expected)
+    return sum(one.forecast_bytes for one in expected if one.copies) / whole if whole > 0 else None
 
 
 def _changes(night: Night) -> tuple[list[FileChange], list[FileChange]]:

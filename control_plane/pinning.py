@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contracts.pins import Pin, PinKind, PinRequest, PrepositionRequest
 from contracts.places import Site
 from contracts.urls import is_name, split_key
+from control_plane.feeding import LATEST
 from fill_planner.snapshot import CatalogueFile, SiteWindow
 
 DAY_S = 86400.0
@@ -61,6 +62,9 @@ def in_time(wanted: PinRequest, from_t: float, until_t: float) -> bool:
 def wrong_pin(wanted: PinRequest, sites: Mapping[str, Site], now: float) -> tuple[str, ...]:
     """One line for everything that contradicts itself in a pin."""
     wrong = [*_wrong_subject(wanted), *_wrong_scope(wanted, sites)]
+    for name, at in (("starts_at", wanted.starts_at), ("ends_at", wanted.ends_at)):
+        if at is not None and not 0 <= at <= LATEST:
+            wrong.append(f"{name}: {at:g} is not an instant in seconds since 1970")
     if wanted.starts_at is not None and wanted.ends_at is not None and wanted.ends_at <= wanted.starts_at:
         wrong.append("ends_at: must be after starts_at")
     if wanted.ends_at is not None and wanted.ends_at <= now:

@@ -62,7 +62,7 @@ class Planning:
             began_s = self._desk.clock.monotonic_s()
             picture = await self.snapshot(cause, only)
             plan = await asyncio.to_thread(make_plan, picture, self._planner)
-            await self._put_in_force(plan)
+            plan = await self._put_in_force(plan)
             self._remember(picture)
             took_s = self._desk.clock.monotonic_s() - began_s
         self._desk.metrics.plan_seconds.observe(took_s)
@@ -225,15 +225,21 @@ class Planning:
             else:
                 sites = plans.heard_sites(desk.registry, only)
                 traffic = await report_archive.traffic_by_site(session, since, sites)
+                if sites is not None and not traffic:
+                    # Nobody in the region was heard: it borrows from all others, as at night.
+                    sites = None
+                    traffic = await report_archive.traffic_by_site(session, since, sites)
                 served = await report_archive.hours_served(session, since, sites)
                 feeds = await wish_archive.feed_traffic(session, plans.feeds_named(desk.registry), since)
                 heard = plans.Heard(traffic, feeds, pins, used, served)
         return plans.snapshot(desk.registry, heard, files, origin, number, now, wanted)
 
-    async def _put_in_force(self, plan: Plan) -> None:
+    async def _put_in_force(self, plan: Plan) -> Plan:
+        """The plan as it was stored: under a later number where plans were told while this one was made."""
         desk = self._desk
         async with desk.alone():
             async with desk.archive() as session:
+                plan = renumbered(plan, await plan_archive.next_number(session), desk.calendar.wall_s())
                 await plan_archive.store(session, plan, self._settings.keep)
             if not plan.summary.sites:
                 desk.registry.plan = plan.summary
@@ -241,6 +247,7 @@ class Planning:
             self._tell({item.appliance_id: item for item in plan.appliances}, stands=True)
         for follower in self._followers:
             follower(plan.summary.sites or tuple(desk.registry.sites))
+        return plan
 
     async def telling(self, site_id: str) -> Told:
         """What plans that are composed now for a site need to know; inside `Desk.alone`."""
@@ -266,6 +273,17 @@ class Planning:
             if box is not None:
                 desk.tell(desk.registry.set_plan(box, item, stands=stands))
                 desk.nudge(box_id)
+
+
+def renumbered(plan: Plan, number: int, now: float) -> Plan:
+    """The plan under the number that is free now. Appliances go by the later instant, so that a new number has a new one."""
+    if number == plan.summary.number:
+        return plan
+    return Plan(
+        msgspec.structs.replace(plan.summary, number=number, created_at=now),
+        tuple(msgspec.structs.replace(one, number=number, created_at=now) for one in plan.appliances),
+        tuple(msgspec.structs.replace(one, plan_number=number) for one in plan.explanations),
+    )
 
 
 def _with_outcome(found: PlacementExplanation, served: int, filled: int) -> PlacementExplanation:

@@ -120,7 +120,7 @@ class Prepositions:
         concerned = {self._site_of(placed.appliance_id) for one in active for placed in one.orders}
         for site_id in sorted((concerned | self._phases.keys() | self._changed) & self._desk.registry.sites.keys()):
             await self._settle(site_id, [one for one in active if self._concerns(one, site_id)])
-        self._known = {one.number: one for one in active}
+        self._known = {number: one for number, one in self._known.items() if composing.is_active(one, now)}
         self._count()
 
     async def _settle(self, site_id: str, active: list[Preposition]) -> None:

@@ -21,7 +21,8 @@ def mixed(site: Site, own: Traffic, region: Sequence[Traffic], feeds: Mapping[st
     """The traffic that a plan takes for the site's. `region` is that of each site of its region, the site itself among them."""
     if not site.popularity:
         return dict(own)
-    summed = _summed([(1.0, traffic) for traffic in region])
+    needs_region = any(one.kind is PopularityKind.REGION for one in site.popularity) or not _total(own)
+    summed = _summed([(1.0, traffic) for traffic in region]) if needs_region else {}
     by_kind = {PopularityKind.OWN: own, PopularityKind.REGION: summed}
     wanted = [
         (one.weight, by_kind[one.kind] if one.kind in by_kind else feeds.get(one.feed, {})) for one in site.popularity

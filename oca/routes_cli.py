@@ -87,8 +87,12 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.unlink(missing_ok=True)
+        before = path.stat() if path.exists() else None
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "w") as file:
             file.write(text)
+            if before is not None and os.geteuid() == 0:
+                # The daemon reads it as a user of its own.
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
         temporary.replace(path)
     except OSError as error:
         typer.echo(f"{path}: {error.strerror or error}", err=True)

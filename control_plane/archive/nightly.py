@@ -42,6 +42,13 @@ async def report(session: AsyncSession, site_id: str, day: str) -> NightlyReport
     return msgspec.json.decode(row.document, type=NightlyReport) if row is not None else None
 
 
+async def latest_day(session: AsyncSession, site_id: str) -> str | None:
+    """The day of a site's newest report."""
+    table = records.nightly_reports
+    mine = select(table.c.day).where(table.c.site_id == site_id).order_by(table.c.closes_at.desc()).limit(1)
+    return (await session.execute(mine)).scalar_one_or_none()
+
+
 async def listed(session: AsyncSession) -> tuple[NightlyEntry, ...]:
     """Newest first."""
     table = records.nightly_reports
@@ -105,7 +112,5 @@ async def served_between(session: AsyncSession, site_id: str, from_t: float, unt
 
 
 def _entry(report: NightlyReport) -> NightlyEntry:
-    filled = sum(
-        row.bytes for row in report.hours if row.purpose is Purpose.FILL and row.hour >= report.opens_at - 3600
-    )
+    filled = sum(row.bytes for row in report.hours if row.purpose is Purpose.FILL and row.hour > report.opens_at - 3600)
     return NightlyEntry(report.site_id, report.day, report.closes_at, report.inside_share, filled, report.orders_failed)

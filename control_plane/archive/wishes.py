@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import msgspec
 from sqlalchemy import delete, func, insert, select, update
@@ -16,6 +17,8 @@ FeedRow = tuple[str, int, float]
 """Key, hour, views."""
 Series = dict[str, tuple[list[int], list[int]]]
 """Key → (hours, bytes)."""
+ROWS_AT_ONCE = 10_000
+"""A feed may have millions: the loop has other things to do between two pieces."""
 
 
 async def add_pin(session: AsyncSession, pin: Pin) -> Pin:
@@ -88,8 +91,9 @@ async def put_feed(session: AsyncSession, facts: FeedFacts, rows: Iterable[FeedR
     table = records.feeds
     await drop_feed(session, facts.name)
     await session.execute(insert(table).values(name=facts.name, document=msgspec.json.encode(facts)))
-    values = [{"feed": facts.name, "key": key, "hour": hour, "views": views} for key, hour, views in rows]
-    if values:
+    left = iter(rows)
+    while batch := list(islice(left, ROWS_AT_ONCE)):
+        values = [{"feed": facts.name, "key": key, "hour": hour, "views": views} for key, hour, views in batch]
         await session.execute(insert(records.feed_rows), values)
 
 

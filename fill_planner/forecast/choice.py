@@ -38,7 +38,7 @@ class Why(Enum):
     OF_THE_SITE = ("of-the-site", "least wrong on the last days of all the site's files")
     UNTESTED = ("untested", "the history is too short to hold days back")
     NOT_OUT = ("not-out", "the file has no day of history")
-    PRIOR = ("prior", "the file has no views yet")
+    PRIOR = ("prior", "the file has no views yet, or none of a whole day")
 
     def __init__(self, word: str, words: str) -> None:
         self.word = word

@@ -53,18 +53,25 @@ def simulate(
     except ValueError as error:
         typer.echo(f"{scenario}: {error}", err=True)
         raise typer.Exit(2) from None
-    if plot is not None:
-        plot.write_text(upstream_plot(outcome), encoding="utf-8")
-    if plot_days is not None:
-        plot_days.write_text(inside_plot(outcome), encoding="utf-8")
     if as_json:
         shown = {"before": found, "after": dict(after)} if after else found
         typer.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
-        return
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
-    console.print(table(found))
-    if after:
-        console.print(changes_table(found, after))
+    else:
+        console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _WIDE)
+        console.print(table(found))
+        if after:
+            console.print(changes_table(found, after))
+    for path, draw in ((plot, upstream_plot), (plot_days, inside_plot)):
+        if path is not None:
+            _write(path, draw(outcome))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        typer.echo(f"{path}: cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _scenario(path: Path, seeds: int) -> Scenario:

@@ -23,6 +23,10 @@ from policies.traceformats import ORACLE_GENERAL, TraceError, read_csv, read_ora
 _CHUNK = ORACLE_GENERAL.size << 15
 _ALMOST = 1e-9
 """Parts of a view that add up to a whole one fall short of it in floating point."""
+_COLUMNS = (
+    "{time: 'TIMESTAMP', path: 'VARCHAR', bytes: 'BIGINT', cache: 'VARCHAR', peer: 'BOOLEAN', \"first\": 'BIGINT'}"
+)
+"""Named, because lines leave out what is nought: guessed from the first lines of a file a column may be missing."""
 _LOG = """
 SELECT CAST(floor(epoch(CAST(time AS TIMESTAMP)) / 3600) AS BIGINT) AS hour, path, sum(bytes) AS sent, max(coalesce("first", 0) + bytes) AS size
 FROM (SELECT NULL::BOOLEAN AS peer, NULL::BIGINT AS "first" WHERE false UNION ALL BY NAME SELECT * FROM {reader}) WHERE cache <> 'none' AND bytes > 0 AND NOT coalesce(peer, false) GROUP BY ALL ORDER BY hour, path
@@ -61,7 +65,9 @@ def from_requests(requests: Iterable[tuple[int, object, int]]) -> Given:
     files, when = np.array(asked, dtype=np.int64), np.array(seconds, dtype=np.int64)
     order = np.argsort(when, kind="stable")
     files, when = files[order], when[order]
-    hours = (when - (when[0] if len(when) else 0)) // 3600
+    # Hour 0 is a midnight (UTC), so that windows open when they say.
+    first = int(when[0]) // 3600 if len(when) else 0
+    hours = when // 3600 - first // DAY_HOURS * DAY_HOURS
     return _given(hours, files, np.array(sizes, dtype=np.float64))
 
 
@@ -77,7 +83,7 @@ def from_log_rows(rows: Iterable[tuple[int, str, int, int]]) -> Given:
         sizes[number] = max(sizes[number], float(size))
         found.append((hour, number, float(sent)))
     due = np.zeros(len(sizes))
-    first = found[0][0] if found else 0
+    first = found[0][0] // DAY_HOURS * DAY_HOURS if found else 0
     moments: list[tuple[int, float, int]] = []
     for hour, number, amount in found:
         due[number] += amount / sizes[number]
@@ -115,7 +121,8 @@ def _given(hours: Ints, files: Requests, sizes: Floats) -> Given:
 def _log_rows(path: Path) -> list[tuple[int, str, int, int]]:
     import duckdb  # a second of import that traces do not need
 
-    reader = "read_parquet($path)" if path.suffix == ".parquet" else "read_json($path)"
+    lines = f"read_json($path, format = 'newline_delimited', columns = {_COLUMNS})"
+    reader = "read_parquet($path)" if path.suffix == ".parquet" else lines
     try:
         with duckdb.connect(":memory:", config={"threads": 1}) as connection:
             found = connection.execute(_LOG.format(reader=reader), {"path": str(path)}).fetchall()

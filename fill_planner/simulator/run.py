@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -70,6 +70,8 @@ def simulate(scenario: Scenario, given: Given | None = None, on_progress: Progre
     Raises ValueError where the catalogue and the scenario do not fit together.
     """
     if given is not None:
+        hours = len(given.requests)
+        scenario = replace(scenario, days=max(1, -(-hours // DAY_HOURS) - scenario.warm_up_days))
         return Outcome(scenario, (_seed_run(scenario, 0, given, on_progress),))
     return Outcome(scenario, tuple(_seed_run(scenario, seed, None, on_progress) for seed in scenario.seeds))
 

@@ -38,7 +38,6 @@ class Strategy(Enum):
 class Source(Enum):
     """Where the demand comes from."""
 
-    GENERATED = "generated"
     CSV = "csv"
     ORACLE = "oracle"
     ACCESS_LOG = "access-log"

@@ -5,6 +5,7 @@ A change is `what=value`, for every site, or `site.what=value` for one: `disk=40
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,7 +31,10 @@ def _rate(site: SiteSpec, text: str) -> SiteSpec:
 
 
 def _volume(site: SiteSpec, text: str) -> SiteSpec:
-    return replace(site, fill_tb=parse_sizes([text])[0].of(0) / 1e12)
+    found = parse_sizes([text])[0]
+    if found.share:
+        raise ValueError(f"{text!r} is no volume, such as 6.5TB")
+    return replace(site, fill_tb=found.of(0) / 1e12)
 
 
 def _cache(site: SiteSpec, text: str) -> SiteSpec:
@@ -81,6 +85,6 @@ def _number(text: str) -> float:
         found = float(text)
     except ValueError:
         found = 0.0
-    if not found > 0:
+    if not 0 < found < math.inf:
         raise ValueError(f"{text!r} is no number above 0")
     return found

@@ -75,8 +75,8 @@ async def with_one_box(desk: Desk) -> None:
 
 
 async def plan_number(desk: Desk, wanted: int) -> int:
-    """The number of the plan in force, once it is the wanted one or after a second: archives work on real threads."""
-    for _ in range(100):
+    """The number of the plan in force, once it is the wanted one or after some time: archives work on real threads."""
+    for _ in range(2000):
         if desk.registry.plan is not None and desk.registry.plan.number >= wanted:
             break
         await asyncio.sleep(0.01)
@@ -130,7 +130,7 @@ def made_at(desk: Desk) -> float:
 
 
 async def sleeps_again(clock: VirtualClock) -> None:
-    for _ in range(100):
+    for _ in range(2000):
         if clock.sleepers:
             return
         await asyncio.sleep(0.01)
@@ -192,7 +192,7 @@ async def test_a_reader_of_changes_that_stops_reading_is_cut_off(tmp_path: Path)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(reader, runner.addresses[0])
         await loop.sock_sendall(reader, b"GET /v1/changes HTTP/1.1\r\nHost: x\r\n\r\n")
-        for _ in range(100):
+        for _ in range(2000):
             await asyncio.sleep(0.01)
             if desk.log.readers:
                 break

@@ -42,6 +42,20 @@ def test_an_appliance_joins_the_cluster_of_its_site_unless_there_are_several() -
     assert usual_cluster(found, "c1", "c") == "c"
 
 
+async def test_a_site_document_with_words_that_nobody_knows_changes_nothing_and_names_them_all(
+    plane: Plane, tmp_path: Path
+) -> None:
+    file = tmp_path / "site.yaml"
+    good = "id: harbour\nname: Harbour\nisp: Example Net\nregion: DE\nprefixes: [{cidr: 81.2.0.0/16}]\n"
+    file.write_text(good + 'windows: {start: "02:00"}\nwindow: {start: "03:00", rate: 7}\n')
+    refused = await typed(plane, "sites", "put", str(file))
+    assert refused.exit_code == 2
+    assert "windows: nothing is known by this name" in refused.stderr
+    assert "window.rate: nothing is known by this name" in refused.stderr
+    file.write_text(good + 'window: {start: "03:00", end: "05:00", timezone: Europe/Berlin}\n')
+    assert (await typed(plane, "sites", "put", str(file))).exit_code == 0
+
+
 async def test_an_operator_installs_an_appliance_and_retires_it(plane: Plane) -> None:
     await plane.add_site("a")
     put = await typed(plane, "appliances", "put", "a1", "--site", "a")

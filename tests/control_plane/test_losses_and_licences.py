@@ -36,9 +36,10 @@ from control_plane.ingestion import judge
 from control_plane.licences import Licences
 from control_plane.nightly import Nightly
 from control_plane.nightly_page import page
-from control_plane.planning import Planning
+from control_plane.planning import Planning, renumbered
 from control_plane.triggers import TriggerDesk
 from fill_planner.config import PlannerSettings
+from fill_planner.plan import make_plan
 from tests.control_plane.plane import GB, ORIGIN, report, title
 from tests.control_plane.test_background import MIDNIGHT, desk_of
 
@@ -240,6 +241,40 @@ async def test_when_a_licence_ends_the_plans_let_go_and_every_appliance_is_told_
         assert not any("gone" in key for key in (loaded.boxes[holder].plan or record.told(holder)).pins)
 
 
+async def test_licences_that_end_together_let_go_once_and_take_the_volume_once(tmp_path: Path) -> None:
+    async with recorded(tmp_path) as record:
+        ends_at = MIDNIGHT + 10 * HOUR - 60.0
+        for title_id in ("gone", "lost", "over"):
+            await with_title(record, title_id, Licence(ends_at=ends_at))
+        triggers = TriggerDesk(record.desk)
+        licences = Licences(record.desk, record.planning, triggers)
+        await licences.load()
+        await record.planning.make(PlanCause.NIGHTLY)
+        before = len(await record.causes())
+        await record.clock.advance(ends_at - record.clock.wall_s())
+        await licences.carry_out()
+        assert (await record.causes())[before:] == [(PlanCause.LICENCE_ENDED, ("a", "b"))]
+        kept = [key for box in ("a1", "a2", "a3", "b1") for key in record.told(box).pins]
+        assert not any(name in key for key in kept for name in ("gone", "lost", "over"))
+        assert [one.text for one in triggers.after(0).triggers] == ["title:gone", "title:lost", "title:over"]
+
+
+async def test_a_plan_that_others_overtook_while_it_was_made_has_the_next_number_and_the_later_instant(
+    tmp_path: Path,
+) -> None:
+    async with recorded(tmp_path) as record:
+        began = record.clock.wall_s()
+        summary = await record.planning.make(PlanCause.NIGHTLY)
+        assert (summary.number, summary.created_at) == (1, began)
+        plan = make_plan(await record.planning.snapshot(), PlannerSettings())
+        assert renumbered(plan, 2, began + 9.0) is plan
+        late = renumbered(plan, 3, began + 9.0)
+        assert (late.summary.number, late.summary.created_at) == (3, began + 9.0)
+        assert {(one.number, one.created_at) for one in late.appliances} == {(3, began + 9.0)}
+        assert {one.plan_number for one in late.explanations} == {3}
+        assert [one.orders for one in late.appliances] == [one.orders for one in plan.appliances]
+
+
 async def test_a_licence_that_is_prolonged_in_time_does_not_end_and_one_that_moves_ends_again(tmp_path: Path) -> None:
     async with recorded(tmp_path) as record:
         triggers = TriggerDesk(record.desk)
@@ -308,6 +343,7 @@ async def test_the_report_of_a_night_says_what_it_moved_and_what_the_day_served(
         assert (found.gained_files, found.lost_files) == (2, 0)
         assert found.forecast_served_bytes == 600_000
         assert found.forecast_plan_number < found.plan_number
+        assert found.expected_inside_share == 1.0, "of this site alone: what was known is placed"
         assert found.forecast_error is not None
         (entry, *_) = [one for one in (await nightly.listed()).reports if one.site_id == "a"]
         assert (entry.filled_bytes, entry.orders_failed) == (300_500, 1)

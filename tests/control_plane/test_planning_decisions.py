@@ -187,6 +187,8 @@ def test_a_plan_told_anew_gives_no_volume_twice_and_begins_no_wait_again() -> No
     assert [source.after_s for source in plan.orders[0].sources] == [0.0, 10.0]
     spent = composing.compose(plans, plans, [], told_with(used={"a1": 11_000_000}))["a1"]
     assert spent.volume_bytes == 1, "0 would be no cap at all"
+    full = {"a1": msgspec.structs.replace(plans["a1"], volume_bytes=0)}
+    assert composing.compose(full, full, [], told)["a1"].volume_bytes == 1, "of a plan that was given nothing, too"
 
 
 def told_with(used: dict[str, int]) -> Told:

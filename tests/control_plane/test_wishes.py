@@ -117,6 +117,8 @@ async def test_a_pin_that_contradicts_itself_is_refused_and_one_that_is_unknown_
         await pinned(plane, PinKind.ALWAYS)
     with pytest.raises(ServiceError, match="there is no site 'zz'"):
         await pinned(plane, PinKind.ALWAYS, title_id="sea", site_id="zz")
+    with pytest.raises(ServiceError, match=r"ends_at: 1\.76723e\+12 is not an instant in seconds"):
+        await pinned(plane, PinKind.ALWAYS, title_id="sea", ends_at=1_767_225_600_000.0)
     for number in ("7", "x"):
         with pytest.raises(ServiceError, match="there is no pin") as caught:
             await plane.operator.delete(f"/v1/pins/{number}")

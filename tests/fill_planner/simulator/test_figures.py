@@ -61,7 +61,19 @@ def test_a_change_changes_one_thing_at_every_site_or_at_one(words: str, field: s
 
 
 @pytest.mark.parametrize(
-    "words", ["disk", "colour=red", "boxes=many", "boxes=0", "disk=large", "c.disk=1TB", "rate=0", "window=25h"]
+    "words",
+    [
+        "disk",
+        "colour=red",
+        "boxes=many",
+        "boxes=0",
+        "disk=large",
+        "c.disk=1TB",
+        "rate=0",
+        "rate=infGbps",
+        "window=25h",
+        "volume=10%",
+    ],
 )
 def test_a_change_that_is_none_is_named(words: str) -> None:
     with pytest.raises(ValueError, match=words.partition("=")[0].rpartition(".")[2]):

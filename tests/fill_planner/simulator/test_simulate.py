@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from fill_planner.cli import app
 from fill_planner.simulator.planning import NightlyPlanner, Reports
 from fill_planner.simulator.recorded import from_log_rows, from_requests
+from fill_planner.simulator.recorded import load as load_recording
 from fill_planner.simulator.run import Outcome, simulate
-from fill_planner.simulator.scenario import Demand, Scenario, SiteSpec, Strategy
+from fill_planner.simulator.scenario import Demand, Recorded, Scenario, SiteSpec, Source, Strategy
 from fill_planner.simulator.telling import inside_plot, report
 from policies.traceformats import pack_oracle_general
 
@@ -162,7 +163,7 @@ def test_bytes_of_an_access_log_become_whole_views() -> None:
     rows = [(hour, "/media/a/hd/v.mp4", 60, 100) for hour in range(1000, 1050)]
     rows += [(1049, "/media/b/hd/v.mp4", 300, 100)]
     given = from_log_rows(rows)
-    assert [len(hour) for hour in given.requests[:5]] == [0, 1, 0, 1, 1]
+    assert [len(hour) for hour in given.requests[16:21]] == [0, 1, 0, 1, 1], "hour 0 is a midnight"
     assert sum(map(len, given.requests)) == 30 + 3
     assert given.announced.size_bytes.tolist() == [100.0, 100.0]
 
@@ -195,6 +196,25 @@ def test_an_access_log_in_either_form_is_a_recording(tmp_path: Path) -> None:
         assert result.exit_code == 0, result.output
         shown.append(json.loads(result.stdout)["strategies"])
     assert shown[0] == shown[1]
+
+
+def test_fills_of_peers_are_no_views_however_late_the_first_one_comes(tmp_path: Path) -> None:
+    def line(second: int, **more: object) -> str:
+        hour, minute = divmod(second // 60 % 1440, 60)
+        time = f"2026-11-{1 + second // 86400:02}T{hour:02}:{minute:02}:{second % 60:02}.000Z"
+        return json.dumps({"time": time, "path": "/media/t/hd/v.mp4", "bytes": 1000, "cache": "hit"} | more) + "\n"
+
+    path = tmp_path / "access.jsonl"
+    late = [line(200_000 + n, peer=True, path="/media/u/hd/v.mp4") for n in range(5)]
+    path.write_text("".join([line(9 * n) for n in range(20_600)] + late))
+    given = load_recording(Recorded(Source.ACCESS_LOG, str(path)))
+    assert given.announced.size_bytes.tolist() == [1000.0]
+    assert sum(map(len, given.requests)) == 20_600
+
+
+def test_a_recording_says_the_days_that_it_has() -> None:
+    given = from_requests([(hour * 3600, hour % 3, 100) for hour in range(100)])
+    assert simulate(replace(SMALL, warm_up_days=2), given).scenario.days == 3
 
 
 def test_intervals_of_a_report_are_over_its_seeds(found: Outcome) -> None:
