@@ -70,6 +70,7 @@ async def test_readers_that_leave_stop_nothing(tmp_path: Path) -> None:
         await world.start()
         readers = await readers_of(world, 40)
         asks = [asyncio.create_task(reader.ask(world.block(film, 1))) for reader in readers]
+        await world.until(lambda: world.origin.blocks_asked(world.path_of(film)))
         await world.until_waiting(40)
         for reader in readers:
             reader.leave()
