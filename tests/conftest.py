@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import HealthCheck, settings
@@ -16,3 +17,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lowtide")
+
+
+def pytest_unconfigure() -> None:
+    """Steering freezes its world for the collector, and with it what other tests left: libraries that count at the end would call that a leak."""
+    gc.unfreeze()
