@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: help install demo up test check test-system test-players soak-serve soak-store cycle bench bench-serve bench-store bench-steer bench-plan bench-peers docs format clean distclean
+.PHONY: help install demo up test check test-system test-players test-nights soak-serve soak-store cycle bench bench-serve bench-store bench-steer bench-plan bench-peers docs format clean distclean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,7 +24,7 @@ up: $(STAMP) ## run the whole system for as long as you like, with its state in 
 
 test: $(STAMP) ## run the tests that need nothing of the distribution; ARGS='…' go to pytest
 	@status=0; $(BIN)/pytest -m 'not system and not long' $(ARGS) || status=$$?; \
-		echo "not run: system (needs Chromium, and root for sick disks; make test-system), players at length (make test-players)"; exit $$status
+		echo "not run: system (needs Chromium, and root for sick disks; make test-system), players at length (make test-players), nights that go wrong (make test-nights)"; exit $$status
 
 check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/ruff format --check .
@@ -43,6 +43,9 @@ test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Ch
 test-players: $(STAMP) ## shaka, hls.js and dash.js in headless Chromium: expiry, renewal, preflights, pacing (about seven minutes)
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system tests/browser/test_players_on_the_real_system.py $(ARGS)
+
+test-nights: $(STAMP) ## nights of the fill cycle that go wrong, with real appliances in compressed time (minutes)
+	@$(BIN)/pytest -m system tests/system/test_nightly_cycle.py $(ARGS)
 
 .PHONY: study
 study: $(STAMP) ## run the scenarios of docs/studies and draw their plots (long); ARGS='--only hulu --seeds 1'

@@ -26,3 +26,7 @@ class Calendar:
         """Until so much of the calendar's time has passed."""
         now_s = self._clock.wall_s()
         await self._clock.sleep(self._lab.reached(self._lab.shown(now_s) + max(0.0, seconds)) - now_s)
+
+    def machine_s(self, calendar_s: float) -> float:
+        """The instant of the machine's clock from which on the calendar shows `calendar_s` or more: for what others compare with their clocks."""
+        return self._lab.reached(calendar_s)

@@ -89,9 +89,10 @@ class Authority:
         """A compact JWS over the JSON of one FileDigests."""
         return jws.serialize_compact({"alg": ALGORITHM, "kid": self.kid}, document, self._digests_key)
 
-    def sign_fills(self, plan: AppliancePlan) -> AppliancePlan:
-        """The plan with a credential for each order, good until a little after its window."""
-        key, expires_at = private_part(self._digests_key), plan.window_closes_at + GRACE_S
+    def sign_fills(self, plan: AppliancePlan, closes_at: float) -> AppliancePlan:
+        """The plan with a credential for each order, good until a little after its window, which ends at `closes_at` by the machine's clock:
+        who is shown a credential compares it with that one."""
+        key, expires_at = private_part(self._digests_key), closes_at + GRACE_S
         orders = tuple(
             msgspec.structs.replace(
                 order,

@@ -112,7 +112,8 @@ class Keys:
         handed = self._handed.get(plan.appliance_id)
         if handed is not None and handed[0] is plan:
             return handed[1]
-        signed = await asyncio.to_thread(self._authority.sign_fills, plan)
+        closes_at = self._desk.calendar.machine_s(plan.window_closes_at)
+        signed = await asyncio.to_thread(self._authority.sign_fills, plan, closes_at)
         self._handed[plan.appliance_id] = (plan, signed)
         return signed
 

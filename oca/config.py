@@ -561,7 +561,9 @@ def _is_base_url(text: str) -> bool:
 
 
 def _address_version(text: str) -> int:
-    """0 for what is no IP address."""
+    """0 for what is no IP address, and for a zone (RFC 4007 §11) that would say something else in a configuration."""
+    if re.fullmatch(r"[0-9A-Za-z.:%_-]+", text) is None:
+        return 0
     try:
         return ipaddress.ip_address(text).version
     except ValueError:

@@ -71,6 +71,7 @@ async def _one_day(town: Town, viewers: dict[str, Viewers], day: int, views: lis
         _, late = await asyncio.wait(under_way, timeout=QUIET_S)
         for task in late:
             task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
 
 def _run(town: Town, watch: Watch, viewers: dict[str, Viewers], views: list[list[View]], days: int) -> Run:

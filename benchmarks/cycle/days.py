@@ -14,6 +14,7 @@ import msgspec
 from benchmarks.cycle.catalogue import DAY_S
 from benchmarks.cycle.viewers import Tally
 from benchmarks.cycle.watching import BoxFigures, Ordered, Sample, SiteCounters
+from contracts.reports import Source
 
 OVER_S = 10.0
 REPORTED_WITHIN_S = 1.5
@@ -134,12 +135,19 @@ def laws(run: Run, rows: Sequence[Day]) -> list[Law]:
     twice = [(row.day, share) for row in rows if (share := row.planned.outside_per_unique or 0.0) > OUTSIDE_SLACK]
     excess = cap_excess(run.samples, run.planned, run.rate_bps)
     foreign = sum(amount for row in rows for amount in row.pulled.fill_bytes.values())
+    copies = sum(ordered.copies for (_, site_id), ordered in run.ordered.items() if site_id == run.planned)
+    near = sum(row.planned.fill_bytes.get(Source.PEER.value, 0) for row in rows)
     return [
         Law("every block is what was published", wrong == 0, f"{wrong} wrong blocks"),
         Law("every range was served", not_served == 0, f"{not_served} ranges not served"),
         Law("a plan was made every night", not planless, f"days without one: {planless or 'none'}"),
         Law("orders end with the window", not stuck, f"days with open orders: {stuck or 'none'}"),
         Law("fills fetch each byte once from outside", not twice, f"nights beyond {OUTSIDE_SLACK}: {twice or 'none'}"),
+        Law(
+            "neighbours fill each other",
+            near > 0 or not copies,
+            f"{near} bytes from a neighbour, {copies} orders of files that one has or gets too",
+        ),
         Law("the cap holds", excess <= CAP_SLACK, f"at most {excess:.2f} of the cap over {OVER_S:g} s"),
         Law("the other site is not filled", foreign == 0, f"{foreign} bytes"),
     ]

@@ -127,20 +127,28 @@ class Viewers:
         await self._steering.close()
 
     async def watch(self, view: View, day: int, due_at: float) -> None:
-        """One view from its ranking to its last byte; it should begin at `due_at`, by the machine's clock."""
+        """One view from its ranking to its last byte; it should begin at `due_at`, by the machine's clock. One that is cut off, or dies, was not
+        served."""
         tally = self.by_day[day]
-        async with self._places:
-            tally.late_s = max(tally.late_s, time.time() - due_at)
-            entry = self._town.entries[view.entry]
-            try:
-                choices = await self._rank(entry)
-            except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
-                self._complain(f"steering: {error!r}")
-                tally.not_served += 1
-                return
-            tally.views += 1
-            for first, last in ranges_of(entry):
-                await self._read(tally, entry, choices, first, last)
+        try:
+            async with self._places:
+                tally.late_s = max(tally.late_s, time.time() - due_at)
+                await self._watch(tally, self._town.entries[view.entry])
+        except BaseException as error:
+            self._complain(f"a view ended early: {error!r}")
+            tally.not_served += 1
+            raise
+
+    async def _watch(self, tally: Tally, entry: Entry) -> None:
+        try:
+            choices = await self._rank(entry)
+        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+            self._complain(f"steering: {error!r}")
+            tally.not_served += 1
+            return
+        tally.views += 1
+        for first, last in ranges_of(entry):
+            await self._read(tally, entry, choices, first, last)
 
     async def _rank(self, entry: Entry) -> Sequence[Choice]:
         key = entry.media.key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -72,6 +73,8 @@ class Ordered:
 
     unique_bytes: int
     orders: int
+    copies: int = 0
+    """Orders of a file that a neighbour of the site holds or fetches too."""
 
 
 class Watch:
@@ -131,7 +134,9 @@ def sample_of(overview: Overview, at_s: float, machine_s: float, starts_at: floa
 
 def ordered_of(plans: Mapping[str, AppliancePlan]) -> Ordered:
     sizes = {order.key: order.size_bytes for plan in plans.values() for order in plan.orders}
-    return Ordered(sum(sizes.values()), sum(len(plan.orders) for plan in plans.values()))
+    holders = Counter(key for plan in plans.values() for key in set(plan.pins))
+    copies = sum(holders[order.key] > 1 for plan in plans.values() for order in plan.orders)
+    return Ordered(sum(sizes.values()), sum(len(plan.orders) for plan in plans.values()), copies)
 
 
 def _counters(site: SiteOverview) -> SiteCounters:

@@ -69,7 +69,7 @@ def verify(credential: str, keys: Mapping[str, PublicKey]) -> FillClaims:
     try:
         raw_header, payload, signature = (from_base64url(part) for part in credential.split("."))
         header = msgspec.json.decode(raw_header, type=_Header)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise TokenRefused(TokenRefusal.MALFORMED, "the fill credential is malformed") from error
     if header.typ != TYPE or header.alg != ALGORITHM:
         raise TokenRefused(TokenRefusal.ALGORITHM, "this is no fill credential")
@@ -78,7 +78,7 @@ def verify(credential: str, keys: Mapping[str, PublicKey]) -> FillClaims:
         found = msgspec.json.decode(
             opened(Envelope((header.alg,), header.kid, message, payload, signature), keys), type=_Claims
         )
-    except (ValueError, msgspec.MsgspecError) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise TokenRefused(TokenRefusal.MALFORMED, "the fill credential's claims are malformed") from error
     if not 0.0 < found.exp < LATEST_S:
         raise TokenRefused(TokenRefusal.MALFORMED, "the fill credential expires at no instant")

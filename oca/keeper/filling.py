@@ -26,6 +26,8 @@ SOON_S = 0.5
 SOON_AT_MOST_S = 2.0
 LATER_S = 1.0
 LATER_AT_MOST_S = 15.0
+LONGEST_AFTER_TRIES = 16
+"""Both longest waits are reached long before; a power of any number of tries would leave the range of floats."""
 
 
 class Why(Enum):
@@ -255,7 +257,7 @@ class FillSchedule:
         state.tries = 1 if moved else state.tries + 1
         soon = why in (Why.NOT_HELD, Why.INTERRUPTED)
         first, most = (SOON_S, SOON_AT_MOST_S) if soon else (LATER_S, LATER_AT_MOST_S)
-        ready_at = now + min(most, first * 1.5 ** (state.tries - 1))
+        ready_at = now + min(most, first * 1.5 ** min(state.tries - 1, LONGEST_AFTER_TRIES))
         more_at = next_source_at(self.plan, state.order, now)
         state.wait_until(ready_at if more_at is None else min(ready_at, more_at), now)
 

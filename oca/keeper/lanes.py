@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from chassis.clock import Clock
@@ -55,6 +56,15 @@ class Terms(Protocol):
         """A block is there; None: it was there already."""
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A run under way. `last` moves down when another source takes over its end."""
+
+    url: str
+    first: int
+    last: int
+
+
 class Lanes:
     """Fills the `missing` blocks of one file."""
 
@@ -83,6 +93,7 @@ class Lanes:
         self._lacking_runs: dict[str, int] = {}
         self._count: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parts: list[_Part] = []
         self._moved = asyncio.Event()
         self._has_volume = True
 
@@ -162,7 +173,8 @@ class Lanes:
                     return
                 await self._fetch(source, run)
             elif overtakes is not None:
-                _, run = overtakes
+                slower, run = overtakes
+                self._relieve(slower, run)
                 self._fetcher.hand_over(self._facts, *run, self._asker(source))
                 await self._fetch(source, run)
             elif not self._division.may_help(url):
@@ -181,13 +193,22 @@ class Lanes:
         self._has_volume = count > 0
         return (first, last) if count else None
 
+    def _relieve(self, url: str, run: Blocks) -> None:
+        """What another source takes over is no longer due from this one."""
+        for part in self._parts:
+            if part.url == url and part.first <= run[1]:
+                part.last = min(part.last, run[0] - 1)
+
     async def _fetch(self, source: RankedSource, run: Blocks) -> None:
         """One run of one source; `_failures` and `_fatal` say what went wrong."""
-        url, lacking = source.url, False
+        url, due, lacking = source.url, run[0], False
+        part = _Part(url, *run)
+        self._parts.append(part)
         try:
             async for fetched in self._fetcher.blocks(self._facts, *run, self._asker(source)):
                 for block in range(fetched.held.first, fetched.held.last + 1):
                     self._came(url, block, fetched.source)
+                due = fetched.held.last + 1
                 self._lacking_runs[url] = 0
                 self._moved.set()
                 if self._count[url] < LANES_PER_SOURCE and fetched.source is not None:
@@ -195,14 +216,17 @@ class Lanes:
                 if not self._terms.may_go_on():
                     return
         except FetchFailed as error:
-            lacking = error.not_held
+            # A block that was taken over fails by the source that took it.
+            own = due <= part.last
+            lacking = own and error.not_held
             self._lacking_runs[url] = self._lacking_runs.get(url, 0) + lacking
             if error.why in _NOT_THE_SOURCES:
                 self._fatal = error
-            elif not lacking:
+            elif own and not lacking:
                 self._failures[url] = error
         finally:
-            left = self._division.back(url, run, lacking=lacking)
+            self._parts.remove(part)
+            left = self._division.back(url, (part.first, part.last), lacking=lacking)
             self._terms.give_back(self._length(left))
             self._moved.set()
 

@@ -86,7 +86,8 @@ def configuration(settings: RoutesSettings) -> str:
 def lines_of(raw: str) -> Iterator[Line]:
     """The lines of an answer without its end. Raises RoutesUnreadable for an error of BIRD's or what is no answer."""
     code = 0
-    for text in raw.splitlines():
+    # Not splitlines: a router's words, which a session shows, may hold any separator of Unicode.
+    for text in raw.removesuffix("\n").split("\n") if raw else ():
         found = _CODE.match(text)
         if found is not None:
             code, rest = int(found[1]), found[3]

@@ -1,4 +1,6 @@
-"""The line to BIRD: questions over its control socket. Tables are asked for only when a session's counts have moved."""
+"""The line to BIRD: questions over its control socket. Tables are asked for only when a session's counts have moved, and read beside the event loop:
+of a large one the text takes seconds, in which the workers go on asking the keeper.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,14 @@ class BirdSessions:
         self._seen: dict[str, _Seen] = {}
 
     async def heard(self) -> tuple[Heard, ...]:
-        """Raises RoutesUnreadable when BIRD is not there, is silent for ANSWER_S, or refuses."""
+        """Raises RoutesUnreadable when BIRD is not there, owes an answer for ANSWER_S, or refuses."""
         try:
             async with asyncio.timeout(ANSWER_S):
                 reader, writer = await asyncio.open_unix_connection(self._socket)
-                try:
-                    return await self._ask(reader, writer)
-                finally:
-                    writer.close()
+            try:
+                return await self._ask(reader, writer)
+            finally:
+                writer.close()
         except (OSError, TimeoutError) as error:
             self._seen.clear()
             why = "does not answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
@@ -48,9 +50,10 @@ class BirdSessions:
         """Nothing is kept open between two looks."""
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[Heard, ...]:
-        await _answer(reader)
+        async with asyncio.timeout(ANSWER_S):
+            await _answer(reader)
         shown = await _question(reader, writer, "show protocols all")
-        protocols = {one.name: one for one in bird.protocols_of(bird.lines_of(shown))}
+        protocols = await asyncio.to_thread(_protocols, shown)
         found = []
         for name in self._names:
             protocol = protocols.get(name)
@@ -75,18 +78,28 @@ class BirdSessions:
             shown = await _question(reader, writer, f"show route all protocol {protocol.name}")
             # A table that was already whole goes on to be taken as it comes; a new one is waited for until it is quiet.
             is_settled = before is not None and before.settled
-            seen = _Seen(protocol.counts, bird.routes_of(bird.lines_of(shown)), is_settled)
+            seen = _Seen(protocol.counts, await asyncio.to_thread(_routes, shown), is_settled)
         self._seen[protocol.name] = seen
         return seen
 
 
-async def _question(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: str) -> str:
-    writer.write(text.encode() + b"\n")
-    await writer.drain()
-    return await _answer(reader)
+def _protocols(shown: bytes) -> dict[str, bird.Protocol]:
+    return {one.name: one for one in bird.protocols_of(bird.lines_of(shown.decode(errors="replace")))}
 
 
-async def _answer(reader: asyncio.StreamReader) -> str:
+def _routes(shown: bytes) -> dict[str, Route]:
+    return bird.routes_of(bird.lines_of(shown.decode(errors="replace")))
+
+
+async def _question(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: str) -> bytes:
+    """Raises RoutesUnreadable, TimeoutError."""
+    async with asyncio.timeout(ANSWER_S):
+        writer.write(text.encode() + b"\n")
+        await writer.drain()
+        return await _answer(reader)
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
     """Up to the line that ends it. Raises RoutesUnreadable."""
     raw = bytearray()
     while True:
@@ -99,6 +112,6 @@ async def _answer(reader: asyncio.StreamReader) -> str:
         if raw.endswith(b"\n"):
             last = raw[raw.rfind(b"\n", 0, len(raw) - 1) + 1 :].decode(errors="replace")
             if bird.is_whole(last):
-                return raw.decode(errors="replace")
+                return bytes(raw)
             if not bird.is_answer(last):
                 raise RoutesUnreadable(f"BIRD says what is no answer: {last[:80]!r}")

@@ -18,6 +18,7 @@ from oca.config import Routes as RoutesSettings
 from oca.routes.table import Heard, RoutesUnreadable
 
 FAMILIES = frozenset({"ipv4 unicast", "ipv6 unicast"})
+_AFIS = frozenset(family.split()[0] for family in FAMILIES)
 LONGEST_LINE = 16 * 1024 * 1024
 _HEAD = """\
 # Written by `lowtide oca routes --write-exabgp` from the appliance's settings. Nothing is announced to the routers.
@@ -98,7 +99,7 @@ class _Session:
     up: bool = False
     detail: str = "ExaBGP has said nothing of it yet"
     ended: set[str] = field(default_factory=set)
-    """Families whose first table is whole (RFC 4724 §2)."""
+    """Address families whose first table is whole (RFC 4724 §2). A router that speaks only one never ends the other: its table is told late, once."""
     routes: dict[str, Route] = field(default_factory=dict)
 
 
@@ -128,8 +129,9 @@ class Events:
             _forget(session, why)
 
     def heard(self) -> tuple[Heard, ...]:
+        """A session is settled when both address families have ended their first table."""
         return tuple(
-            Heard(one.name, one.up, dict(one.routes), one.peer, one.peer_as, one.detail, bool(one.ended))
+            Heard(one.name, one.up, dict(one.routes), one.peer, one.peer_as, one.detail, one.ended >= _AFIS)
             for one in self._by_peer.values()
         )
 

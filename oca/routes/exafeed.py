@@ -1,7 +1,7 @@
 """The line from ExaBGP: its helper (`forward`) connects to a socket of ours and writes events, one a line.
 
-Laws: the newest helper is the one that counts; when it goes, ExaBGP is taken for gone, with all it knew: a new one tells everything
-again. A line that nobody understands ends the line, so that the helper, and with it ExaBGP, starts afresh.
+Laws: the newest helper is the one that counts, and what an older one still says is passed over; when it goes, ExaBGP is taken for gone, with all it
+knew: a new one tells everything again. A line that nobody understands ends the line, so that the helper, and with it ExaBGP, starts afresh.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class ExaBgpSessions:
         self._problem = ""
         why = "ExaBGP is gone"
         try:
-            while line := await reader.readline():
+            while (line := await reader.readline()) and self._writer is writer:
                 self._events.take(line)
         except (RoutesUnreadable, ValueError, OSError) as error:
             why = str(error)

@@ -1,18 +1,23 @@
 """What ExaBGP starts as its process: passes its events on to the keeper's socket. `python -m oca.routes.forward SOCKET`.
 
-It ends when either side does: ExaBGP starts it again, which tells the keeper that what was learnt is gone until it is told anew.
+ExaBGP tells a table once. A keeper that was not there, or is gone, has to be told it again, and only a fresh ExaBGP does that: so this helper ends
+the one it belongs to, and whatever supervises ExaBGP starts it again.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import time
+from contextlib import suppress
 
 CHUNK = 64 * 1024
 AGAIN_S = 1.0
-"""Between a keeper that is not there and the next start, so that ExaBGP does not give up on a helper that ends at once."""
+"""Between a keeper that is not there and the end of this helper, so that ExaBGP reads its command and nobody starts things in a rush."""
+END_EXABGP = "shutdown\n"
+"""A command of ExaBGP's API."""
 
 
 def main(arguments: list[str]) -> int:
@@ -23,13 +28,29 @@ def main(arguments: list[str]) -> int:
     try:
         with socket.socket(socket.AF_UNIX) as line:
             line.connect(arguments[0])
-            while chunk := os.read(0, CHUNK):
-                line.sendall(chunk)
+            _pass_on(line)
     except OSError as error:
-        sys.stderr.write(f"{arguments[0]}: {error}\n")
+        with suppress(OSError):
+            sys.stderr.write(f"{arguments[0]}: {error}\n")
+            sys.stdout.write(END_EXABGP)
+            sys.stdout.flush()
         time.sleep(AGAIN_S)
         return 1
     return 0
+
+
+def _pass_on(line: socket.socket) -> None:
+    """Until ExaBGP ends. Raises OSError when the keeper does."""
+    while True:
+        ready, _, _ = select.select([0, line.fileno()], [], [])
+        # A keeper says nothing: what can be read is its end.
+        if line.fileno() in ready and not line.recv(CHUNK):
+            raise ConnectionResetError("the keeper has gone")
+        if 0 in ready:
+            chunk = os.read(0, CHUNK)
+            if not chunk:
+                return
+            line.sendall(chunk)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from benchmarks.cycle import report
 from benchmarks.cycle.catalogue import DAY_S, HOUR_S
 from benchmarks.cycle.days import Law, Run, cap_excess, day_rows, laws, plateau
 from benchmarks.cycle.viewers import Tally
-from benchmarks.cycle.watching import BoxFigures, Ordered, Sample, SiteCounters
+from benchmarks.cycle.watching import BoxFigures, Ordered, Sample, SiteCounters, ordered_of
+from contracts.plans import AppliancePlan, Order, Reason
 
 MB = 1_000_000
 RATE_BPS = 8 * MB
@@ -99,6 +100,27 @@ def test_each_law_breaks_by_what_it_forbids_and_by_nothing_else() -> None:
     assert broken(replace(run, samples=[*run.samples[:-1], replace(run.samples[-1], sites=filled)])) == {
         "the other site is not filled"
     }
+
+
+def test_where_second_copies_are_ordered_some_bytes_come_from_a_neighbour() -> None:
+    run = two_days()
+    copies = {place: replace(ordered, copies=1) for place, ordered in run.ordered.items()}
+    alone = [
+        replace(one, sites={**one.sites, "a": replace(one.sites["a"], fill_bytes={"origin": 30 * MB})})
+        for one in run.samples
+    ]
+    assert broken(replace(run, ordered=copies)) == set()
+    assert broken(replace(run, samples=alone)) == set()
+    assert broken(replace(run, samples=alone, ordered=copies)) == {"neighbours fill each other"}
+
+
+def test_an_order_is_a_copy_where_the_plan_of_a_neighbour_has_the_file_too() -> None:
+    def plan(box: str, *ordered: str, pins: tuple[str, ...]) -> AppliancePlan:
+        orders = tuple(Order(f"{box}-{key}", key, MB, "", 0, (), Reason.POPULAR, 1.0, 1.0) for key in ordered)
+        return AppliancePlan(1, box, 0.0, 0.0, 1.0, 0, 0, pins, orders)
+
+    found = ordered_of({"a1": plan("a1", "x", "y", pins=("x", "y", "z")), "a2": plan("a2", "x", "z", pins=("x", "z"))})
+    assert found == Ordered(3 * MB, 4, 3)
 
 
 def test_a_night_without_a_plan_breaks_its_law() -> None:

@@ -46,3 +46,10 @@ async def test_without_a_laboratory_the_calendar_shows_and_sleeps_as_the_clock()
     await clock.advance(10.0)
     assert sleeping.done()
     assert (calendar.wall_s(), calendar.speed) == (clock.wall_s(), 1.0)
+
+
+def test_an_instant_of_the_calendar_is_told_as_the_machine_will_have_it() -> None:
+    lab = LabTime(1000.0, BEGAN, BEGAN - 10 * DAY_S)
+    assert Calendar(VirtualClock(BEGAN), lab).machine_s(lab.starts_at + DAY_S) == pytest.approx(BEGAN + 86.4)
+    assert Calendar(VirtualClock(BEGAN), lab).machine_s(lab.meets_at + 5.0) == lab.meets_at + 5.0
+    assert Calendar(VirtualClock(BEGAN)).machine_s(BEGAN + 5.0) == BEGAN + 5.0

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
 from contracts.tokens.fills import FillClaims, sign, verify
 from contracts.tokens.jwt import sign as sign_media
+from contracts.tokens.signatures import signature_of
 from contracts.tokens.text import from_base64url, to_base64url
 from tests.oca.keeper.plane import SigningKey
 
@@ -57,6 +58,16 @@ def test_other_signatures_keys_and_kinds_of_token_are_none() -> None:
     untyped = to_base64url(b'{"alg":"ES256","kid":"d-1"}')
     digests = f"{untyped}.{payload}.{signature}"
     assert refusal(digests) is TokenRefusal.MALFORMED
+
+
+def test_a_header_or_claims_nested_deeper_than_any_reader_goes_are_malformed() -> None:
+    deep = b"[" * 1200
+    header, payload, signature = sign(CLAIMS, KEY.key, "d-1").split(".")
+    nested = to_base64url(b'{"x":' + deep)
+    assert refusal(f"{nested}.{payload}.{signature}") is TokenRefusal.MALFORMED
+    message = f"{header}.{nested}"
+    signed = to_base64url(signature_of(message.encode(), KEY.key, "ES256"))
+    assert refusal(f"{message}.{signed}") is TokenRefusal.MALFORMED
 
 
 @given(st.text(max_size=300))

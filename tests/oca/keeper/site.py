@@ -24,7 +24,7 @@ from tests.oca.keeper.sources import FakeSource
 from tests.oca.keeper.test_two_appliances import appliance, status_of
 from tests.oca.store.harness import MadeFile
 
-PATIENT = Fetching(first_byte_s=20.0, stall_s=20.0, hedge_far_s=20.0)
+PATIENT = Fetching(connect_s=20.0, first_byte_s=20.0, stall_s=20.0, hedge_far_s=20.0)
 
 
 def order_id(name: str, file: MadeFile) -> str:

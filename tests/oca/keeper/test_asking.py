@@ -78,7 +78,7 @@ async def test_beside_a_late_peer_another_peer_is_asked(tmp_path: Path) -> None:
         for peer in peers:
             peer.delay_s = 15.0 if peer.name == late else 0.0
         await lab.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await (await lab.worker()).bytes_of(file) == file.data
         assert {peer.name: peer.sent_bytes for peer in peers if peer.sent_bytes} == {
             ({"one", "other"} - {late}).pop(): MIB
@@ -94,7 +94,7 @@ async def test_a_peer_that_stays_silent_for_the_longer_wait_has_the_origin_besid
         peer = await lab.source(SourceKind.PEER, "peer", [file], delay_s=15.0)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
         await lab.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await (await lab.worker()).bytes_of(file) == file.data
         assert (peer.sent_bytes, origin.sent_bytes) == (0, MIB)
 

@@ -14,6 +14,7 @@ from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
 from oca.keeper import reporting
 from oca.keeper.app import dialled_addresses
 from oca.keeper.filling import (
+    LATER_AT_MOST_S,
     FillSchedule,
     Why,
     Window,
@@ -193,6 +194,15 @@ def test_an_order_that_nobody_holds_yet_gives_way_and_comes_back_soon_and_ever_m
     schedule.moved("waits")
     schedule.put_off("waits", Why.NOT_HELD, now)
     assert schedule.orders["waits"].ready_at == now + 0.5
+
+
+def test_an_order_that_nobody_gives_through_a_long_night_is_still_looked_after() -> None:
+    schedule = FillSchedule(plan(order("t", sources=(PEER,))))
+    for why in (Why.SOURCES_FAILED, Why.NOT_HELD):
+        for _ in range(3000):
+            schedule.started("t")
+            schedule.put_off("t", why, 500.0)
+            assert 500.0 < schedule.orders["t"].ready_at <= 500.0 + LATER_AT_MOST_S
 
 
 def test_it_comes_back_at_once_when_one_more_source_may_be_asked() -> None:

@@ -19,6 +19,8 @@ from tests.oca.keeper.lab import MIB, KeeperLab, keeper_lab, until
 from tests.oca.store.harness import MadeFile
 
 PATH = "/media/t/hd/v.mp4"
+PATIENT = Fetching(connect_s=20.0, first_byte_s=20.0, stall_s=20.0)
+"""A busy machine makes no source look dead."""
 
 
 def state_of(keeper: Keeper, file: MadeFile) -> FillState | None:
@@ -47,7 +49,7 @@ async def until_filled(lab: KeeperLab, file: MadeFile, within_s: float = 30.0) -
 
 
 async def test_several_peers_give_a_file_together_each_block_once_and_slow_ones_less(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 16 * MIB)
         quick = [await lab.source(SourceKind.PEER, f"quick-{n}", [file], parent=False, block_s=0.01) for n in range(2)]
         slow = await lab.source(SourceKind.PEER, "slow", [file], parent=False, block_s=0.08)
@@ -63,7 +65,7 @@ async def test_several_peers_give_a_file_together_each_block_once_and_slow_ones_
 
 
 async def test_a_peer_that_is_stuck_at_the_end_is_overtaken(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path, fetching=Fetching(first_byte_s=20.0, stall_s=20.0)) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 8 * MIB)
         stuck = await lab.source(SourceKind.PEER, "stuck", [file], parent=False, block_s=20.0)
         quick = await lab.source(SourceKind.PEER, "quick", [file], parent=False, block_s=0.01)
@@ -75,8 +77,28 @@ async def test_a_peer_that_is_stuck_at_the_end_is_overtaken(tmp_path: Path) -> N
         assert keeper.sources.is_well(stuck.ranked, file.key), "to be slower is no fault"
 
 
+async def test_a_source_that_was_overtaken_is_not_blamed_for_what_its_overtaker_spoils(tmp_path: Path) -> None:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
+        file = lab.publish("t/hd/v.mp4", 8 * MIB)
+        # The first that is asked has blocks 0 to 15; the later half of them, with the last one, is taken over when the other has given its own.
+        slow = await lab.source(SourceKind.PEER, "slow", [file], parent=False, block_s=0.3)
+        liar = await lab.source(SourceKind.PEER, "liar", [file], parent=False, block_s=0.01, wrong_block=15)
+        lab.plan(1, lab.order(file, (slow, 0.0), (liar, 0.0)))
+        keeper = await lab.start()
+        reasons: set[str] = set()
+
+        def is_filled() -> bool:
+            reasons.add(reason_of(keeper).partition(":")[0])
+            return state_of(keeper, file) is FillState.DONE
+
+        await until(is_filled)
+        assert counted(keeper, 'upstream_outcomes_total{outcome="wrong-bytes",source="peer"}') >= 1
+        assert keeper.sources.is_well(slow.ranked, file.key)
+        assert reasons <= {"", "queued"}, "the order was never put off: one source of two was left, and well"
+
+
 async def test_a_poisoned_peer_is_found_out_by_its_first_block_blamed_and_avoided(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         first, second = lab.publish("t/hd/v.mp4", 8 * MIB), lab.publish("t/hd/w.mp4", 8 * MIB)
         liar = await lab.source(SourceKind.PEER, "liar", [first, second], parent=False, wrong_block=0)
         honest = await lab.source(SourceKind.PEER, "honest", [first, second], parent=False, block_s=0.01)
@@ -97,7 +119,7 @@ async def test_a_poisoned_peer_is_found_out_by_its_first_block_blamed_and_avoide
 
 
 async def test_a_peer_without_the_file_is_not_asked_for_run_after_run(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 24 * MIB)
         peer = await lab.source(SourceKind.PEER, "peer", [file], parent=False, held={})
         lab.plan(1, lab.order(file, (peer, 0.0)))
@@ -108,7 +130,7 @@ async def test_a_peer_without_the_file_is_not_asked_for_run_after_run(tmp_path: 
 
 
 async def test_a_source_that_dies_in_mid_file_is_made_good_for_by_the_others(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 8 * MIB)
         dying = await lab.source(SourceKind.PEER, "dying", [file], parent=False, block_s=0.03)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file], parent=False)
@@ -126,7 +148,7 @@ async def test_a_source_that_dies_in_mid_file_is_made_good_for_by_the_others(tmp
 async def test_a_window_that_closes_in_mid_file_ends_requests_and_the_next_night_fetches_the_rest(
     tmp_path: Path,
 ) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 8 * MIB)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file], block_s=0.05)
         lab.plan(1, lab.order(file, (origin, 0.0)))
@@ -148,7 +170,7 @@ async def test_a_window_that_closes_in_mid_file_ends_requests_and_the_next_night
 
 
 async def test_a_clock_that_is_set_stops_and_resumes_a_fill_as_its_window_says(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 8 * MIB)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file], block_s=0.05)
         lab.plan(1, lab.order(file, (origin, 0.0)))
@@ -166,7 +188,7 @@ async def test_a_clock_that_is_set_stops_and_resumes_a_fill_as_its_window_says(t
 
 
 async def test_a_clock_set_in_mid_window_changes_no_rate(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 3 * MIB)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
         lab.plan(1, lab.order(file, (origin, 0.0)), rate_bps=8_000_000)
@@ -183,7 +205,7 @@ async def test_a_clock_set_in_mid_window_changes_no_rate(tmp_path: Path) -> None
 
 async def test_the_volume_is_exact_to_a_block_with_several_sources_and_over_a_kill(tmp_path: Path) -> None:
     volume = 5 * MIB + 1000
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         files = [lab.publish(f"t/hd/{n}.mp4", 4 * MIB) for n in range(3)]
         peers = [await lab.source(SourceKind.PEER, f"p-{n}", files, parent=False, block_s=0.05) for n in range(2)]
         orders = [lab.order(file, *((peer, 0.0) for peer in peers)) for file in files]
@@ -204,7 +226,7 @@ async def test_the_volume_is_exact_to_a_block_with_several_sources_and_over_a_ki
 
 
 async def test_a_fill_yields_while_a_worker_sheds_says_so_and_comes_back(tmp_path: Path) -> None:
-    async with keeper_lab(tmp_path) as lab:
+    async with keeper_lab(tmp_path, fetching=PATIENT) as lab:
         file = lab.publish("t/hd/v.mp4", 24 * MIB)
         origin = await lab.source(SourceKind.ORIGIN, "origin", [file])
         lab.plan(1, lab.order(file, (origin, 0.0)), rate_bps=16_000_000)

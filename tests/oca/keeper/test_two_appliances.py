@@ -68,7 +68,7 @@ async def test_what_one_holds_the_other_takes_from_it_and_only_the_rest_from_the
     await plane.start()
     first = KeeperLab(tmp_path / "a1", plane)
     # A slow machine makes nobody ask the origin for what the other box holds: what is asserted is where bytes come from.
-    patient = Fetching(first_byte_s=20.0, stall_s=20.0, hedge_far_s=20.0)
+    patient = Fetching(connect_s=20.0, first_byte_s=20.0, stall_s=20.0, hedge_far_s=20.0)
     second = KeeperLab(tmp_path / "a2", plane, fetching=patient, serving=Serving(first_byte_s=20.0))
     for lab in (first, second):
         lab.root.mkdir()

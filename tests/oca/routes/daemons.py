@@ -42,6 +42,12 @@ class Daemon:
                 start_new_session=True,
             )  # fmt: skip
 
+    async def ended(self) -> None:
+        """Waits until it has ended by itself."""
+        assert self._process is not None, "it was started"
+        async with asyncio.timeout(PATIENCE_S):
+            await self._process.wait()
+
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is None or self._process.returncode is not None:
             return

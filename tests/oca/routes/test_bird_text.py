@@ -90,6 +90,14 @@ def test_an_error_of_birds_is_said_in_its_words() -> None:
         list(bird.lines_of("HTTP/1.1 400 Bad Request\n"))
 
 
+def test_a_routers_words_with_separators_of_unicode_end_no_line() -> None:
+    words = "Received: bye\u2028 0000 \u0085now"
+    shown = PROTOCOLS.replace("Socket: Connection refused\n0000", f"{words}\n0000")
+    _, down = bird.protocols_of(bird.lines_of(shown))
+    assert down.info == words
+    assert list(bird.lines_of("")) == []
+
+
 def test_an_answer_is_whole_only_with_its_last_line() -> None:
     assert bird.is_whole(TABLE)
     assert [end for end in range(1, len(TABLE)) if bird.is_whole(TABLE[:-end])] == []
@@ -134,6 +142,7 @@ def test_the_configuration_holds_every_session_and_announces_nothing() -> None:
     [
         {"name": "R1"}, {"name": 'r"; include "/etc/passwd'}, {"peer": "router"}, {"local": "2001:db8::1"},
         {"password": 'x"; #'}, {"password": "a\nb"},
+        {"peer": "fe80::1%eth0;}", "local": "fe80::2%eth0"},
     ],
 )  # fmt: skip
 def test_settings_that_would_say_something_else_to_the_daemon_are_refused(wrong: dict[str, str]) -> None:

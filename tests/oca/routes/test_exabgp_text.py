@@ -51,11 +51,15 @@ def test_what_is_announced_and_withdrawn_is_heard() -> None:
     assert set(after(UP, announce("81.2.0.0/16", "81.3.0.0/16"), gone).routes) == {"81.3.0.0/16"}
 
 
-def test_a_table_is_settled_when_its_end_was_told() -> None:
+def ends(afi: str) -> bytes:
+    return event("update", direction="receive", message={"eor": {"afi": afi, "safi": "unicast"}})
+
+
+def test_a_table_is_settled_when_the_ends_of_both_families_were_told() -> None:
     assert not after(UP, announce("81.2.0.0/16")).settled
-    end = event("update", direction="receive", message={"eor": {"afi": "ipv4", "safi": "unicast"}})
-    assert after(UP, announce("81.2.0.0/16"), end).settled
-    assert not after(UP, end, event("state", state="down", reason="peer reset"), UP).settled
+    assert not after(UP, announce("81.2.0.0/16"), ends("ipv4")).settled, "the other family's half would be withdrawn"
+    assert after(UP, announce("81.2.0.0/16"), ends("ipv4"), ends("ipv6")).settled
+    assert not after(UP, ends("ipv4"), ends("ipv6"), event("state", state="down", reason="peer reset"), UP).settled
 
 
 def test_a_session_that_goes_down_knows_nothing_any_more_and_why() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from contracts.routes import Route
+from oca.config import Routes
 from oca.routes.following import sessions_of
 from oca.routes.table import Heard, RoutesUnreadable, Sessions
 from tests.oca.routes.daemons import PATIENCE_S, ROUTER_AS, Daemon, Router, box_daemon, free_port, has_bird, settings
@@ -26,8 +27,21 @@ ROUTER, BOX = "127.0.0.21", "127.0.0.22"
 class Bed:
     """A router and a box with its daemon, on loopback."""
 
-    def __init__(self, router: Router, daemon: Daemon, sessions: Sessions) -> None:
-        self.router, self.daemon, self.sessions = router, daemon, sessions
+    def __init__(self, router: Router, daemon: Daemon, routes: Routes, state_dir: Path) -> None:
+        self.router, self.daemon = router, daemon
+        self._routes, self._state_dir = routes, state_dir
+        self.sessions = self._opened()
+
+    def _opened(self) -> Sessions:
+        sessions = sessions_of(self._routes, self._state_dir)
+        assert sessions is not None
+        return sessions
+
+    async def restart_keeper(self) -> None:
+        await self.sessions.close()
+        self.sessions = self._opened()
+        with suppress(RoutesUnreadable):
+            await self.sessions.heard()
 
     async def hears(self, holds: Callable[[Heard], bool]) -> Heard:
         """Looks until it holds of the one session."""
@@ -60,17 +74,17 @@ async def bed(kind: str, folder: Path, maximum: int = 50_000) -> AsyncIterator[B
     routes = settings(kind, folder / "box", [router], BOX, ports, maximum)
     state_dir = folder / "state"
     daemon = box_daemon(routes, folder / "box", state_dir / "run" / "exabgp.sock")
-    sessions = sessions_of(routes, state_dir)
-    assert sessions is not None
+    it = Bed(router, daemon, routes, state_dir)
     with pytest.raises(RoutesUnreadable):
-        await sessions.heard()
-    await router.start()
-    await daemon.start()
+        await it.sessions.heard()
     try:
-        yield Bed(router, daemon, sessions)
+        await router.start()
+        await daemon.start()
+        yield it
     finally:
-        await sessions.close()
+        # A daemon whose listener goes first ends by itself meanwhile.
         await daemon.stop()
+        await it.sessions.close()
         await router.stop()
 
 
@@ -111,4 +125,15 @@ async def test_a_daemon_that_dies_is_said_to_be_gone_and_tells_everything_again_
         with pytest.raises(RoutesUnreadable):
             await it.hears_without_end()
         await it.daemon.start()
+        await it.hears(lambda one: set(one.routes) == {"81.2.0.0/16"})
+
+
+async def test_a_keeper_that_starts_again_hears_everything_again(kind: str, tmp_path: Path) -> None:
+    async with bed(kind, tmp_path) as it:
+        await it.router.announce("81.2.0.0/16")
+        await it.hears(lambda one: set(one.routes) == {"81.2.0.0/16"})
+        await it.restart_keeper()
+        if kind == "exabgp":
+            await it.daemon.ended()
+            await it.daemon.start()
         await it.hears(lambda one: set(one.routes) == {"81.2.0.0/16"})
