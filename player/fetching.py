@@ -1,27 +1,32 @@
 """Fetches byte ranges from ranked addresses, going on from the next one when one fails, also in the middle of a body.
 
-A location that failed is tried last for `PENALTY_S`. When all have failed and one of them may still come back, all are tried again
-after the pauses `PAUSES_S`, as the common players do. Every attempt is kept as a fact for the report.
+What stands first, and what a failure does to an address, is for `Places` to say. When all have failed and one of them may still come
+back, all are tried again after the pauses `PAUSES_S`, as the common players do. Every attempt is kept as a fact for the report.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from typing import Protocol
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from contracts.urls import split_token
 from player.presentation import Address
+from player.steering import Answer
 
 PENALTY_S = 10.0
 CONNECT_S = 1.0
 READ_S = 8.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+LONGEST_DOCUMENT = 1 << 20
 
 
 class Ended(Enum):
@@ -37,7 +42,7 @@ class Ended(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request: where, what was asked, what came. `host` is host:port."""
+    """One request: where, what was asked, what came. `host` is host:port, `location` the pathway."""
 
     at_s: float
     host: str
@@ -48,6 +53,7 @@ class Attempt:
     got_bytes: int
     took_s: float
     ended: Ended
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +75,36 @@ class TokenRefusedByServer(Exception):
     """The media token is not accepted any more: a fresh manifest is needed."""
 
 
+class Places(Protocol):
+    """Which address comes first, told how each of them did. Instants are the fetcher's `now`."""
+
+    def order(self, addresses: Sequence[Address], now: float) -> Sequence[Address]: ...
+
+    def failed(self, address: Address, now: float) -> None: ...
+
+    def served(self, address: Address, size_bytes: int, took_s: float) -> None: ...
+
+
+class Unsteered:
+    """The manifest's order; an address that failed is tried last for `PENALTY_S`."""
+
+    def __init__(self) -> None:
+        self._penalised: dict[str, float] = {}
+
+    def order(self, addresses: Sequence[Address], now: float) -> Sequence[Address]:
+        return sorted(addresses, key=lambda address: self._penalised.get(address.url, 0.0) > now)
+
+    def failed(self, address: Address, now: float) -> None:
+        self._penalised[address.url] = now + PENALTY_S
+
+    def served(self, address: Address, size_bytes: int, took_s: float) -> None:
+        """Nothing is made of it."""
+
+
 class RangeFetcher:
     """One player's downloads. `source_address` binds the client side, so that a network can be acted.
 
-    `now` gives monotonic seconds, `sleep` waits between rounds. Close with `aclose`.
+    `now` gives monotonic seconds, `sleep` waits between rounds, `transport` takes the place of the network. Close with `aclose`.
     """
 
     def __init__(
@@ -81,14 +113,15 @@ class RangeFetcher:
         now: Callable[[], float] = time.monotonic,
         on_host: Callable[[str], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._now = now
         self._sleep = sleep
         self._on_host = on_host or (lambda _host: None)
         timeout = httpx.Timeout(READ_S, connect=CONNECT_S)
-        transport = httpx.AsyncHTTPTransport(local_address=source_address, retries=0)
-        self._client = httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False)
-        self._penalised: dict[str, float] = {}
+        network = transport or httpx.AsyncHTTPTransport(local_address=source_address, retries=0, verify=trusting())
+        self._client = httpx.AsyncClient(transport=network, timeout=timeout, follow_redirects=False)
+        self.places: Places = Unsteered()
         self.attempts: list[Attempt] = []
 
     async def aclose(self) -> None:
@@ -110,27 +143,38 @@ class RangeFetcher:
             tuple(attempt.status for attempt in tried),
         )
 
+    async def ask(self, url: str) -> Answer:
+        """A small document by a GET that follows redirections. Never raises: status 0 says that nobody spoke, or too much."""
+        try:
+            async with self._client.stream("GET", url, follow_redirects=True) as response:
+                body = bytearray()
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > LONGEST_DOCUMENT:
+                        return Answer(0, url)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return Answer(0, url)
+        return Answer(response.status_code, str(response.url), bytes(body), _retry_after_s(response))
+
     async def _round(
         self, addresses: tuple[Address, ...], first: int, last: int, cmcd: str, body: bytearray
     ) -> list[Attempt]:
         """Asks one address after another for what `body` lacks, until one completes it. Raises TokenRefusedByServer."""
         tried: list[Attempt] = []
-        for address in self._in_order(addresses):
+        for address in self.places.order(addresses, self._now()):
             attempt = await self._attempt(address, first + len(body), last, cmcd, body)
             tried.append(attempt)
             if attempt.ended is Ended.COMPLETE:
+                self.places.served(address, attempt.got_bytes, attempt.took_s)
                 break
             if attempt.status == 403:
                 raise TokenRefusedByServer(f"{attempt.host} answered 403")
-            self._penalised[address.url] = self._now() + PENALTY_S
+            self.places.failed(address, self._now())
         return tried
 
-    def _in_order(self, addresses: tuple[Address, ...]) -> list[Address]:
-        now = self._now()
-        return sorted(addresses, key=lambda address: self._penalised.get(address.url, 0.0) > now)
-
     async def _attempt(self, address: Address, first: int, last: int, cmcd: str, body: bytearray) -> Attempt:
-        url = f"{address.url}?CMCD={quote(cmcd, safe='')}" if cmcd else address.url
+        parts = urlsplit(address.url)
+        url = f"{address.url}{'&' if parts.query else '?'}CMCD={quote(cmcd, safe='')}" if cmcd else address.url
         began, before, status = self._now(), len(body), 0
         want = last - first + 1
         try:
@@ -151,7 +195,6 @@ class RangeFetcher:
         if len(body) - before > want:
             del body[before:]
             ended = Ended.SHORT
-        parts = urlsplit(address.url)
         attempt = Attempt(
             began,
             parts.netloc,
@@ -162,11 +205,24 @@ class RangeFetcher:
             len(body) - before,
             self._now() - began,
             ended,
+            address.location,
         )
         self.attempts.append(attempt)
         return attempt
 
 
+@cache
+def trusting() -> ssl.SSLContext:
+    """The certificates that everybody trusts, read once: 20 ms of CPU for each of many players otherwise (measured)."""
+    return httpx.create_ssl_context()
+
+
 def _may_come_back(attempt: Attempt) -> bool:
     """A refusal such as 404 or 416 stays; a server in trouble, or none at all, may be another matter in a second."""
     return attempt.ended is not Ended.STATUS or attempt.status == 429 or attempt.status >= 500
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Seconds; None for a date too, which a play of some hours need not read."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else None

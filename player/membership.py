@@ -16,6 +16,7 @@ from contracts.digests import FileDigests
 from contracts.members import Account, LogIn, SignUp, Tokens
 from contracts.problems import Problem
 from contracts.viewing import BeatAnswer, Home, PlayAnswer, PlayBeat, PlayRequest, Positions
+from player.fetching import trusting
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Member:
 
     def __init__(self, services: Services, source_address: str | None = None, timeout_s: float = 10.0) -> None:
         self._services = services
-        transport = httpx.AsyncHTTPTransport(local_address=source_address, retries=1)
+        transport = httpx.AsyncHTTPTransport(local_address=source_address, retries=1, verify=trusting())
         self._client = httpx.AsyncClient(transport=transport, timeout=timeout_s)
         self._access = ""
         self._refresh = ""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from contracts.urls import split_token
 from player.adaptation import Throughput, choose
+from player.asking import Asking, Told
 from player.fetching import Attempt, NothingAnswered, RangeFetcher, TokenRefusedByServer
-from player.presentation import Presentation, Representation, SegmentRange, parse_mpd, parse_sidx
+from player.presentation import Address, Presentation, Representation, SegmentRange, parse_mpd, parse_sidx
+from player.steering import Steering
 from player.timeline import Timeline
 from player.verification import Verifier
 
@@ -27,6 +30,10 @@ class Wishes:
     rate: float = 1.0
     session: str = ""
     title: str = ""
+    buffer_s: float = MAX_BUFFER_S
+    """Media seconds ahead; the next segment is fetched when there is less."""
+    steered: bool = True
+    """Follow content steering where the manifest offers it."""
 
 
 @dataclass
@@ -46,6 +53,8 @@ class PlayReport:
     received_bytes: int = 0
     attempts: list[Attempt] = field(default_factory=list)
     renditions: list[str] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    """What content steering said."""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -92,6 +101,34 @@ class Playback:
 
     async def _play(self) -> None:
         self._presentation = parse_mpd(await self._manifest())
+        async with self._steered():
+            await self._play_through()
+
+    @asynccontextmanager
+    async def _steered(self) -> AsyncIterator[None]:
+        """Content steering beside what happens inside; nothing where the manifest has none."""
+        tag = self._presentation.steering
+        if tag is None or not self._wishes.steered:
+            yield
+            return
+        self._fetcher.places = steering = Steering(tag, self._now())
+        asking = Asking(steering, self._fetcher, self._now, self._all_addresses)
+        self.report.told = asking.told
+        if tag.before_start:
+            await asking.before_start()
+        task = asyncio.create_task(asking.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            if not task.cancelled():
+                task.result()
+
+    def _all_addresses(self) -> list[tuple[Address, ...]]:
+        return [track.addresses for track in (*self._presentation.video, *self._presentation.audio)]
+
+    async def _play_through(self) -> None:
         end_s = min(self._wishes.until_s or self._presentation.duration_s, self._presentation.duration_s)
         self.timeline.ends_at_s = end_s
         rung: int | None = None
@@ -106,7 +143,7 @@ class Playback:
                 started = True
                 self.report.startup_s = self._now() - self._pressed_at
                 self.timeline.start(self._now())
-            await asyncio.sleep(self.timeline.wait_s(MAX_BUFFER_S, self._now()))
+            await asyncio.sleep(self.timeline.wait_s(self._wishes.buffer_s, self._now()))
         await asyncio.sleep(self.timeline.wait_s(0.0, self._now()))
         self.timeline.advance(self._now())
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urljoin
 from xml.etree import ElementTree as XmlTree
 
 NAMESPACE = "{urn:mpeg:dash:schema:mpd:2011}"
@@ -17,9 +19,31 @@ class BadManifest(Exception):
     """The manifest or the segment index is not what DASH on-demand says."""
 
 
+class Dialect(Enum):
+    """How a steering server is told the pathway and its throughput: the names of two query parameters."""
+
+    HLS = ("_HLS_pathway", "_HLS_throughput")
+    DASH = ("_DASH_pathway", "_DASH_throughput")
+
+    def __init__(self, pathway: str, throughput: str) -> None:
+        self.pathway = pathway
+        self.throughput = throughput
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringTag:
+    """What a manifest says of content steering. `pathway` is the one to begin with, empty for the manifest's own order."""
+
+    server_uri: str
+    pathway: str
+    dialect: Dialect
+    before_start: bool = False
+    """The server wants to be asked before anything is fetched."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One place to fetch a representation from; `location` is DASH's serviceLocation."""
+    """One place to fetch a representation from; `location` is DASH's serviceLocation, HLS's PATHWAY-ID."""
 
     url: str
     location: str
@@ -45,6 +69,7 @@ class Presentation:
     duration_s: float
     video: tuple[Representation, ...]
     audio: tuple[Representation, ...]
+    steering: SteeringTag | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +82,8 @@ class SegmentRange:
     duration_s: float
 
 
-def parse_mpd(text: str) -> Presentation:
-    """Raises BadManifest."""
+def parse_mpd(text: str, url: str = "") -> Presentation:
+    """`url` is where the manifest came from, which a relative steering address counts from. Raises BadManifest."""
     try:
         root = XmlTree.fromstring(text)
     except XmlTree.ParseError as error:
@@ -74,7 +99,7 @@ def parse_mpd(text: str) -> Presentation:
     if not tracks["video"]:
         raise BadManifest("the MPD has no video representation")
     video, audio = (tuple(sorted(tracks[kind], key=lambda track: track.bandwidth_bps)) for kind in ("video", "audio"))
-    return Presentation(duration_s, video, audio)
+    return Presentation(duration_s, video, audio, _steering(root, url))
 
 
 def parse_duration(text: str) -> float:
@@ -156,3 +181,17 @@ def _range(text: str | None) -> tuple[int, int]:
     if not match or int(match[1]) > int(match[2]):
         raise BadManifest(f"{text!r} is not a byte range")
     return int(match[1]), int(match[2])
+
+
+def _steering(root: XmlTree.Element, url: str) -> SteeringTag | None:
+    """A tag without an address of HTTP is none: the play goes on in the manifest's order."""
+    node = root.find(f"{NAMESPACE}ContentSteering")
+    server_uri = urljoin(url, (node.text or "").strip()) if node is not None else ""
+    if node is None or not server_uri.startswith(("http://", "https://")):
+        return None
+    return SteeringTag(
+        server_uri,
+        node.get("defaultServiceLocation", "").partition(" ")[0],
+        Dialect.DASH,
+        node.get("queryBeforeStart", "false") in ("true", "1"),
+    )

@@ -12,7 +12,7 @@ import httpx
 from contracts.viewing import PlayAnswer, PlayBeat, PlayEvent
 from player.fetching import RangeFetcher
 from player.membership import Member, Refused
-from player.playing import Playback, PlayReport, Wishes
+from player.playing import MAX_BUFFER_S, Playback, PlayReport, Wishes
 from player.verification import Verifier
 
 
@@ -26,20 +26,24 @@ async def watch(
     rate: float = 1.0,
     until_s: float | None = None,
     resume: bool = True,
+    buffer_s: float = MAX_BUFFER_S,
     on_host: Callable[[str], None] | None = None,
+    on_playback: Callable[[Playback], None] | None = None,
 ) -> PlayReport:
     """Plays a title as `profile_id` and reports. Raises Refused when the play itself is refused, WrongBytes for a wrong
     byte; when cancelled, the session is ended.
 
     `rate`: media seconds per second; `until_s`: media position to leave at; `resume`: go on where the profile was;
-    `on_host` is told the host of every range that came.
+    `buffer_s`: media seconds to keep ahead; `on_host` is told the host of every range that came, `on_playback` what plays before it begins.
     """
     pressed_at = time.monotonic()
     answer = await member.play(title_id, profile_id, device_id)
     verifier = Verifier(await member.digests(title_id))
     fetcher = RangeFetcher(source_address, on_host=on_host)
-    wishes = Wishes(answer.position_s if resume else 0.0, until_s, rate, answer.session_id, title_id)
+    wishes = Wishes(answer.position_s if resume else 0.0, until_s, rate, answer.session_id, title_id, buffer_s)
     playback = Playback(lambda: member.manifest(answer.dash_url), fetcher, verifier, wishes, pressed_at=pressed_at)
+    if on_playback is not None:
+        on_playback(playback)
     beating = asyncio.create_task(_beat(member, answer, playback))
     try:
         return await playback.run()
