@@ -6,17 +6,16 @@ import argparse
 import asyncio
 import os
 import shutil
-import signal
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.serve import cold_disk, connections, processes, report, running
 from benchmarks.serve.appliance import OurAppliance
 from benchmarks.serve.contest import PEERS, Contest, Pace
-from benchmarks.serve.rows import TLS_SIZES, Measured, Results, Round, Row, compared, encode, plain, user_cpu
+from benchmarks.serve.rows import TLS_SIZES, Measured, Results, Round, Row, compared, plain, user_cpu
 from benchmarks.serve.workload import ALPHA, CLASSES, SIZES, TOKENS, Contents, FileClass, smaller, token_target
+from benchmarks.suite.shell import say, scratch, write
 
 HERE = Path(__file__).parent
 _PACKAGES = {"nginx": "nginx-light", "varnish": "varnish", "trafficserver": "trafficserver"}
@@ -33,17 +32,11 @@ def main() -> int:
         return 2
     os.sched_setaffinity(0, {processes.CLIENT_CORE})
     processes.raise_file_limit()
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: everything that was started is stopped
-    folder = Path(tempfile.mkdtemp(prefix="lowtide-bench-", dir=arguments.folder))
     started = time.monotonic()
-    try:
+    with scratch(arguments.folder) as folder:
         results = asyncio.run(_run(arguments, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_bytes(encode(results))
-    (arguments.out / "RESULTS.md").write_text(report.render(results))
-    _say(f"{len(results.rows)} rows in {time.monotonic() - started:.0f} s: {arguments.out / 'RESULTS.md'}")
+    write(results, arguments.out, report.render)
+    say(f"{len(results.rows)} rows in {time.monotonic() - started:.0f} s: {arguments.out / 'RESULTS.md'}")
     return 0
 
 
@@ -89,9 +82,9 @@ async def _contest(
 ) -> list[Row]:
     folder.mkdir()
     rows: list[Row] = []
-    contest = Contest(folder, group, versions, _say)
+    contest = Contest(folder, group, versions, say)
     try:
-        _say(f"{group.name}: {group.files} files, {group.working_set_bytes >> 20} MiB")
+        say(f"{group.name}: {group.files} files, {group.working_set_bytes >> 20} MiB")
         await contest.open()
         for size in sizes:
             alone, found = await contest.size(size, pace)
@@ -101,7 +94,7 @@ async def _contest(
                 made += _rows(size, [], found, versions, "tls")
             rows += made
             for row in made:
-                _say(f"  {row.name}: {row.ours:.1f} / {row.peer_value or 0:.1f} {row.unit}")
+                say(f"  {row.name}: {row.ours:.1f} / {row.peer_value or 0:.1f} {row.unit}")
     finally:
         left_out.update(contest.failed)
         unproven[group.name] = contest.unproven_windows
@@ -147,7 +140,7 @@ async def _connections(folder: Path, idle: int, stalled: int) -> list[Row]:
                 found = await connections.stalled(ours, _STALLED.files, _STALLED.range_bytes, target, stalled)
                 words = f"MiB of worker and its sockets, {stalled} stalled readers"
                 rows.append(plain("serve/slow-readers-mib", words, [found]))
-            _say(f"  {rows[-1].name}: {rows[-1].ours:.1f} {rows[-1].unit}")
+            say(f"  {rows[-1].name}: {rows[-1].ours:.1f} {rows[-1].unit}")
         finally:
             await ours.stop()
     return rows
@@ -163,7 +156,7 @@ async def _cold_disk(folder: Path, left_out: dict[str, str]) -> list[Row]:
         f"ms that the p99 of hits in memory grows by while another disk takes {cold_disk.DELAY_S * 1000:g} ms per read"
     )
     row = plain(name, words, await cold_disk.measure(folder))
-    _say(f"  {row.name}: {row.ours:.1f} {row.unit}")
+    say(f"  {row.name}: {row.ours:.1f} {row.unit}")
     return [row]
 
 
@@ -205,15 +198,6 @@ def _arguments() -> argparse.Namespace:
     further = f" ARGS='--rounds {arguments.rounds} --seconds {arguments.seconds}'" if given else ""
     arguments.command = ("QUICK=1 " if arguments.quick else "") + "make bench-serve" + further
     return arguments
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

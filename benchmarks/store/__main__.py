@@ -4,161 +4,90 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import shutil
-import signal
-import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
-from benchmarks.serve import processes, running
-from benchmarks.serve.rows import Results, Row, encode
+from benchmarks.serve import processes
 from benchmarks.store import coalescing, costs, live, policies, proxies, purging, report, starting, stocking
+from benchmarks.suite.shell import LeftOut, Measured, Section, arguments_of, command_of, run, say
 from oca.link.settings import store_settings
-from oca.store.errors import StoreError
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """Rows that are measured together in a folder of their own. What fails is left out with its words, the others go on."""
-
-    name: str
-    measure: Callable[[Path], list[Row]]
+CONDITIONS = {
+    "coalesce": f"supervisor, {starting.WORKERS} workers, keeper, logger; origin and control plane in one process, readers in another; loopback; all bytes compared",
+    "index": "every extent is a file of its own; the appliance was stopped in order before each start; look-ups evenly distributed, one process",
+    "fill": "one thread, 256 MiB, files of 32 MiB, blocks of 256 KiB, the disk that the temporary folder lies on",
+}
 
 
 def main() -> int:
-    arguments = _arguments()
+    arguments = parser().parse_args()
     processes.raise_file_limit()
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: everything that was started is stopped
-    folder = Path(tempfile.mkdtemp(prefix="lowtide-bench-", dir=arguments.folder))
-    started = time.monotonic()
-    rows: list[Row] = []
-    left_out: dict[str, str] = {}
-    load_before = os.getloadavg()
-    try:
-        for section in _sections(arguments, left_out):
-            if arguments.only and section.name not in arguments.only:
-                left_out[section.name] = "not asked for"
-                continue
-            _measure(section, folder, rows, left_out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    results = Results(
-        machine=processes.machine(),
-        date=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        command=arguments.command,
-        rows=tuple(rows),
-        conditions=_conditions(load_before),
-        left_out=left_out,
-    )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_bytes(encode(results))
-    (arguments.out / "RESULTS.md").write_text(report.render(results))
-    _say(f"{len(rows)} rows in {time.monotonic() - started:.0f} s: {arguments.out / 'RESULTS.md'}")
-    return 0
+    further = [f"--rounds {arguments.rounds}"] if arguments.rounds else []
+    command = command_of("store", arguments, further)
+    return run(sections_of(arguments), arguments, command, CONDITIONS, report.render, arguments.folder)
 
 
-def _measure(section: Section, folder: Path, rows: list[Row], left_out: dict[str, str]) -> None:
-    _say(section.name)
-    own = folder / section.name
-    own.mkdir()
-    try:
-        rows += section.measure(own)
-    except (RuntimeError, AssertionError, OSError, StoreError, running.CannotStart) as error:
-        left_out[section.name] = f"failed: {error}".splitlines()[0]
-        _say(f"  {left_out[section.name]}")
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+def parser() -> argparse.ArgumentParser:
+    made = arguments_of("store", __doc__, HERE)
+    made.add_argument("--rounds", type=int, help="rounds per row")
+    made.add_argument("--extents", type=int, default=starting.EXTENTS, help="extents of the large index")
+    made.add_argument("--folder", type=Path, help="where disks are made; not tmpfs")
+    return made
 
 
-def _sections(arguments: argparse.Namespace, left_out: dict[str, str]) -> list[Section]:
-    rounds, quick = arguments.rounds, arguments.quick
+def sections_of(arguments: argparse.Namespace) -> list[Section]:
+    """All of them, in the order of the page."""
+    quick = arguments.quick
+    rounds = arguments.rounds or (3 if quick else 7)
 
-    def coalesce(folder: Path) -> list[Row]:
-        return uvloop.run(coalescing.rows(folder, rounds, _say))
+    def coalesce(folder: Path) -> Measured:
+        return uvloop.run(coalescing.rows(folder, rounds, say)), {}
 
-    def index(folder: Path) -> list[Row]:
+    def index(folder: Path) -> Measured:
         prepared = starting.Prepared(folder, arguments.extents)
-        made = [asyncio.run(starting.row(prepared, 3 if quick else rounds, _say))]
-        return [*made, costs.lookup_row(store_settings(prepared.settings), prepared.stocked, rounds, _say)]
+        made = [asyncio.run(starting.row(prepared, 3 if quick else rounds, say))]
+        return [*made, costs.lookup_row(store_settings(prepared.settings), prepared.stocked, rounds, say)], {}
 
-    def large_index(folder: Path) -> list[Row]:
+    def large_index(folder: Path) -> Measured:
+        if quick:
+            raise LeftOut("look-ups over 10 M extents take minutes and 6 GiB of memory; QUICK leaves them out")
         settings = stocking.settings_of(folder / "disk", 10 * arguments.extents)
         stocked = stocking.stock(settings, 10 * arguments.extents, files=False)
-        return [costs.lookup_row(settings, stocked, rounds, _say)]
+        return [costs.lookup_row(settings, stocked, rounds, say)], {}
 
-    def policy(_folder: Path) -> list[Row]:
-        drift = policies.drift_rows(100_000 if quick else 300_000)
-        if quick and not (policies.PEER_FOLDER / "bin" / "python").exists():
-            left_out["store/policy/…"] = "libcachesim is not installed here; a run without QUICK installs it"
-            return drift
-        try:
-            return [*policies.policy_rows(None, 100_000 if quick else 300_000), *drift]
-        except policies.PeerMissing as error:
-            left_out["store/policy/…"] = str(error)
-            return drift
+    def fill(folder: Path) -> Measured:
+        return costs.fill_rows(folder, rounds, say), {}
 
-    def against_nginx(folder: Path) -> list[Row]:
-        return uvloop.run(proxies.rows(folder, rounds, _say))
+    def purge(folder: Path) -> Measured:
+        return uvloop.run(purging.rows(folder, 4 * rounds, say)), {}
 
-    def purge(folder: Path) -> list[Row]:
-        return uvloop.run(purging.rows(folder, 4 * rounds, _say))
+    def against_nginx(folder: Path) -> Measured:
+        return uvloop.run(proxies.rows(folder, rounds, say)), {}
 
-    large = [] if quick else [Section("large-index", large_index)]
-    if quick:
-        left_out["large-index"] = "look-ups over 10 M extents take minutes and 6 GiB of memory; QUICK leaves them out"
     return [
-        Section("coalesce", coalesce),
-        Section("index", index),
-        *large,
-        Section("fill", lambda folder: costs.fill_rows(folder, rounds, _say)),
-        Section("purge", purge),
-        Section("pull", against_nginx),
-        Section("policy", policy),
-        Section("live", lambda _folder: live.live_rows(quick)),
+        Section("coalesce", ("store/coalesce/",), coalesce),
+        Section("index", ("store/first-hit-s", "store/lookups/1m"), index),
+        Section("large-index", ("store/lookups/10m",), large_index),
+        Section("fill", ("store/fill/",), fill),
+        Section("purge", ("store/purge/",), purge),
+        Section("pull", ("store/pull/",), against_nginx),
+        Section("policy", ("store/policy/", "store/drift/"), lambda _folder: _policy(quick)),
+        Section("live", ("store/live/",), lambda _folder: (live.live_rows(quick), {})),
     ]
 
 
-def _conditions(load_before: tuple[float, float, float]) -> dict[str, str]:
-    return {
-        "coalesce": f"supervisor, {starting.WORKERS} workers, keeper, logger; origin and control plane in one process, readers in another; loopback; all bytes compared",
-        "index": "every extent is a file of its own; the appliance was stopped in order before each start; look-ups evenly distributed, one process",
-        "fill": "one thread, 256 MiB, files of 32 MiB, blocks of 256 KiB, the disk that the temporary folder lies on",
-        "load before": " ".join(f"{number:.2f}" for number in load_before),
-    }
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="under five minutes: fewer rounds, no index of 10 M extents"
-    )
-    parser.add_argument("--rounds", type=int, help="rounds per row")
-    parser.add_argument("--extents", type=int, default=starting.EXTENTS, help="extents of the large index")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=[], help="sections, such as coalesce,fill")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder for results.json and RESULTS.md")
-    parser.add_argument("--folder", type=Path, help="where disks are made; not tmpfs")
-    arguments = parser.parse_args()
-    further = f" ARGS='--rounds {arguments.rounds}'" if arguments.rounds else ""
-    arguments.rounds = arguments.rounds or (3 if arguments.quick else 7)
-    arguments.command = ("QUICK=1 " if arguments.quick else "") + "make bench-store" + further
-    return arguments
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-    sys.stdout.flush()
+def _policy(quick: bool) -> Measured:
+    """Ours beside libcachesim's where that is or can be installed; how far they drift needs none."""
+    requests = 100_000 if quick else 300_000
+    drift, name = policies.drift_rows(requests), "store/policy/…"
+    if quick and not (policies.PEER_FOLDER / "bin" / "python").exists():
+        return drift, {name: "libcachesim is not installed here; a run without QUICK installs it"}
+    try:
+        return [*policies.policy_rows(None, requests), *drift], {}
+    except policies.PeerMissing as error:
+        return drift, {name: str(error)}
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.plan import gaps, report, scale
-from benchmarks.plan.keeping import PREFIXES, kept
-from benchmarks.serve.rows import Plain, Results, Row, Verdict, decode, encode, plain
+from benchmarks.serve.rows import Plain, Results, Row, Verdict, plain
 
 FOLDER = Path(gaps.FOLDER)
 DIGESTS = {
@@ -56,23 +55,3 @@ def test_the_page_says_how_rows_stand_on_either_side_of_a_bar() -> None:
     assert "| `plan/gap/churn` | 0.02 | part | ≤ 0.03 | ≤ 0.01 | bar | – |" in page
     assert "- `plan/band`: 0.9, the bar is 0.75 to 0.85" in page
     assert "- `fill`: why" in page
-
-
-def test_rows_of_sections_that_are_not_measured_stay_with_the_words_where_they_are_from() -> None:
-    gap, inside = (
-        Row("plan/gap/churn", "part", 0.02, None, None, ()),
-        Row("plan/inside-gain", "points", 9.0, None, None, ()),
-    )
-    first = Results("a machine", "monday", "make bench-plan", (gap, inside), {"gap": "one thread"}, {})
-    rows, said = kept(decode(encode(first)), ["simulate"])
-    assert (rows, said) == ([gap], {"rows of gap": "kept from monday, `make bench-plan`"})
-    second = Results("a machine", "tuesday", "make bench-plan ARGS='--only simulate'", (*rows, inside), said, {})
-    assert kept(second, ["fill"]) == (
-        [gap, inside],
-        said | {"rows of simulate": "kept from tuesday, `make bench-plan ARGS='--only simulate'`"},
-    )
-
-
-def test_every_row_of_the_design_belongs_to_one_section() -> None:
-    for name in report.BARS:
-        assert sum(name.startswith(prefixes) for prefixes in PREFIXES.values()) == 1, name
