@@ -18,6 +18,7 @@ from steering.errors import NothingKnown, RankError
 from steering.feed import State
 from steering.journal import Journal
 from steering.metrics import SteeringMetrics
+from steering.plays import Tally
 from steering.prefixes import Match, parse_address
 
 RETRY_AFTER_S = 1.0
@@ -34,10 +35,11 @@ class ClientQuery(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """Where decisions are kept, and how they become lines."""
+    """Where decisions are kept, how they become lines, and what they come to by the hour."""
 
     journal: Journal
     recorder: Recorder
+    tally: Tally
 
 
 class Api:
@@ -74,8 +76,9 @@ class Api:
         for group in ranked.ranking.groups:
             self._first_choices[group.choices[0].why].inc()
         if self._keeping is not None:
-            line = self._keeping.recorder.line(request, ranked, self._clock.wall_s())
-            self._keeping.journal.add(request.play, line)
+            now_s = self._clock.wall_s()
+            self._keeping.journal.add(request.play, self._keeping.recorder.line(request, ranked, now_s))
+            self._keeping.tally.add(now_s, ranked)
         return ranked.ranking
 
     async def explain(self, call: Call[RankRequest]) -> RankExplanation:

@@ -27,6 +27,8 @@ from steering.errors import ArchiveError
 from steering.feed import ChangeSource, Feed, State, StreamEnd
 from steering.journal import FOLDER, Journal
 from steering.metrics import SteeringMetrics
+from steering.plays import Tally
+from steering.plays_api import PlaysApi
 from steering.prefixes import HashedPrefixes
 from steering.reservations import ReservationRules
 from steering.world import World
@@ -83,9 +85,13 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     )
     saver = Saver(state, path, metrics, service.clock, settings.save_every_s, settings.save_routes_every_s)
     decisions = _decisions(settings, state, service.clock)
-    api = Api(state, decisions, metrics, service.clock, _keeping(service, settings, metrics))
+    keeping = _keeping(service, settings, metrics)
+    api = Api(state, decisions, metrics, service.clock, keeping)
     service.health.add_check("world", feed.ready)
-    app = build_app(routes_of(api), metrics=service.metrics, health=service.health)
+    routes = routes_of(api)
+    if keeping is not None:
+        PlaysApi(keeping.journal, keeping.recorder, keeping.tally, service.clock).add_to(routes)
+    app = build_app(routes, metrics=service.metrics, health=service.health)
     front = Front(RANK_PATH, api.answer, service.metrics)
     service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front))
     service.background("feed", feed.run)
@@ -117,7 +123,7 @@ def _keeping(service: Service, settings: SteeringSettings, metrics: SteeringMetr
     journal = Journal(settings.state_dir / FOLDER, log, service.clock, metrics.decisions_lost.inc)
     service.background("journal", journal.run)
     service.on_close(journal.flush)
-    return Keeping(journal, Recorder(log.ipv4_bits, log.ipv6_bits))
+    return Keeping(journal, Recorder(log.ipv4_bits, log.ipv6_bits), Tally(service.clock.wall_s()))
 
 
 class Saver:

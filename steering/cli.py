@@ -24,6 +24,7 @@ app = typer.Typer(help="Rank appliances for each playback request.", no_args_is_
 app.command(name="misses")(log_cli.misses)
 app.command(name="replay")(log_cli.replay_log)
 app.command(name="why")(log_cli.why)
+app.command(name="plays")(log_cli.plays)
 
 
 @app.command()

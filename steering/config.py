@@ -110,7 +110,8 @@ class DecisionLog:
     ] = 48
     file_bytes: Annotated[int, Ge(65536), Doc("Size in bytes at which a file is complete.")] = 64 * 1024 * 1024
     file_s: Annotated[float, Gt(0), Doc("Age in seconds at which a file is complete.")] = 3600.0
-    files: Annotated[int, Ge(1), Doc("How many complete files are kept.")] = 24
+    files: Annotated[int, Ge(1), Doc("How many complete files are kept.")] = 256
+    keep_s: Annotated[float, Ge(3600), Doc("How long a complete file is kept, in seconds.")] = 86_400.0
     memory_bytes: Annotated[
         int, Ge(0), Doc("Lines kept in memory for explanations, in bytes; older ones are read from the files.")
     ] = 32 * 1024 * 1024

@@ -6,11 +6,11 @@ What was believed of a site's appliances is written once per roster and put into
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
 from contracts.decisions import FORMAT, BoxFacts, DecidedGroup, Decision, PlayExplanation
+from contracts.instants import instant
 from contracts.world import RankRequest, Why
 from steering.candidates import Candidate, Roster
 from steering.explaining import WORDS
@@ -57,10 +57,11 @@ class Recorder:
         groups = []
         for group, answer in zip(ranked.groups, ranking.groups, strict=True):
             choices = tuple([(choice.appliance_id, choice.site_id, choice.why.value) for choice in answer.choices])
-            groups.append(DecidedGroup(group.name, group.keys, choices, tuple(_holders(view, group.hashes))))
+            holders = tuple([box.id for box in holders_of(view, group.hashes)])
+            groups.append(DecidedGroup(group.name, group.keys, choices, holders))
         made = _Line(
             time=self._instant(wall_s),
-            client=self._cut(view.client),
+            client=self.cut(view.client),
             world=ranking.world_number,
             site=ranking.site_id,
             prefix=ranking.prefix,
@@ -80,7 +81,8 @@ class Recorder:
             self._facts[known_as] = known
         return known[1]
 
-    def _cut(self, client: IpAddress) -> str:
+    def cut(self, client: IpAddress) -> str:
+        """An address as the log has it."""
         drop = (32 if client.version == 4 else 128) - self._bits[client.version]
         return str(type(client)(int(client) >> drop << drop))
 
@@ -122,11 +124,6 @@ def told(decision: Decision) -> PlayExplanation:
     return PlayExplanation(decision, {group.group: tuple(_sentences(decision, group)) for group in decision.groups})
 
 
-def instant(wall_s: float) -> str:
-    """UTC, RFC 3339 with milliseconds."""
-    return datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
-
-
 def _sentences(decision: Decision, group: DecidedGroup) -> Iterator[str]:
     facts = {box.id: box for boxes in decision.boxes.values() for box in boxes}
     chosen = set()
@@ -151,10 +148,11 @@ def _believed(box: BoxFacts | None) -> str:
     return f" ({', '.join(words)})"
 
 
-def _holders(view: View, hashes: tuple[int, ...]) -> Iterator[str]:
+def holders_of(view: View, hashes: tuple[int, ...]) -> Iterator[Candidate]:
+    """The own appliances that hold all of some files, whether they are candidates or not."""
     for roster, _ in view.own:
         known = roster.shelf.kinds(hashes)
         at = known.find(Kind.HOLDS)
         while at >= 0:
-            yield roster.candidates[at].id
+            yield roster.candidates[at]
             at = known.find(Kind.HOLDS, at + 1)

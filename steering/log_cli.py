@@ -1,4 +1,4 @@
-"""`lowtide steering misses`, `replay` and `why`: what the steering log has to say, without a running service."""
+"""`lowtide steering misses`, `replay`, `plays` and `why`: what the steering log has to say; the last two ask a running service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
@@ -17,17 +17,20 @@ from rich.table import Table
 from chassis.client import ServiceClient
 from chassis.errors import ServiceError
 from contracts.decisions import Decision, PlayExplanation
+from contracts.plays import MOST_FOUND, Cause, HourAccount, PlayList
 from contracts.world import Why
 from steering import archive
 from steering.candidates import Rules
 from steering.decided import UnknownFormat, read
 from steering.errors import ArchiveError
-from steering.journal import files_of
-from steering.misses import Account, Accounts, Cause, Served, account
+from steering.journal import files_in
+from steering.misses import Account, Accounts, Served, account
 from steering.prefixes import HashedPrefixes
 from steering.replaying import Outcome, changed, replay
 
+T = TypeVar("T")
 SteeringLog = Annotated[list[Path], typer.Option(help="file or folder of a steering log; may be given more than once")]
+Url = Annotated[str, typer.Option(envvar="LOWTIDE_STEERING_URL", help="base URL of steering")]
 
 
 class AccessLine(msgspec.Struct, frozen=True):
@@ -42,22 +45,15 @@ class AccessLine(msgspec.Struct, frozen=True):
     missed_bytes: int = 0
 
 
-class AccountLine(msgspec.Struct, frozen=True):
-    """One line of `misses --json`."""
-
-    site: str
-    hour: str
-    requests: int
-    bytes: dict[str, int]
-    plays: dict[str, int]
-
-
 def misses(
     steering_log: SteeringLog,
     access_log: Annotated[list[str], typer.Option(help="APPLIANCE=PATH of an access log (JSON lines), file or folder")],
     json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
 ) -> None:
-    """Account for every byte that came from outside a site, per site and hour: content miss, health miss, other."""
+    """Account for every byte that came from outside a site, per site and hour: content miss, health miss, other.
+
+    With --json the lines are what `lowtide control-plane misses import` takes.
+    """
     try:
         found = account(decisions_of(steering_log), served_of(access_log))
     except (OSError, ValueError) as error:
@@ -94,16 +90,10 @@ def replay_log(
 
 def why(
     play: Annotated[str, typer.Argument(help="session of a play, as tokens and access logs name it")],
-    url: Annotated[
-        str, typer.Option(envvar="LOWTIDE_STEERING_URL", help="base URL of steering")
-    ] = "http://127.0.0.1:8090",
+    url: Url = "http://127.0.0.1:8090",
 ) -> None:
     """Say why a play was sent where it was sent."""
-    try:
-        found = asyncio.run(_asked(url, play))
-    except ServiceError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+    found = _asked(url, "/v1/explain", PlayExplanation, {"play": play})
     typer.echo(f"{found.decision.time}, world {found.decision.world}, site {found.decision.site or '(none)'}.")
     for group, sentences in found.sentences.items():
         typer.echo(f"{group}:")
@@ -111,9 +101,34 @@ def why(
             typer.echo(f"  {sentence}")
 
 
+def plays(
+    play: Annotated[str, typer.Option(help="session of a play")] = "",
+    client: Annotated[str, typer.Option(help="whole address of a player; it is cut as the log cuts it")] = "",
+    title: Annotated[str, typer.Option(help="id of a title")] = "",
+    since: Annotated[str, typer.Option(help="instant, ISO 8601; without one, an hour before --until")] = "",
+    until: Annotated[str, typer.Option(help="instant; without one, now")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=MOST_FOUND, help="most rows")] = 50,
+    url: Url = "http://127.0.0.1:8090",
+) -> None:
+    """Find plays in the log of a running steering, the newest first: by session, address, title and time."""
+    query: dict[str, str | int] = {"play": play, "client": client, "title": title, "since": since, "until": until}
+    found = _asked(url, "/v1/plays", PlayList, {**query, "limit": limit})
+    table = Table()
+    for heading in ("time", "session", "client", "site", "title", "groups", "first choices", "meant"):
+        table.add_column(heading, overflow="fold")
+    for one in found.plays:
+        counts = (_counted(one.first), _counted(one.meant))
+        table.add_row(one.time, one.play, one.client, one.site or "(none)", one.title, str(one.groups), *counts)
+    Console(file=sys.stdout, width=200).print(table)
+    more = "" if found.whole else "; there may be older ones: --limit shows more"
+    typer.echo(f"{len(found.plays)} from {found.since} to {found.until}{more}.")
+    if found.unread:
+        typer.echo(f"{found.unread} lines are of a newer format and are left out.")
+
+
 def decisions_of(paths: list[Path]) -> Iterator[Decision]:
     """All decisions of files, and of folders of a steering log. Raises OSError and UnknownFormat with file and line."""
-    for path in (file for given in paths for file in (reversed(files_of(given)) if given.is_dir() else [given])):
+    for path in (file for given in paths for file in (reversed(files_in(given)) if given.is_dir() else [given])):
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
@@ -141,9 +156,22 @@ def served_of(given: list[str]) -> Iterator[Served]:
                         yield Served(name, one.time, one.session, one.path, one.bytes, one.missed_bytes)
 
 
-async def _asked(url: str, play: str) -> PlayExplanation:
-    async with ServiceClient(url) as client:
-        return await client.get("/v1/explain", PlayExplanation, query={"play": play})
+def _asked(url: str, path: str, kind: type[T], query: dict[str, str | int]) -> T:
+    """The answer of steering; a refusal is told, exit code 1."""
+
+    async def asked() -> T:
+        async with ServiceClient(url) as client:
+            return await client.get(path, kind, query=query)
+
+    try:
+        return asyncio.run(asked())
+    except ServiceError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def _setting(text: str) -> tuple[str, float]:
@@ -157,9 +185,9 @@ def _setting(text: str) -> tuple[str, float]:
     return name, number
 
 
-def _line(site: str, hour: str, one: Account) -> AccountLine:
+def _line(site: str, hour: str, one: Account) -> HourAccount:
     sent = {cause.value: count for cause, count in one.sent_bytes.items()}
-    return AccountLine(site, hour, one.requests, sent, {cause.value: count for cause, count in one.plays.items()})
+    return HourAccount(site, hour, one.requests, sent, {cause.value: count for cause, count in one.plays.items()})
 
 
 def _print_accounts(found: Accounts) -> None:

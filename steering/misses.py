@@ -17,23 +17,14 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 
 from contracts.decisions import BoxFacts, DecidedGroup, Decision
+from contracts.instants import HOUR_CHARS
+from contracts.plays import Cause
 from contracts.urls import split_key
 from contracts.world import Why
 
-HOUR = len("2026-11-21T09")
 _HELD = {Why.HOLDS.value}
-
-
-class Cause(Enum):
-    """Why bytes came from where they came (log word)."""
-
-    INSIDE = "inside"
-    CONTENT = "content-miss"
-    HEALTH = "health-miss"
-    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +57,12 @@ def account(decisions: Iterable[Decision], served: Iterable[Served]) -> Accounts
     found: Accounts = defaultdict(Account)
     known = _Sessions(decisions)
     for decision in known.all:
-        plays = found[decision.site, decision.time[:HOUR]].plays
+        plays = found[decision.site, decision.time[:HOUR_CHARS]].plays
         for group in decision.groups:
             plays[meant(decision, group)] += 1
     for one in served:
         asked = known.of(one)
-        own = found[asked.site if asked else "", one.time[:HOUR]]
+        own = found[asked.site if asked else "", one.time[:HOUR_CHARS]]
         own.requests += 1
         for cause, count in _bytes_by_cause(asked, one):
             own.sent_bytes[cause] += count

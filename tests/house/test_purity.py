@@ -156,6 +156,7 @@ DECIDING = (
     "steering.hashing",
     "steering.ladder",
     "steering.misses",
+    "steering.plays",
     "steering.prefixes",
     "steering.ranking",
     "steering.replaying",

@@ -20,7 +20,7 @@ from steering.candidates import Rules, Scene
 from steering.cli import app
 from steering.config import DecisionLog
 from steering.decided import Recorder, UnknownFormat, read, told
-from steering.journal import CURRENT, Journal, files_of
+from steering.journal import CURRENT, Journal, files_in
 from steering.misses import Cause, Served, account
 from steering.ranking import ranked_in
 from steering.replaying import changed, replay
@@ -179,7 +179,7 @@ async def test_lines_are_written_behind_the_answers_found_again_and_old_files_go
         if n % 100 == 99:
             await clock.advance(1.0)
             await journal.flush()
-    names = [path.name for path in files_of(tmp_path / "decisions")]
+    names = [path.name for path in files_in(tmp_path / "decisions")]
     assert len([name for name in names if name != CURRENT]) == 2
     assert lost == []
     for play in ("s-1199", "s-1100"):

@@ -26,6 +26,7 @@ from chassis.service import Listening, Service
 from chassis.tls import ClientCertificate, TlsFiles, server_context
 from contracts.decisions import PlayExplanation
 from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
+from contracts.plays import MeantList, PlayList
 from contracts.world import Change, Covering, RankExplanation, Ranking, RankRequest, WorldFacts
 from steering.app import compose
 from steering.config import ControlPlane, Http, SteeringSettings
@@ -282,6 +283,23 @@ async def test_the_operator_can_ask_why_for_a_play_also_after_a_restart(
     async with steering(settings_for(plane, tmp_path)) as client:
         again = await client.get("/v1/explain", PlayExplanation, query={"play": "s-17"})
         assert again == told
+
+
+async def test_plays_of_the_last_hour_are_found_and_counted_by_what_was_meant(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    async with steering(settings_for(plane, tmp_path)) as client:
+        await until_live(client)
+        for number, address in enumerate(("10.1.0.1", "10.1.0.200", "10.2.0.1")):
+            await client.post("/v1/rank", msgspec.structs.replace(asking(address), play=f"s-{number}"), Ranking)
+        found = await client.get("/v1/plays", PlayList, query={"client": "10.1.0.77"})
+        assert [play.play for play in found.plays] == ["s-1", "s-0"]
+        assert (found.whole, found.plays[0].first, found.plays[0].meant) == (True, {"a2": 1}, {"inside": 1})
+        assert (await client.get("/v1/plays", PlayList, query={"title": "other"})).plays == ()
+        with pytest.raises(ServiceError, match="since: 'soon' is no instant"):
+            await client.get("/v1/plays", PlayList, query={"since": "soon"})
+        meant = await client.get("/v1/meant", MeantList)
+        assert {row.site: (row.plays, row.meant["inside"]) for row in meant.hours} == {"a": (2, 2), "b": (1, 1)}
 
 
 async def test_a_forged_forwarding_header_moves_nobody(plane: FakeControlPlane, tmp_path: Path) -> None:
