@@ -102,6 +102,8 @@ class Appliance(msgspec.Struct, frozen=True):
     cache_share: float = 0.15
     egress_bps: int = 10_000_000_000
     failure_domain: str = ""
+    families: tuple[int, ...] = ()
+    """IP versions in which host names among `player_urls` are reached; empty: in both."""
 
 
 class SiteList(msgspec.Struct, frozen=True):

@@ -38,6 +38,8 @@ class Nudge(msgspec.Struct, frozen=True):
     keys_number: int
     state: str
     triggers_number: int = 0
+    name_number: int = 0
+    """Certificates issued for its public name so far (contracts.names)."""
 
 
 class FileTraffic(msgspec.Struct, frozen=True):

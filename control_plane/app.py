@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from chassis.auth import SecretGuard, read_or_make_secret
 from chassis.clock import Clock
 from chassis.database import Database
+from chassis.errors import ConfigError
 from chassis.logs import get_logger
 from chassis.pages import add_pages
 from chassis.routes import Routes
@@ -20,7 +22,7 @@ from control_plane.appliance_api import ApplianceApi
 from control_plane.archive import places as place_archive
 from control_plane.authority import Authority
 from control_plane.changes import ChangeLog
-from control_plane.config import ControlPlaneSettings
+from control_plane.config import ControlPlaneSettings, NameSettings
 from control_plane.desk import Desk
 from control_plane.enrolling import Enrolling
 from control_plane.feeds import Feeds
@@ -28,6 +30,12 @@ from control_plane.heartbeats import Heartbeats
 from control_plane.keys import Keys
 from control_plane.licences import Licences
 from control_plane.metrics import ControlPlaneMetrics
+from control_plane.names.api import NameApi
+from control_plane.names.desk import NameDesk
+from control_plane.names.metrics import NameMetrics
+from control_plane.names.ports import Issuer, NameServer
+from control_plane.names.zone import Apex
+from control_plane.names.zone_file import ZoneFile
 from control_plane.nightly import Nightly
 from control_plane.operator_api import OperatorApi
 from control_plane.operators import Operators
@@ -48,11 +56,12 @@ from control_plane.wish_api import WishApi
 
 DATABASE = "control_plane.sqlite"
 OPERATOR_TOKEN = "operator.token"
+ACME_KEY = "acme.key"
 CONTENT_SECURITY = "default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
-async def compose(service: Service, settings: ControlPlaneSettings) -> None:
-    """Builds the control plane into a service. Raises ChassisError in words where the state folder cannot be used."""
+async def compose(service: Service, settings: ControlPlaneSettings, issuer: Issuer | None = None) -> None:
+    """Builds the control plane into a service; `issuer` is another CA than the configured one. Raises ChassisError in words where the state folder cannot be used."""
     folder = settings.state_dir
     clock = service.clock
     certificates = settings.certificates
@@ -80,18 +89,26 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     await licences.load()
     nightly = Nightly(desk, settings.plans)
     await nightly.load()
+    issuer = issuer or _issuer(settings.names, folder, clock)
+    names = NameDesk(
+        desk, settings.names, issuer, _name_server(settings.names, clock), NameMetrics(service.metrics), random.random
+    )
+    await names.load()
 
     inside = Routes("Lowtide control plane: appliances and services")
     ApplianceApi(enrolling, reporting, keys, heartbeats, triggers).add_to(inside)
     ServiceApi(desk, keys, triggers, ChangeStream(desk), certificates.origins).add_to(inside)
     route_api = RouteApi(route_desk)
     route_api.add_inside(inside)
+    name_api = NameApi(names)
+    name_api.add_inside(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
     OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)
     TriggerApi(triggers).add_to(outside, operator)
     WishApi(pins, prepositions, feeds, nightly).add_to(outside, operator)
     route_api.add_to(outside, operator)
+    name_api.add_to(outside, operator)
     add_pages(
         outside,
         page="operator",
@@ -114,6 +131,8 @@ async def compose(service: Service, settings: ControlPlaneSettings) -> None:
     service.background("watch-prepositions", prepositions.watch)
     service.background("watch-licences", licences.watch)
     service.background("nightly-reports", nightly.watch)
+    if settings.names.zone:
+        service.background("watch-names", names.watch)
 
 
 async def _open_desk(service: Service, folder: Path, clock: Clock, lab: LabTime) -> Desk:
@@ -137,6 +156,34 @@ async def _open_desk(service: Service, folder: Path, clock: Clock, lab: LabTime)
         )
     desk.count_suspects()
     return desk
+
+
+def _issuer(settings: NameSettings, folder: Path, clock: Clock) -> Issuer | None:
+    """The configured CA; None where none is."""
+    if not settings.zone or not settings.acme.directory:
+        return None
+    # Only here: the library costs a third of a second that a control plane without names need not pay.
+    from control_plane.names.acme_orders import AcmeIssuer
+
+    return AcmeIssuer(settings.acme, folder / ACME_KEY, clock)
+
+
+def _name_server(settings: NameSettings, clock: Clock) -> NameServer | None:
+    """Where the configured zone is published. Raises ConfigError where the key cannot be read."""
+    dns = settings.dns
+    if not settings.zone:
+        return None
+    if dns.file is not None:
+        return ZoneFile(dns.file, Apex(settings.zone, dns.name_servers, dns.hostmaster, dns.ttl_s), dns.reload, clock)
+    from control_plane.names.updates import Updates, tsig_key
+
+    key = None
+    if dns.key_file is not None:
+        try:
+            key = tsig_key(dns.key_name, dns.key_file.read_text(encoding="ascii").strip(), dns.key_algorithm)
+        except (OSError, ValueError) as error:
+            raise ConfigError((f"names.dns.key_file: {error}",)) from error
+    return Updates(dns.server, dns.port, settings.zone, dns.ttl_s, key)
 
 
 def _names(settings: ControlPlaneSettings) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ from contracts.urls import MEDIA_SERVICE, cache_key
 from control_plane import trigger_cli, wish_cli
 from control_plane.calling import PLAN_TIMEOUT_S, TokenFile, Url, call, from_file, moment, show, table_of
 from control_plane.config import NAME, ControlPlaneSettings
+from control_plane.names.cli import names_app
 from control_plane.routes.cli import routes_app
 from fill_planner.explaining import lines
 from fill_planner.snapshot import PlanningSnapshot
@@ -51,6 +52,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(sessions_app, name="sessions")
 app.add_typer(plan_app, name="plan")
 app.add_typer(routes_app, name="routes")
+app.add_typer(names_app, name="names")
 app.add_typer(wish_cli.pins_app, name="pin")
 app.add_typer(wish_cli.prepositions_app, name="preposition")
 app.add_typer(wish_cli.feeds_app, name="feeds")

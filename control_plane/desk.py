@@ -116,4 +116,4 @@ class Desk:
         """What the appliance should know of by now."""
         plan_number = box.plan.number if box.plan else 0
         registry = self.registry
-        return Nudge(plan_number, registry.keys_number, box.state.value, registry.triggers_number)
+        return Nudge(plan_number, registry.keys_number, box.state.value, registry.triggers_number, box.name_number)

@@ -297,6 +297,20 @@ route_policies = Table(
     Column("document", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
+names = Table(
+    "names",
+    metadata,
+    Column("appliance_id", ForeignKey("appliances.id", ondelete="CASCADE"), primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+)
+zone_records = Table(
+    "zone_records",
+    metadata,
+    Column("owner", String, primary_key=True),
+    Column("type", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 audit = Table(
     "audit",
     metadata,

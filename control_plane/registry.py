@@ -18,6 +18,7 @@ from contracts.reports import ApplianceReport, Holding, OrderProgress
 from contracts.world import Change, FallbackOrigin, Holdings
 from control_plane.health import Pulse, believed, reported
 from control_plane.ingestion import Arrival, Judgement, Reported
+from control_plane.names.telling import PublicName, told_families, told_urls
 from control_plane.routes.book import RouteBook
 
 UNNUMBERED = 0
@@ -46,6 +47,9 @@ class Box:
     standing: AppliancePlan | None = None
     """What the last plan that placed files at its site says, without what is ordered out of cycle."""
     progress: dict[str, OrderProgress] = field(default_factory=dict)
+    name: PublicName | None = None
+    """None where the control plane manages no zone."""
+    name_number: int = 0
 
     @property
     def id(self) -> str:
@@ -63,17 +67,19 @@ class Box:
     def appliance(self) -> Appliance:
         """As others are told. Without a failure domain of its own, a box is its own."""
         given, report = self.registration, self.report
+        urls = told_urls(report.player_urls if report else (), self.name)
         return Appliance(
             id=given.id,
             site_id=given.site_id,
             manifest_cluster=given.manifest_cluster,
             state=self.state,
-            player_urls=report.player_urls if report else (),
+            player_urls=urls,
             peer_url=report.peer_url if report else "",
             disk_bytes=self.disk_bytes,
             cache_share=given.cache_share,
             egress_bps=given.egress_bps,
             failure_domain=given.failure_domain or given.id,
+            families=told_families(urls, self.name),
         )
 
     def holdings(self) -> Holdings:
@@ -153,6 +159,14 @@ class Registry:
         box.state = state
         gone = self.routes.drop_box(box.id) if state is ApplianceState.RETIRED else ()
         return *gone, *_told(box, before)
+
+    def set_name(self, box: Box, name: PublicName) -> Changes:
+        """What is known of its public name; told where players are sent elsewhere for it."""
+        if box.name == name:
+            return ()
+        before = box.appliance()
+        box.name = name
+        return _told(box, before)
 
     def change_pulse(self, box: Box, change: Callable[[Pulse], Pulse]) -> Changes:
         """Puts `change` of the pulse in its place; tells others when what they see of it differs."""

