@@ -1,0 +1,162 @@
+"""The `play/…` rows from what the sessions of a kill saw. Pure.
+
+A stall is a moment at which a playing session has no media left before its end. Sessions that were at the dead box are those that had a range
+from it in the AT_IT_S before it died.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.serve.rows import Plain, Row
+from benchmarks.steer.playing.facts import Ask, Session
+
+AT_IT_S = 10.0
+ENOUGH_BUFFER_S = 20.0
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One kill: when, until when the box was dead, where it served (host:port), and all sessions."""
+
+    killed_at_s: float
+    back_at_s: float
+    dead_hosts: frozenset[str]
+    sessions: tuple[Session, ...]
+
+    @property
+    def at_it(self) -> tuple[Session, ...]:
+        """Sessions that were at the box when it died, and still had something to fetch."""
+        return tuple(one for one in self.sessions if any(map(self._was_at_it, one.asks)) and self._went_on(one))
+
+    def _went_on(self, session: Session) -> bool:
+        return bool(session.failure) or any(ask.at_s >= self.killed_at_s for ask in session.asks)
+
+    def _was_at_it(self, ask: Ask) -> bool:
+        recent = self.killed_at_s - AT_IT_S <= ask.at_s < self.killed_at_s
+        return recent and ask.host in self.dead_hosts and ask.ended == COMPLETE
+
+    def is_dead(self, at_s: float) -> bool:
+        return self.killed_at_s <= at_s < self.back_at_s
+
+
+def rows(outcome: Outcome) -> list[Row]:
+    """Raises ValueError when the kill hit nobody: there is nothing to say then."""
+    if not outcome.at_it:
+        raise ValueError("no session was at the box that was killed")
+    return [stalls(outcome), stall_share(outcome), requests_to_dead(outcome), moved(outcome), wrong_answer(outcome)]
+
+
+def stalls(outcome: Outcome) -> Row:
+    """Each one from the kill on, whatever it comes from."""
+    levels = [level_at(one, outcome.killed_at_s) for one in outcome.sessions]
+    known = [level for level in levels if level is not None]
+    before = sum(stalled for _buffer, stalled in known)
+    buffers = [buffer for buffer, _stalled in known]
+    value = sum(one.stalls for one in outcome.sessions) - before
+    facts = {
+        "sessions": float(len(outcome.sessions)),
+        "at the box": float(len(outcome.at_it)),
+        "playing at the kill": float(len(buffers)),
+        "with 20 s of buffer then": float(sum(buffer >= ENOUGH_BUFFER_S for buffer in buffers)),
+        "least buffer then s": min(buffers, default=0.0),
+        "stalls before": float(before),
+        "broken off": float(sum(bool(one.failure) for one in outcome.sessions)),
+        "start p50 s": _quantile([one.startup_s for one in outcome.sessions], 0.5),
+        "start p95 s": _quantile([one.startup_s for one in outcome.sessions], 0.95),
+        "MB checked": sum(one.checked_bytes for one in outcome.sessions) / 1e6,
+    }
+    return _row("play/stalls", "stalls of all sessions from the kill of an appliance to their end", value, facts)
+
+
+def stall_share(outcome: Outcome) -> Row:
+    stalled_s = sum(one.stalled_s for one in outcome.sessions)
+    watched_s = sum(one.watched_s for one in outcome.sessions)
+    facts = {"stalled s": stalled_s, "watched s": watched_s}
+    return _row("play/stall-share", "stalled time / watched time, whole plays", stalled_s / watched_s, facts)
+
+
+def requests_to_dead(outcome: Outcome) -> Row:
+    asked = [
+        [ask for ask in one.asks if ask.host in outcome.dead_hosts and outcome.is_dead(ask.at_s)]
+        for one in outcome.sessions
+    ]
+    last = max((ask.at_s for asks in asked for ask in asks), default=outcome.killed_at_s)
+    again = [ask for one in outcome.sessions for ask in one.asks if ask.at_s >= outcome.back_at_s]
+    facts = {
+        "requests": float(sum(map(len, asked))),
+        "most by one session": float(max(map(len, asked), default=0)),
+        "dead s": outcome.back_at_s - outcome.killed_at_s,
+        "share of requests that it has after its return": _share(again, lambda ask: ask.host in outcome.dead_hosts),
+    }
+    return _row(
+        "play/requests-to-dead-after-s",
+        "s from the kill to the last request of a session to the dead box",
+        last - outcome.killed_at_s,
+        facts,
+    )
+
+
+def moved(outcome: Outcome) -> Row:
+    """Raises ValueError when a session at the box got nothing more from anywhere."""
+    took = [_moved_after_s(outcome, one) for one in outcome.at_it]
+    facts = {"sessions": float(len(took)), "p50 s": _quantile(took, 0.5), "p95 s": _quantile(took, 0.95)}
+    return _row(
+        "play/moved-s", "s from the kill until the last session at the box had a range from elsewhere", max(took), facts
+    )
+
+
+def wrong_answer(outcome: Outcome) -> Row:
+    said = [said for one in outcome.sessions for said in one.said if outcome.is_dead(said.at_s)]
+    wrong = [one for one in said if outcome.dead_hosts & set(one.hosts)]
+    last = max((one.at_s + one.took_s for one in wrong), default=outcome.killed_at_s)
+    facts = {
+        "answers while dead": float(len(said)),
+        "wrong ones": float(len(wrong)),
+        "not answered": float(sum(one.heard != "steered" for one in said)),
+        "answer p50 ms": _quantile([one.took_s * 1000 for one in said], 0.5),
+        "answer p99 ms": _quantile([one.took_s * 1000 for one in said], 0.99),
+    }
+    return _row(
+        "play/wrong-answer-s",
+        "s from the kill to the last steering manifest that puts the dead box first for a track",
+        last - outcome.killed_at_s,
+        facts,
+    )
+
+
+def level_at(session: Session, at_s: float) -> tuple[float, int] | None:
+    """(media seconds ahead, stalls so far) as last seen before an instant; None for a session that did not play then."""
+    seen = [level for level in session.levels if level.at_s <= at_s]
+    if not seen or session.levels[-1].at_s <= at_s:
+        return None
+    return max(0.0, seen[-1].buffer_s - (at_s - seen[-1].at_s)), seen[-1].stalls
+
+
+def _moved_after_s(outcome: Outcome, session: Session) -> float:
+    ends = [
+        ask.at_s + ask.took_s
+        for ask in session.asks
+        if ask.at_s >= outcome.killed_at_s and ask.host not in outcome.dead_hosts and ask.ended == COMPLETE
+    ]
+    if not ends:
+        raise ValueError(f"session {session.number} got nothing after the kill: {session.failure or 'no failure said'}")
+    return min(ends) - outcome.killed_at_s
+
+
+def _row(name: str, unit: str, value: float, facts: dict[str, float]) -> Row:
+    return Row(name, unit, value, None, None, (Plain(value, facts),))
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    if len(values) < 2:
+        return values[0] if values else 0.0
+    return statistics.quantiles(values, n=100, method="inclusive")[round(share * 100) - 1]
+
+
+def _share(asks: Iterable[Ask], holds: Callable[[Ask], bool]) -> float:
+    found = [holds(ask) for ask in asks]
+    return sum(found) / len(found) if found else 0.0

@@ -1,0 +1,162 @@
+"""Many scripted sessions play from the appliances of one site; one of these loses its power while all play, and comes back.
+
+The plays run in processes of their own (`viewers`), which share the machine's monotonic clock with this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.steer.playing.facts import Session, Task
+from benchmarks.steer.playing.figures import Outcome
+from benchmarks.steer.playing.stage import Stage
+from benchmarks.steer.playing.viewers import shares
+from chassis.client import ServiceClient
+from contracts.world import RankFile, Ranking, RankRequest
+
+SEGMENT_S = 4.0
+SOON_S = 2.0
+SLACK_S = 60.0
+PROCESSES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Instants count from the first press of play; every session watches for `watch_s`, the last one begins at `arrive_s`."""
+
+    sessions: int
+    arrive_s: float
+    kill_s: float
+    dead_s: float
+    watch_s: float
+    buffer_s: float = 22.0
+    """Media seconds that a player keeps ahead at least; with the next segment there are up to four more."""
+
+    def __post_init__(self) -> None:
+        if not self.arrive_s < self.kill_s < self.kill_s + self.dead_s < self.watch_s:
+            raise ValueError("arrive_s < kill_s < kill_s + dead_s < watch_s: or not all would play through all of it")
+        if self.kill_s + self.buffer_s + SEGMENT_S >= self.watch_s:
+            raise ValueError("kill_s + buffer_s must be below watch_s by more than a segment: or nothing is left to fetch")
+
+
+WHOLE = Setting(sessions=500, arrive_s=30.0, kill_s=45.0, dead_s=55.0, watch_s=125.0)
+QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=20.0, dead_s=25.0, watch_s=58.0)
+
+
+class Broken(RuntimeError):
+    """A process of viewers ended early; the message is the end of its log."""
+
+
+async def through_a_kill(stage: Stage, folder: Path, setting: Setting, say: Callable[[str], None]) -> Outcome:
+    """Plays all sessions. Raises Broken."""
+    victim = await first_choice(stage)
+    hosts = stage.hosts(victim)
+    async with asyncio.timeout(SLACK_S + setting.arrive_s + setting.watch_s + SLACK_S):
+        async with crowd(shares(task_of(stage, setting), PROCESSES), folder) as plays:
+            began_s = await plays.begin()
+            await _until(began_s + setting.kill_s)
+            stage.box.pull_the_plug(victim)
+            killed_s = time.monotonic()
+            say(f"  {victim} is dead, {setting.sessions} sessions play")
+            await _until(killed_s + setting.dead_s)
+            stage.box.revive(victim)
+            back_s = time.monotonic()
+            sessions = await plays.end()
+    return Outcome(killed_s, back_s, hosts, tuple(sessions))
+
+
+async def first_choice(stage: Stage) -> str:
+    """The appliance that stands first for most files of the films, for viewers of the site."""
+    client = stage.network.address(0)
+    async with ServiceClient(stage.box.url("steering"), timeout_s=5.0) as steering:
+        keys = [f"vod|/media/{title}/sd/{number}.mp4" for title in stage.titles for number in range(8)]
+        files = tuple(RankFile(key, key) for key in keys)
+        answer = await steering.post("/v1/rank", RankRequest(client, files), Ranking)
+    return Counter(group.choices[0].appliance_id for group in answer.groups).most_common(1)[0][0]
+
+
+def task_of(stage: Stage, setting: Setting) -> Task:
+    services = stage.services
+    return Task(
+        services.auth,
+        services.catalog,
+        services.recommendation,
+        services.playback,
+        stage.titles,
+        tuple(stage.network.address(number) for number in range(60)),
+        stage.network.region,
+        tuple(range(setting.sessions)),
+        setting.arrive_s / setting.sessions,
+        setting.watch_s,
+        setting.buffer_s,
+    )
+
+
+@dataclass(slots=True)
+class Crowd:
+    """Processes of viewers that have signed up."""
+
+    processes: list[asyncio.subprocess.Process]
+    files: list[Path]
+    logs: list[Path]
+
+    async def begin(self) -> float:
+        """When the first one presses play."""
+        begins_at_s = time.monotonic() + SOON_S
+        for process in self.processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{begins_at_s!r}\n".encode())
+            await process.stdin.drain()
+        return begins_at_s
+
+    async def end(self) -> list[Session]:
+        """What they saw, once all have left. Raises Broken."""
+        found: list[Session] = []
+        for process, file, log in zip(self.processes, self.files, self.logs, strict=True):
+            if await process.wait() != 0:
+                raise Broken(f"viewers ended with {process.returncode}: {log.read_text()[-400:]}")
+            found += msgspec.json.decode(file.read_bytes(), type=list[Session])
+        return found
+
+
+@asynccontextmanager
+async def crowd(tasks: Sequence[Task], folder: Path) -> AsyncIterator[Crowd]:
+    """A process for each task, all ready; none is left at the end. Raises Broken."""
+    made = Crowd([], [], [])
+    try:
+        for number, task in enumerate(tasks):
+            task_file, out, log = (folder / f"{name}-{number}" for name in ("task", "sessions", "log"))
+            task_file.write_bytes(msgspec.json.encode(task))
+            with log.open("wb") as errors:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "benchmarks.steer.playing.viewers", str(task_file), str(out)),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                )
+            made.processes.append(process)
+            made.files.append(out)
+            made.logs.append(log)
+        for process, log in zip(made.processes, made.logs, strict=True):
+            assert process.stdout is not None
+            if await process.stdout.readline() != b"ready\n":
+                raise Broken(f"viewers did not begin: {log.read_text()[-400:]}")
+        yield made
+    finally:
+        for process in made.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _until(instant_s: float) -> None:
+    await asyncio.sleep(max(0.0, instant_s - time.monotonic()))
