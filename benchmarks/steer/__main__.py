@@ -7,6 +7,8 @@ from pathlib import Path
 
 from benchmarks.serve import processes
 from benchmarks.steer import deciding, door, dying, report, spread, worlds
+from benchmarks.steer.playing import killing
+from benchmarks.steer.playing.figures import ROWS as SESSIONS
 from benchmarks.suite.shell import Measured, Section, arguments_of, command_of, run, say
 
 HERE = Path(__file__).parent
@@ -15,6 +17,7 @@ CONDITIONS = {
     "door": "one steering process on core 0, wrk with 32 connections on core 1, loopback; per second of the server's CPU, since the machine is shared",
     "spread": "benchmarks/instances/steering.yaml with real decisions over simulated boxes; not a measurement of time, the same on any machine",
     "dead-box": "control plane, steering and three appliances on loopback; kill -9 to a whole appliance, rankings asked for every 20 ms",
+    "sessions": "the whole system on loopback and two processes of scripted players, all on the same cores; kill -9 to a whole appliance while all play, started again later",
 }
 SPREAD = tuple(f"steer/{name}" for name in ("hottest", "holders", "moved", "distinct", "content-misses"))
 
@@ -52,12 +55,16 @@ def sections_of(arguments: argparse.Namespace) -> list[Section]:
     def dead_box(folder: Path) -> Measured:
         return dying.rows(folder, rounds=rounds, say=say), {}
 
+    def sessions(folder: Path) -> Measured:
+        return killing.rows(folder, quick=quick, say=say), {}
+
     return [
         Section("decision", ("steer/decision-us",), decision),
         Section("door", ("steer/requests-per-s",), at_the_door),
         Section("worlds", ("steer/world-",), memory),
         Section("spread", SPREAD, spreading),
         Section("dead-box", ("steer/dead-box-s",), dead_box),
+        Section("sessions", SESSIONS, sessions),
     ]
 
 

@@ -12,6 +12,7 @@ AT_MOST: dict[str, tuple[float, float]] = {
     "steer/distinct": (1.3, 1.3),
     "steer/content-misses": (1, 1),
     "steer/dead-box-s": (10, 4),
+    "play/stalls": (0, 0),
 }
 """(bar, stretch)."""
 AT_LEAST: dict[str, tuple[float, float]] = {"steer/requests-per-s": (3000, 6000), "steer/holders": (0.95, 0.98)}

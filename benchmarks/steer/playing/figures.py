@@ -16,6 +16,13 @@ from benchmarks.steer.playing.facts import Ask, Session
 AT_IT_S = 10.0
 ENOUGH_BUFFER_S = 20.0
 COMPLETE = "complete"
+STALLS, STALL_SHARE, TO_DEAD, MOVED, WRONG_ANSWER = ROWS = (
+    "play/stalls",
+    "play/stall-share",
+    "play/requests-to-dead-after-s",
+    "play/moved-s",
+    "play/wrong-answer-s",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +76,14 @@ def stalls(outcome: Outcome) -> Row:
         "start p95 s": _quantile([one.startup_s for one in outcome.sessions], 0.95),
         "MB checked": sum(one.checked_bytes for one in outcome.sessions) / 1e6,
     }
-    return _row("play/stalls", "stalls of all sessions from the kill of an appliance to their end", value, facts)
+    return _row(STALLS, "stalls of all sessions from the kill of an appliance to their end", value, facts)
 
 
 def stall_share(outcome: Outcome) -> Row:
     stalled_s = sum(one.stalled_s for one in outcome.sessions)
     watched_s = sum(one.watched_s for one in outcome.sessions)
     facts = {"stalled s": stalled_s, "watched s": watched_s}
-    return _row("play/stall-share", "stalled time / watched time, whole plays", stalled_s / watched_s, facts)
+    return _row(STALL_SHARE, "stalled time / watched time, whole plays", stalled_s / watched_s, facts)
 
 
 def requests_to_dead(outcome: Outcome) -> Row:
@@ -93,7 +100,7 @@ def requests_to_dead(outcome: Outcome) -> Row:
         "share of requests that it has after its return": _share(again, lambda ask: ask.host in outcome.dead_hosts),
     }
     return _row(
-        "play/requests-to-dead-after-s",
+        TO_DEAD,
         "s from the kill to the last request of a session to the dead box",
         last - outcome.killed_at_s,
         facts,
@@ -104,9 +111,7 @@ def moved(outcome: Outcome) -> Row:
     """Raises ValueError when a session at the box got nothing more from anywhere."""
     took = [_moved_after_s(outcome, one) for one in outcome.at_it]
     facts = {"sessions": float(len(took)), "p50 s": _quantile(took, 0.5), "p95 s": _quantile(took, 0.95)}
-    return _row(
-        "play/moved-s", "s from the kill until the last session at the box had a range from elsewhere", max(took), facts
-    )
+    return _row(MOVED, "s from the kill until the last session at the box had a range from elsewhere", max(took), facts)
 
 
 def wrong_answer(outcome: Outcome) -> Row:
@@ -121,7 +126,7 @@ def wrong_answer(outcome: Outcome) -> Row:
         "answer p99 ms": _quantile([one.took_s * 1000 for one in said], 0.99),
     }
     return _row(
-        "play/wrong-answer-s",
+        WRONG_ANSWER,
         "s from the kill to the last steering manifest that puts the dead box first for a track",
         last - outcome.killed_at_s,
         facts,

@@ -6,6 +6,7 @@ The plays run in processes of their own (`viewers`), which share the machine's m
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import time
 from collections import Counter
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.serve.rows import Row
+from benchmarks.steer.playing import figures
 from benchmarks.steer.playing.facts import Session, Task
 from benchmarks.steer.playing.figures import Outcome
-from benchmarks.steer.playing.stage import Stage
+from benchmarks.steer.playing.stage import Stage, open_stage
 from benchmarks.steer.playing.viewers import shares
 from chassis.client import ServiceClient
 from contracts.world import RankFile, Ranking, RankRequest
@@ -27,6 +30,8 @@ SEGMENT_S = 4.0
 SOON_S = 2.0
 SLACK_S = 60.0
 PROCESSES = 2
+LADDER = ("180@160",)
+"""With its audio some 300 kbit/s: what two cores can give to 500 sessions and play too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,9 @@ class Setting:
         if not self.arrive_s < self.kill_s < self.kill_s + self.dead_s < self.watch_s:
             raise ValueError("arrive_s < kill_s < kill_s + dead_s < watch_s: or not all would play through all of it")
         if self.kill_s + self.buffer_s + SEGMENT_S >= self.watch_s:
-            raise ValueError("kill_s + buffer_s must be below watch_s by more than a segment: or nothing is left to fetch")
+            raise ValueError(
+                "kill_s + buffer_s must be below watch_s by more than a segment: or nothing is left to fetch"
+            )
 
 
 WHOLE = Setting(sessions=500, arrive_s=30.0, kill_s=45.0, dead_s=55.0, watch_s=125.0)
@@ -54,6 +61,16 @@ QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=20.0, dead_s=25.0, watch_s=58
 
 class Broken(RuntimeError):
     """A process of viewers ended early; the message is the end of its log."""
+
+
+def rows(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
+    """The `play/…` rows of one kill."""
+    return figures.rows(asyncio.run(_outcome(folder, QUICK if quick else WHOLE, say)))
+
+
+async def _outcome(folder: Path, setting: Setting, say: Callable[[str], None]) -> Outcome:
+    async with open_stage(folder, math.ceil(setting.watch_s + SEGMENT_S), LADDER) as stage:
+        return await through_a_kill(stage, folder, setting, say)
 
 
 async def through_a_kill(stage: Stage, folder: Path, setting: Setting, say: Callable[[str], None]) -> Outcome:
