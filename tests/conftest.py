@@ -9,14 +9,21 @@ import gc
 import os
 
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
+
+RANDOM = bool(os.environ.get("LOWTIDE_RANDOM"))
 
 settings.register_profile(
     "lowtide",
     deadline=None,
-    derandomize=not os.environ.get("LOWTIDE_RANDOM"),
+    derandomize=not RANDOM,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("lowtide")
+if not RANDOM:
+    # Hypothesis also tries constants that it reads in whatever modules are loaded: what a property tries would depend on the tests
+    # that the process ran before.
+    setattr(providers, "_get_local_constants", lambda: providers._local_constants)  # noqa: B010
 
 
 def pytest_unconfigure() -> None:

@@ -99,7 +99,8 @@ def _scatter(mean: Floats, spread: Floats, days: Floats) -> tuple[float, float]:
     level = mean[told]
     variance = spread[told] * days[told] / (days[told] - 1.0)
     large = level >= np.median(level)
-    common = float(np.median(variance[large] / level[large] ** 2))
+    # Divided first: the square of the mean of next to no views would be 0.
+    common = float(np.median((np.sqrt(variance[large]) / level[large]) ** 2))
     small = ~large if (~large).any() else large
     left = np.maximum(0.0, variance[small] - common * level[small] ** 2)
     scatter = float(left.sum() / level[small].sum())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -67,6 +67,7 @@ def test_days_before_a_file_was_out_are_not_counted_as_failures() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=st.floats(0, 1e6)))
+@example(np.array([[1e-300, 0.0, 0.0]]))
 def test_every_model_gives_a_finite_number_that_is_not_negative(views: Floats) -> None:
     past = DailyPopularity(views, np.zeros(views.shape[0], dtype=np.int64), 1 / 24)
     for model in MODELS:
