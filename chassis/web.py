@@ -60,9 +60,13 @@ class Cors:
         "X-Request-Id",
     )
 
-    def allowed(self, origin: str | None) -> str | None:
-        """What `Access-Control-Allow-Origin` says to this origin, or None."""
-        if origin is None or not self.origins:
+    under: str = "/"
+    """What all paths begin with that may be called so; the others know of no page elsewhere."""
+
+    def allowed(self, request: web.BaseRequest) -> str | None:
+        """What `Access-Control-Allow-Origin` says to the origin of a request, or None."""
+        origin = request.headers.get("Origin")
+        if origin is None or not self.origins or not request.path.startswith(self.under):
             return None
         if "*" in self.origins:
             return "*"
@@ -203,7 +207,7 @@ def _is_preflight(request: web.Request) -> bool:
 
 def _preflight(request: web.Request, cors: Cors) -> web.Response:
     response = web.Response(status=204)
-    if cors.allowed(request.headers.get("Origin")) is not None:
+    if cors.allowed(request) is not None:
         response.headers["Access-Control-Allow-Methods"] = ", ".join(cors.methods)
         response.headers["Access-Control-Allow-Headers"] = ", ".join(cors.request_headers)
         response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_AGE_S)
@@ -215,7 +219,7 @@ def _finish_head(cors: Cors) -> Callable[[web.Request, web.StreamResponse], Awai
         request[_STARTED] = True
         response.headers["X-Request-Id"] = request.get(REQUEST_ID, "")
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
-        allowed = cors.allowed(request.headers.get("Origin"))
+        allowed = cors.allowed(request)
         if cors.origins and "*" not in cors.origins:
             response.headers.add("Vary", "Origin")
         if allowed is not None:

@@ -50,10 +50,16 @@ class ProblemCode(Enum):
         403,
         "This appliance has been without its control plane for too long to take this media token",
     )
+    STEERING_STATE_INVALID = (
+        "steering-state-invalid",
+        403,
+        "The state of content steering is not of this session or not of this steering",
+    )
     KEY_UNKNOWN = ("key-unknown", 403, "The media token names a key that is not known here")
     NOT_FOUND = ("not-found", 404, "There is nothing at this address")
     METHOD_NOT_ALLOWED = ("method-not-allowed", 405, "The method is not allowed here")
     CONFLICT = ("conflict", 409, "The state of the resource does not allow this")
+    STEERING_OVER = ("steering-over", 410, "The session of content steering is over")
     LENGTH_REQUIRED = ("length-required", 411, "The body's length must be announced")
     PRECONDITION_FAILED = ("precondition-failed", 412, "A condition of the request does not hold")
     TOO_LARGE = ("too-large", 413, "The body is larger than this address takes")

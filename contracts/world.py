@@ -113,6 +113,10 @@ class RankRequest(msgspec.Struct, frozen=True):
     scheme: str = "http"
     play: str = ""
     """The playback session that asks, as media tokens and access logs name it: by it a decision is found again. Empty for none."""
+    until: float = 0.0
+    """When that session ends, in seconds since 1970. With `play` and `until` the answer has an address for content steering."""
+    needs_bps: float = 0.0
+    """What the session takes with its lowest renditions, in bits per second; 0 when that is not known."""
 
 
 class RankFile(msgspec.Struct, frozen=True):
@@ -167,6 +171,8 @@ class Ranking(msgspec.Struct, frozen=True):
     """The longest announced prefix that covers the client, or empty."""
     site_id: str
     groups: tuple[GroupRanking, ...]
+    steering: str = ""
+    """Where the session's player asks how to go on: path and query, relative to steering's public base URL. Empty where it is not steered."""
 
 
 class CandidateFacts(msgspec.Struct, frozen=True):

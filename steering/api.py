@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from chassis.clock import Clock
 from chassis.errors import ProblemError
@@ -20,6 +21,7 @@ from steering.journal import Journal
 from steering.metrics import SteeringMetrics
 from steering.plays import Tally
 from steering.prefixes import Match, parse_address
+from steering.sessions_api import Sessions, add_to
 
 RETRY_AFTER_S = 1.0
 RANK_PATH = "/v1/rank"
@@ -46,12 +48,19 @@ class Api:
     """The handlers over one state. Decisions are kept where there is a `keeping`."""
 
     def __init__(
-        self, state: State, decisions: Decisions, metrics: SteeringMetrics, clock: Clock, keeping: Keeping | None = None
+        self,
+        state: State,
+        decisions: Decisions,
+        metrics: SteeringMetrics,
+        clock: Clock,
+        sessions: Sessions,
+        keeping: Keeping | None = None,
     ) -> None:
         self._state = state
         self._decisions = decisions
         self._metrics = metrics
         self._clock = clock
+        self._sessions = sessions
         self._keeping = keeping
         self._first_choices = {why: metrics.first_choices.labels(why.value) for why in Why}
 
@@ -79,7 +88,8 @@ class Api:
             now_s = self._clock.wall_s()
             self._keeping.journal.add(request.play, self._keeping.recorder.line(request, ranked, now_s))
             self._keeping.tally.add(now_s, ranked)
-        return ranked.ranking
+        steering = self._sessions.address(request, ranked.ranking)
+        return replace(ranked.ranking, steering=steering) if steering else ranked.ranking
 
     async def explain(self, call: Call[RankRequest]) -> RankExplanation:
         try:
@@ -127,7 +137,7 @@ class Api:
         return ProblemError(ProblemCode.UNAVAILABLE, str(error), retry_after_s=RETRY_AFTER_S)
 
 
-def routes_of(api: Api) -> Routes:
+def routes_of(api: Api, sessions: Sessions) -> Routes:
     routes = Routes("Lowtide steering")
     routes.post(RANK_PATH, api.rank, summary="Rank appliances for a client and files, best first, the origin last")
     routes.post(
@@ -138,6 +148,7 @@ def routes_of(api: Api) -> Routes:
     )
     routes.get("/v1/world", api.world, summary="What steering knows, in numbers, and whether it is kept up")
     routes.get("/v1/routes", api.covering, summary="The prefixes that cover an address, and which sites announce them")
+    add_to(routes, sessions)
     return routes
 
 

@@ -14,7 +14,8 @@ from chassis.front import Front
 from chassis.logs import get_logger
 from chassis.service import Listener, Service, Tcp
 from chassis.tls import client_context
-from chassis.web import build_app
+from chassis.web import Cors, build_app
+from contracts.content_steering import PATH
 from contracts.enrolment import PeerKind
 from contracts.world import Change
 from steering import archive
@@ -26,11 +27,14 @@ from steering.decisions import Decisions
 from steering.errors import ArchiveError
 from steering.feed import ChangeSource, Feed, State, StreamEnd
 from steering.journal import FOLDER, Journal
+from steering.keyring import FILE_NAME as KEY_FILE
+from steering.keyring import Keyring
 from steering.metrics import SteeringMetrics
 from steering.plays import Tally
 from steering.plays_api import PlaysApi
 from steering.prefixes import HashedPrefixes
 from steering.reservations import ReservationRules
+from steering.sessions_api import SessionRules, Sessions
 from steering.world import World
 
 CHANGES_PATH = "/v1/changes"
@@ -86,12 +90,14 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     saver = Saver(state, path, metrics, service.clock, settings.save_every_s, settings.save_routes_every_s)
     decisions = _decisions(settings, state, service.clock)
     keeping = _keeping(service, settings, metrics)
-    api = Api(state, decisions, metrics, service.clock, keeping)
+    sessions = _sessions(service, settings, metrics)
+    api = Api(state, decisions, metrics, service.clock, sessions, keeping)
     service.health.add_check("world", feed.ready)
-    routes = routes_of(api)
+    routes = routes_of(api, sessions)
     if keeping is not None:
         PlaysApi(keeping.journal, keeping.recorder, keeping.tally, service.clock).add_to(routes)
-    app = build_app(routes, metrics=service.metrics, health=service.health)
+    cors = Cors(settings.content_steering.cors_origins, methods=("GET", "HEAD"), under=PATH.partition("{")[0])
+    app = build_app(routes, metrics=service.metrics, health=service.health, cors=cors)
     front = Front(RANK_PATH, api.answer, service.metrics)
     service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front))
     service.background("feed", feed.run)
@@ -113,6 +119,14 @@ def _decisions(settings: SteeringSettings, state: State, clock: Clock) -> Decisi
     )
     given = settings.reserving
     return Decisions(state, rules, ReservationRules(given.play_bps, given.fade_s, given.processes), clock)
+
+
+def _sessions(service: Service, settings: SteeringSettings, metrics: SteeringMetrics) -> Sessions:
+    its = settings.content_steering
+    keyring = Keyring(its.key_file or settings.state_dir / KEY_FILE, service.clock)
+    service.background("session-keys", keyring.run)
+    rules = SessionRules(its.public_url.rstrip("/"), its.ttl_s, its.trouble_ttl_s)
+    return Sessions(rules, lambda: keyring.keys, metrics, service.clock)
 
 
 def _keeping(service: Service, settings: SteeringSettings, metrics: SteeringMetrics) -> Keeping | None:

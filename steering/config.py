@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
 from chassis.logs import LEVELS
+from contracts.content_steering import LONGEST_TTL_S
 from steering.ladder import USUAL, Cdn, Ladder, Rung, problem_of
 
 NAME = "steering"
@@ -118,6 +119,28 @@ class DecisionLog:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentSteering:
+    """How running sessions are steered."""
+
+    public_url: Annotated[
+        str, Doc("Base URL at which players reach this service; empty takes the one that each of them asked.")
+    ] = ""
+    key_file: Annotated[
+        Path | None,
+        Doc("Keys that seal sessions, one a line; made when missing. Nothing: session.keys in state_dir."),
+    ] = None
+    ttl_s: Annotated[int, Ge(1), Le(LONGEST_TTL_S), Doc("Seconds after which a session asks again.")] = 60
+    trouble_ttl_s: Annotated[
+        int, Ge(1), Le(LONGEST_TTL_S), Doc("The same while one of its places is in trouble, or it was just moved.")
+    ] = 10
+    cors_origins: Annotated[tuple[str, ...], Doc("Origins of pages whose players may ask; * for all.")] = ("*",)
+
+    def __post_init__(self) -> None:
+        if self.trouble_ttl_s > self.ttl_s:
+            raise ValueError("content_steering.trouble_ttl_s: must not be above ttl_s: trouble is looked at more often")
+
+
+@dataclass(frozen=True, slots=True)
 class SteeringSettings:
     """Configuration of `lowtide steering run`."""
 
@@ -144,6 +167,9 @@ class SteeringSettings:
     reserving: Annotated[Reserving, Doc("What plays just handed out count")] = field(default_factory=Reserving)
     overflow: Annotated[Overflow, Doc("Where clients go when their own sites have no room")] = field(
         default_factory=Overflow
+    )
+    content_steering: Annotated[ContentSteering, Doc("How running sessions are steered")] = field(
+        default_factory=ContentSteering
     )
     decision_log: Annotated[DecisionLog, Doc("The steering log")] = field(default_factory=DecisionLog)
     log_level: Annotated[str, Doc("debug, info, warning, error or critical.")] = "info"

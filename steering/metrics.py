@@ -5,6 +5,7 @@ from __future__ import annotations
 from chassis.metrics import Metrics
 from contracts.world import Why
 from steering.feed import StreamEnd
+from steering.sessions import NotSteered, Refused
 
 
 class SteeringMetrics:
@@ -39,6 +40,14 @@ class SteeringMetrics:
         )
         self.saves = metrics.counter(
             "lowtide_steering_world_saves_total", "Saves of the last world, by outcome", ("outcome",)
+        )
+        self.not_steered = metrics.reasons(
+            "lowtide_steering_sessions_not_steered_total",
+            "Rankings without an address for content steering",
+            NotSteered,
+        )
+        self.sessions_refused = metrics.reasons(
+            "lowtide_steering_sessions_refused_total", "Requests of content steering that were refused", Refused
         )
         self.decisions_lost = metrics.counter(
             "lowtide_steering_decisions_lost_total", "Lines of the steering log that were not written"

@@ -1,7 +1,7 @@
 """Where each rendition is fetched from, best first: a ranking turned into named pathways. Pure.
 
 Laws: at most three appliances and then the origin, each place once; the origin is always last and always there; a
-rendition and its media playlist have one ranking. Pathways are `pathway-1` … and `origin`.
+rendition and its media playlist have one ranking. Pathways are named by `contracts.pathways`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from contracts.catalogue import Rendition
+from contracts.catalogue import FileKind, Rendition
+from contracts.pathways import ORIGIN_PATHWAY, appliances_of, last_of, pathway
+from contracts.pathways import pathway_names as names
 from contracts.urls import MEDIA_SERVICE, cache_key, with_token
 from contracts.world import RankFile, Ranking
 
-ORIGIN_PATHWAY = "origin"
-MAX_APPLIANCES = 3
 NETWORK_BITS = {4: 24, 6: 48}
 
 
@@ -47,6 +47,14 @@ def rank_files(title_id: str, renditions: Sequence[Rendition]) -> tuple[RankFile
     return tuple(RankFile(cache_key(MEDIA_SERVICE, r.path), group_of(title_id, r)) for r in renditions)
 
 
+def least_bps(renditions: Sequence[Rendition]) -> float:
+    """What playing takes at least: the peaks of the lowest picture and the lowest sound."""
+    its: dict[FileKind, int] = {}
+    for one in renditions:
+        its[one.kind] = min(one.bandwidth_bps, its.get(one.kind, one.bandwidth_bps))
+    return float(its.get(FileKind.VIDEO, 0) + its.get(FileKind.AUDIO, 0))
+
+
 def routes(
     title_id: str, renditions: Sequence[Rendition], ranking: Ranking | None, origin_url: str
 ) -> tuple[Route, ...]:
@@ -55,17 +63,15 @@ def routes(
     made = []
     for rendition in renditions:
         choices = groups.get(group_of(title_id, rendition), ())
-        last = next((choice.url for choice in choices if not choice.appliance_id), origin_url)
-        urls = list(dict.fromkeys(choice.url.rstrip("/") for choice in choices if choice.appliance_id))
-        places = [Place(f"pathway-{n}", url) for n, url in enumerate(urls[:MAX_APPLIANCES], start=1)]
-        made.append(Route(rendition, (*places, Place(ORIGIN_PATHWAY, last.rstrip("/")))))
+        last = last_of(choices)
+        places = [Place(pathway(n), its.url.rstrip("/")) for n, its in enumerate(appliances_of(choices), start=1)]
+        made.append(Route(rendition, (*places, Place(ORIGIN_PATHWAY, (last.url if last else origin_url).rstrip("/")))))
     return tuple(made)
 
 
 def pathway_names(made: Sequence[Route]) -> tuple[str, ...]:
     """All pathways in order, the origin last."""
-    most = max((len(route.places) - 1 for route in made), default=0)
-    return (*(f"pathway-{n}" for n in range(1, most + 1)), ORIGIN_PATHWAY)
+    return names(max((len(route.places) - 1 for route in made), default=0))
 
 
 def media_url(place: Place, token: str, path: str) -> str:

@@ -126,8 +126,9 @@ class Plays:
         if isinstance(kept, Refusal):
             raise _problem(kept)
         session_id = f"s-{secrets.token_hex(8)}"
-        ranked = await self._desk.rankings.rank(client, request.title_id, kept, session_id)
         now = self._desk.clock.wall_s()
+        until = now + details.duration_s + self._rules.token_extra_s
+        ranked = await self._desk.rankings.rank(client, request.title_id, kept, session_id, until)
         made = routes(request.title_id, kept, ranked.ranking, self._rules.origin_url)
         session = Session(
             id=session_id,
@@ -143,7 +144,7 @@ class Plays:
             site_id=first_site(ranked.ranking),
             started_at=now,
             seen_at=now,
-            expires_at=now + details.duration_s + self._rules.token_extra_s,
+            expires_at=until,
         )
         secret = "~" + secrets.token_urlsafe(24)
         opened = await self._desk.records.open(session, secret, plan)

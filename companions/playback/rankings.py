@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from chassis.client import ServiceClient
 from chassis.clock import Clock
 from chassis.errors import ServiceError
 from chassis.logs import get_logger
 from companions.bounded import Bounded
 from companions.playback.metrics import PlaybackMetrics, RankingSource
-from companions.playback.pathways import MAX_APPLIANCES, network_of, rank_files
+from companions.playback.pathways import least_bps, network_of, rank_files
 from contracts.catalogue import Rendition
+from contracts.pathways import MOST_APPLIANCES
 from contracts.world import Ranking, RankRequest
 
 _LOG = get_logger("companions.playback")
@@ -45,15 +48,20 @@ class Rankings:
         self._last: Bounded[tuple[str, str], Ranking] = Bounded(limit)
         self._failed_s: float | None = None
 
-    async def rank(self, client: str, title_id: str, renditions: Sequence[Rendition], play: str = "") -> Ranked:
-        """Never raises for a steering that fails: a play goes on with less. `play` is the session that it is for."""
-        ranked = await self._ranked(client, title_id, renditions, play)
+    async def rank(
+        self, client: str, title_id: str, renditions: Sequence[Rendition], play: str = "", until: float = 0.0
+    ) -> Ranked:
+        """Never raises for a steering that fails: a play goes on with less. `play` is the session that it is for, `until` its end."""
+        ranked = await self._ranked(client, title_id, renditions, play, until)
         self._metrics.rankings.labels(ranked.source.value).inc()
         return ranked
 
-    async def _ranked(self, client: str, title_id: str, renditions: Sequence[Rendition], play: str) -> Ranked:
+    async def _ranked(
+        self, client: str, title_id: str, renditions: Sequence[Rendition], play: str, until: float
+    ) -> Ranked:
         known_as = (network_of(client), title_id)
-        request = RankRequest(client, rank_files(title_id, renditions), MAX_APPLIANCES, self._scheme, play)
+        files, needs_bps = rank_files(title_id, renditions), least_bps(renditions)
+        request = RankRequest(client, files, MOST_APPLIANCES, self._scheme, play, until, needs_bps)
         if not self._paused():
             try:
                 ranking = await self._steering.post("/v1/rank", request, Ranking)
@@ -62,7 +70,7 @@ class Rankings:
                 _LOG.warning("steering-not-answering", detail=str(error), title=title_id)
             else:
                 self._failed_s = None
-                self._last.put(known_as, ranking)
+                self._last.put(known_as, replace(ranking, steering=""))
                 return Ranked(ranking, RankingSource.STEERING)
         last = self._last.get(known_as)
         return Ranked(last, RankingSource.LAST_KNOWN if last else RankingSource.ORIGIN_ONLY)

@@ -23,6 +23,7 @@ from control_plane.trigger_api import TriggerApi
 from control_plane.wish_api import WishApi
 from origin.api import IngestApi
 from steering.api import Api, routes_of
+from steering.sessions_api import Sessions
 from tests.house.source import ROOT
 
 GUARD = SecretGuard("a secret")
@@ -64,7 +65,7 @@ def companions() -> Routes:
 
 SECTIONS = {
     "Control plane": control_plane,
-    "Steering": lambda: routes_of(Api(ANY, ANY, ANY, ANY)),
+    "Steering": lambda: routes_of(Api(ANY, ANY, ANY, ANY, ANY), Sessions(ANY, ANY, ANY, ANY)),
     "Origin": origin,
     "Companions": companions,
 }

@@ -1,0 +1,151 @@
+"""Content steering as it runs: a session asks over HTTP, with a world that the test changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import pytest
+
+from chassis.client import ServiceClient
+from chassis.service import Service
+from contracts.content_steering import SteeringManifest
+from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
+from contracts.world import Change, RankFile, Ranking, RankRequest, WorldFacts
+from steering.app import assemble
+from steering.config import ContentSteering, ControlPlane, Http, SteeringSettings
+from tests.steering.worlds import key, two_networks
+
+FOREVER = 4_000_000_000.0
+
+
+@dataclass
+class Plane:
+    """A change stream that says what the test says."""
+
+    queue: asyncio.Queue[Change] = field(default_factory=asyncio.Queue)
+
+    async def changes(self, after: int) -> AsyncIterator[Change]:
+        for change in (*two_networks(), Change(1, snapshot_complete=True)):
+            yield change
+        while True:
+            yield await self.queue.get()
+
+
+@dataclass
+class Running:
+    url: str
+    client: ServiceClient
+    http: aiohttp.ClientSession
+    plane: Plane
+
+    async def begin(self, play: str = "s-1", client: str = "10.1.7.9", until: float = FOREVER) -> Ranking:
+        files = (RankFile(key(), "t/v-360"),)
+        return await self.client.post("/v1/rank", RankRequest(client, files, play=play, until=until), Ranking)
+
+    async def ask(self, address: str, **headers: str) -> SteeringManifest:
+        url = address if "://" in address else self.url + address
+        async with self.http.get(url, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            assert response.headers["Cache-Control"] == "no-store"
+            return msgspec.json.decode(await response.read(), type=SteeringManifest)
+
+    async def refused(self, address: str) -> tuple[int, Problem, Mapping[str, str]]:
+        async with self.http.get(self.url + address, headers={"Origin": "https://player.example"}) as response:
+            assert response.content_type == CONTENT_TYPE
+            return response.status, msgspec.json.decode(await response.read(), type=Problem), response.headers
+
+
+@asynccontextmanager
+async def steering(folder: Path, content_steering: ContentSteering | None = None) -> AsyncIterator[Running]:
+    plane = Plane()
+    settings = SteeringSettings(
+        folder,
+        ControlPlane("https://127.0.0.1:1"),
+        Http(port=0),
+        content_steering=content_steering or ContentSteering(),
+    )
+
+    async def composed(service: Service) -> None:
+        folder.mkdir(exist_ok=True)
+        assemble(service, settings, plane.changes)
+
+    async with (
+        Service("steering", composed, grace_s=0.5).running() as urls,
+        ServiceClient(urls["http"]) as client,
+        aiohttp.ClientSession() as http,
+    ):
+        while not (await client.get("/v1/world", WorldFacts)).live:  # noqa: ASYNC110  what is waited for happens behind a queue
+            await asyncio.sleep(0.01)
+        yield Running(urls["http"], client, http, plane)
+
+
+async def test_a_session_is_told_the_order_of_its_manifest_while_all_is_well(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        ranking = await running.begin()
+        assert urlsplit(ranking.steering).path == "/v1/steering/s-1"
+        answer = await running.ask(ranking.steering)
+        assert answer.priority == ("pathway-1", "pathway-2", "pathway-3", "origin")
+        assert (answer.version, answer.clones, answer.ttl_s) == (1, (), 60)
+        assert answer.reload_uri.startswith(running.url + "/v1/steering/s-1?")
+        assert (await running.ask(answer.reload_uri)).priority == answer.priority
+
+
+async def test_a_ranking_for_no_session_has_no_address(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        assert (await running.begin(play="")).steering == ""
+        assert (await running.begin(until=0.0)).steering == ""
+
+
+async def test_players_on_other_origins_read_answers_and_refusals_and_nothing_else(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        ranking = await running.begin()
+        origin = {"Origin": "https://player.example"}
+        async with running.http.get(running.url + ranking.steering, headers=origin) as response:
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+        async with running.http.get(running.url + "/v1/world", headers=origin) as response:
+            assert "Access-Control-Allow-Origin" not in response.headers
+        _status, _problem, headers = await running.refused("/v1/steering/s-1")
+        assert headers["Access-Control-Allow-Origin"] == "*"
+        assert headers["Cache-Control"] == "no-store"
+
+
+async def test_what_is_no_state_of_this_session_is_refused_in_words_and_counted(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        mine = (await running.begin("s-1")).steering
+        state = mine.partition("?s=")[2]
+        for address, code in (
+            ("/v1/steering/s-1", ProblemCode.BAD_QUERY),
+            ("/v1/steering/s-1?s=%20", ProblemCode.BAD_QUERY),
+            (f"/v1/steering/s-2?s={state}", ProblemCode.STEERING_STATE_INVALID),
+            (f"/v1/steering/s-1?s={state[:-4]}AAAA", ProblemCode.STEERING_STATE_INVALID),
+            ("/v1/steering/s-1?s=" + "a" * 5000, ProblemCode.URI_TOO_LONG),
+        ):
+            status, problem, _headers = await running.refused(address)
+            assert (status, problem.type) == (code.status, code.type_uri), address
+            assert problem.detail
+        async with running.http.get(running.url + "/metrics") as response:
+            text = await response.text()
+        for line in ('{reason="forged"} 1.0', '{reason="of-another-session"} 1.0', '{reason="too-long"} 1.0'):
+            assert "lowtide_steering_sessions_refused_total" + line in text
+
+
+@pytest.mark.parametrize("public", ["https://steering.example", "https://steering.example/"])
+async def test_the_next_address_is_where_players_reach_steering(tmp_path: Path, public: str) -> None:
+    async with steering(tmp_path, ContentSteering(public_url=public)) as running:
+        answer = await running.ask((await running.begin()).steering)
+        assert answer.reload_uri.startswith("https://steering.example/v1/steering/s-1?s=")
+
+
+async def test_another_process_with_the_same_keys_goes_on_with_the_session(tmp_path: Path) -> None:
+    shared = ContentSteering(key_file=tmp_path / "keys")
+    async with steering(tmp_path / "one", shared) as one, steering(tmp_path / "two", shared) as two:
+        address = (await one.begin()).steering
+        assert (await two.ask(address)).priority == (await one.ask(address)).priority
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
