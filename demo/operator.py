@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from contracts.overview import Overview
-from contracts.places import ApplianceRegistration, Site
+from contracts.places import ApplianceRegistration, Site, StateChange
 from contracts.plans import PlacementExplanation, PlanSummary
 from contracts.reports import FileTraffic, TrafficImport
 from player.membership import Refused, problem_of
@@ -34,6 +34,10 @@ class Operator:
 
     async def put_appliance(self, registration: ApplianceRegistration) -> None:
         await self._send("PUT", f"/v1/appliances/{registration.id}", registration)
+
+    async def put_state(self, appliance_id: str, change: StateChange) -> None:
+        """Asks for another state of an appliance: drain, drained, maintenance, live, retired."""
+        await self._send("POST", f"/v1/appliances/{appliance_id}/state", change)
 
     async def overview(self) -> Overview:
         return msgspec.json.decode(await self._send("GET", "/v1/overview"), type=Overview)

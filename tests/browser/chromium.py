@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,16 @@ STOP_S = 5.0
 
 
 class Tab:
-    """One page. `errors` are its uncaught exceptions, what it wrote to `console.error`, and loads that failed."""
+    """One page. `errors` are its uncaught exceptions, what it wrote to `console.error`, and loads that failed. `hear` is told
+    every event of the protocol (method, parameters).
+    """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._number = 0
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self.errors: list[str] = []
+        self.hear: Callable[[str, dict[str, Any]], None] = _nothing
         self._reader = asyncio.create_task(self._read())
 
     async def command(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -142,7 +145,9 @@ class Tab:
                 waiting = self._waiting.pop(said["id"])
                 if not waiting.done():
                     waiting.set_result(said)
-            elif error := _error_in(said["method"], said["params"]):
+                continue
+            self.hear(said["method"], said["params"])
+            if error := _error_in(said["method"], said["params"]):
                 self.errors.append(error)
 
 
@@ -179,6 +184,10 @@ async def open_tab(folder: Path, *more_flags: str, size: tuple[int, int] = (1200
 def js(text: str) -> str:
     """A string as JavaScript writes it."""
     return msgspec.json.encode(text).decode()
+
+
+def _nothing(_method: str, _params: dict[str, Any]) -> None:
+    """Nobody listens."""
 
 
 def _program() -> str:

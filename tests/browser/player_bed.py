@@ -14,8 +14,13 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from contracts.members import SignUp
 from contracts.viewing import PlayAnswer
+from player.membership import Member
 from tests.browser.chromium import Tab, js
+from tests.browser.observations import Answered, Frame
+from tests.browser.viewer_page import PASSWORD
+from tests.system.small_system import SmallSystem
 
 HERE = Path(__file__).resolve().parent
 VENDOR = HERE.parents[1] / "web" / "vendor"
@@ -49,28 +54,16 @@ LET_GO = {
     "dash.js": "bed.player.updateSettings({ streaming: { abr: { maxBitrate: { video: -1 } } } })",
 }
 """… and then may choose again."""
+GOAL_S = 24.0
+"""What STEADY keeps in the buffer: what is shown later was fetched later."""
+STEADY: dict[str, dict[str, Any]] = {
+    "shaka": {"streaming": {"bufferingGoal": 24}},
+    "hls.js": {"maxBufferLength": 24, "maxMaxBufferLength": 24},
+    "dash.js": {"streaming": {"buffer": {"bufferTimeDefault": 24, "bufferTimeAtTopQuality": 24}}},
+}
+"""A buffer in which twenty seconds without anybody are nothing, and a long film does not lie."""
 REFUSED = 403
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A media answer that a player got. Milliseconds of the page's clock."""
-
-    asked_ms: float
-    answered_ms: float
-    status: int
-    host: str
-    file: str
-    cmcd: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A picture that was shown."""
-
-    shown_ms: float
-    position_s: float
-    height: int
+_members = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +101,31 @@ class PlayerBed:
         await self.tab.until(f"{latest}.every(frame => frame[2] === {height})", within_s)
         return next(frame.position_s for frame in await self.frames() if frame.height == height)
 
+    async def play_on(self, seconds: float, within_s: float = 60.0) -> None:
+        """Returns when pictures have moved on so far."""
+        await self.until_position((await self.frames())[-1].position_s + seconds, within_s)
+
+    async def jump(self, position_s: float, within_s: float = 30.0) -> None:
+        """Seeks; returns when a picture from there was shown, and two seconds more."""
+        await self.tab.value(f"bed.video.currentTime = {position_s}")
+        await self.tab.until(
+            f"!bed.video.seeking && (at => at >= {position_s + 2} && at < {position_s + within_s})(bed.frames.at(-1)[1])",
+            within_s,
+        )
+
+    async def until_buffered(self, seconds: float, within_s: float = 60.0) -> None:
+        await self.tab.until(f"observed.samples.at(-1)?.[2] >= {seconds}", within_s)
+
+    async def host(self) -> str:
+        """Who gave the last piece of picture."""
+        pictures = [answer for answer in await self.answers() if answer.is_good and answer.file.startswith("v-")]
+        return max((answer for answer in pictures if answer.is_media), key=lambda answer: answer.asked_ms).host
+
     async def answers(self) -> list[Answered]:
-        return [Answered(*row) for row in await self.tab.value("bed.answers")]
+        return msgspec.convert(await self.tab.value("bed.answers"), type=list[Answered], strict=False)
 
     async def frames(self) -> list[Frame]:
-        return [Frame(*row) for row in await self.tab.value("bed.frames")]
+        return msgspec.convert(await self.tab.value("bed.frames"), type=list[Frame], strict=False)
 
     async def until_refused(self, within_s: float) -> Answered:
         """The first answer that was a 403."""
@@ -126,7 +139,7 @@ class PlayerBed:
             (frame.position_s for frame in await self.frames() if frame.shown_ms <= refused.answered_ms), default=0.0
         )
         moving = f"(row => row && bed.frames.find(f => f[0] > row[1] && f[1] > {at_s}))({fresh})"
-        first = Frame(*await self.tab.until(moving, within_s))
+        first = msgspec.convert(await self.tab.until(moving, within_s), type=Frame, strict=False)
         frames = await self.frames()
         shown = [frame.shown_ms for frame in frames if refused.answered_ms - 500 <= frame.shown_ms <= first.shown_ms]
         still = [after - before for before, after in itertools.pairwise(shown)]
@@ -149,6 +162,18 @@ async def open_bed(tab: Tab) -> AsyncIterator[PlayerBed]:
         yield PlayerBed(tab, f"http://127.0.0.1:{runner.addresses[0][1]}/")
     finally:
         await runner.cleanup()
+
+
+async def press_play(system: SmallSystem, title_id: str) -> PlayAnswer:
+    """A new member of the first network plays a title."""
+    network, number = system.networks[0], next(_members)
+    member = Member(system.services, network.address(number))
+    try:
+        await member.sign_up(SignUp(f"player-{number}@example.org", PASSWORD, network.region))
+        profile = (await member.account()).profiles[0]
+        return await member.play(title_id, profile.id, "bed")
+    finally:
+        await member.aclose()
 
 
 async def counted(status_url: str, metric: str, label: str = "") -> float:

@@ -4,16 +4,12 @@ pacing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
 
-from contracts.members import SignUp
-from contracts.viewing import PlayAnswer
 from demo.footage import SourceTitle
-from player.membership import Member
 from tests.browser.chromium import Tab, unexpected
 from tests.browser.player_bed import (
     KEEP_LOW,
@@ -23,9 +19,9 @@ from tests.browser.player_bed import (
     SMALL_BUFFER,
     PlayerBed,
     counted,
-    open_bed,
+    press_play,
 )
-from tests.browser.viewer_page import PASSWORD, ViewerPage
+from tests.browser.viewer_page import ViewerPage
 from tests.system.small_system import Film, SmallSystem, open_small_system
 
 ONE_HERE = [PLAYERS[0], *(pytest.param(player, marks=pytest.mark.long) for player in PLAYERS[1:])]
@@ -47,7 +43,6 @@ LADDER = ("180@300", "270@900", "360@2700")
 PACING = {"floor_bps": 1_000_000, "healthy_buffer_s": 4.0}
 """The floor is too low for the best rung, so that it is what players say that lets them climb."""
 LOW_FOR_S = 20.0
-_members = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -62,27 +57,9 @@ async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmallS
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def bed(tab: Tab) -> AsyncIterator[PlayerBed]:
-    async with open_bed(tab) as made:
-        yield made
-
-
 @pytest.fixture
 def page(town: SmallSystem, tab: Tab) -> ViewerPage:
     return ViewerPage(tab, town.box.viewer_url)
-
-
-async def press_play(system: SmallSystem) -> PlayAnswer:
-    """A new member of the first network plays the film."""
-    network, number = system.networks[0], next(_members)
-    member = Member(system.services, network.address(number))
-    try:
-        await member.sign_up(SignUp(f"player-{number}@example.org", PASSWORD, network.region))
-        profile = (await member.account()).profiles[0]
-        return await member.play(TITLE.id, profile.id, "bed")
-    finally:
-        await member.aclose()
 
 
 async def count(system: SmallSystem, metric: str, label: str = "") -> float:
@@ -99,7 +76,7 @@ async def preflights(system: SmallSystem) -> float:
 async def test_a_player_whose_token_ended_resumes_from_a_fresh_manifest(
     town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
 ) -> None:
-    await bed.play(player, await press_play(town), SMALL_BUFFER[player])
+    await bed.play(player, await press_play(town, TITLE.id), SMALL_BUFFER[player])
     refused = await bed.until_refused(TOKEN_S + SKEW_S + 30.0)
     went_on = await bed.resumption(refused)
     record_property(
@@ -161,7 +138,7 @@ async def test_no_player_causes_a_preflight_per_segment(
     town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
 ) -> None:
     before = await preflights(town)
-    await bed.play(player, await press_play(town))
+    await bed.play(player, await press_play(town, TITLE.id))
     await bed.until_position(6.0)
     answers = [answer for answer in await bed.answers() if answer.status == 206]
     caused = await preflights(town) - before
@@ -175,7 +152,7 @@ async def test_cmcd_in_headers_costs_a_preflight_per_address_and_none_per_segmen
     town: SmallSystem, bed: PlayerBed, record_property: Callable[[str, object], None]
 ) -> None:
     before = await preflights(town)
-    await bed.play("shaka", await press_play(town), {"cmcd": {"enabled": True, "useHeaders": True}})
+    await bed.play("shaka", await press_play(town, TITLE.id), {"cmcd": {"enabled": True, "useHeaders": True}})
     await bed.until_position(6.0)
     answers = [answer for answer in await bed.answers() if answer.status == 206]
     caused = await preflights(town) - before
@@ -190,7 +167,7 @@ async def test_a_player_that_was_paced_on_the_lowest_rung_gets_back_to_the_top_r
     town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
 ) -> None:
     before = await count(town, "lowtide_oca_pace_changes_total")
-    await bed.play(player, await press_play(town), LOW_START[player], KEEP_LOW[player])
+    await bed.play(player, await press_play(town, TITLE.id), LOW_START[player], KEEP_LOW[player])
     await bed.until_position(LOW_FOR_S)
     assert {frame.height for frame in await bed.frames()} == {180}
     paced = await count(town, "lowtide_oca_pace_changes_total") - before

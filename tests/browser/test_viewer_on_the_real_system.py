@@ -116,7 +116,7 @@ async def test_playback_goes_on_when_its_appliance_loses_its_power_and_resumes_w
 async def test_what_is_searched_is_found_and_what_is_not_there_is_said(system: SmallSystem, page: ViewerPage) -> None:
     await page.arrive("Cay", site(system, "b"))
     names = "[...document.querySelectorAll('.card-name')].map(name => name.innerText).join()"
-    await page.tab.until(f"document.querySelectorAll('.card').length === {len(FILMS)}")
+    await page.tab.until(f"document.querySelectorAll('.card').length === {len(system.titles)}")
     await page.tab.fill("[name=q]", "green")
     await page.tab.until(f"location.hash.startsWith('#/search') && {names} === {js(OTHER.name)}")
     await page.look("search")

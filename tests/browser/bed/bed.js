@@ -1,34 +1,27 @@
-// A stage for real players: what they request and what they show is written down for the tests.
+// A stage for real players: what they request and what they show is written down by observing.js.
 import { playWithDash, playWithHls, playWithShaka } from "./recipes.js";
 
 const PLAY = { "shaka": playWithShaka, "hls.js": playWithHls, "dash.js": playWithDash };
+/** dash.js's codes for media and init segments that one place did not give; it has no word for whether others are left. */
+const ONE_PLACE = [27, 28];
+/** Where each says that it gives up: `tell` hears its words. */
+const GIVES_UP = {
+  "shaka": (player, tell) => player.addEventListener("error", ({ detail }) => tell(`${detail.code} ${detail.message ?? ""}`)),
+  "hls.js": (player, tell) => player.on(Hls.Events.ERROR, (_event, { fatal, details }) => { if (fatal) tell(details); }),
+  "dash.js": (player, tell) => player.on("error", ({ error: { code, message } }) => { if (!ONE_PLACE.includes(code)) tell(`${code} ${message}`); }),
+};
 const video = document.querySelector("video");
 
-/** Answers with media: [asked, answered, status, host, file, whether it was asked with CMCD in the query], times in milliseconds of the page. */
-const answers = [];
-/** Shown pictures: [shown, position in seconds, height]. */
-const frames = [];
-
-function look(now, { mediaTime, height }) {
-  frames.push([now, mediaTime, height]);
-  video.requestVideoFrameCallback(look);
-}
-
-video.requestVideoFrameCallback(look);
-new PerformanceObserver((list) => {
-  for (const { name, startTime, responseEnd, responseStatus } of list.getEntries()) {
-    const { host, pathname, searchParams } = new URL(name);
-    if (pathname.includes("/media/")) {
-      answers.push([startTime, responseEnd, responseStatus, host, pathname.split("/").pop(), searchParams.has("CMCD")]);
-    }
-  }
-}).observe({ type: "resource", buffered: true });
-
 window.bed = {
-  video, answers, frames,
+  video,
+  answers: observed.answers,
+  frames: observed.frames,
+  failures: [],
   /** `then` is done with the player as soon as there is one. */
   async play(name, manifest, more, then) {
+    observed.mark("press");
     this.player = await PLAY[name](video, manifest, more);
+    GIVES_UP[name](this.player, (words) => this.failures.push(words));
     new Function("player", then)(this.player);
     await video.play();
   },

@@ -1,10 +1,12 @@
-// How three players play a manifest and go on when its media token ends: docs/players.md shows these lines.
-// The libraries are globals (shaka, Hls, dashjs). `more` is further configuration in the player's own words.
+// How three players play a manifest, leave an appliance that is gone, and go on when their media token ends: docs/players.md
+// shows these lines. The libraries are globals (shaka, Hls, dashjs). `more` is further configuration in the player's own words.
 
 export async function playWithShaka(video, manifest, more = {}) {
   const player = new shaka.Player();
   await player.attach(video);
-  player.configure({ cmcd: { enabled: true }, ...more });
+  const retryParameters = { maxAttempts: 6, baseDelay: 100, backoffFactor: 1.6, connectionTimeout: 3_000, stallTimeout: 4_000, timeout: 15_000 };
+  player.configure({ cmcd: { enabled: true }, streaming: { bufferingGoal: 24, retryParameters }, manifest: { retryParameters } });
+  player.configure(more);
   let again = null;
   async function resume(at, playing) {
     await player.load(manifest, at);
@@ -21,7 +23,9 @@ export async function playWithShaka(video, manifest, more = {}) {
 }
 
 export function playWithHls(video, manifest, more = {}, position = -1) {
-  const player = new Hls({ cmcd: {}, ...more, startPosition: position });
+  const retry = { maxNumRetry: 1, retryDelayMs: 200, maxRetryDelayMs: 200 };
+  const soon = { default: { maxTimeToFirstByteMs: 4_000, maxLoadTimeMs: 15_000, timeoutRetry: null, errorRetry: retry } };
+  const player = new Hls({ cmcd: {}, maxBufferLength: 24, fragLoadPolicy: soon, playlistLoadPolicy: soon, ...more, startPosition: position });
   player.on(Hls.Events.ERROR, (_event, { response }) => {
     if (response?.code !== 403) return;
     const [at, playing] = [video.currentTime, !video.paused];
@@ -36,7 +40,13 @@ export function playWithHls(video, manifest, more = {}, position = -1) {
 
 export function playWithDash(video, manifest, more = {}) {
   const player = dashjs.MediaPlayer().create();
-  player.updateSettings({ streaming: { cmcd: { enabled: true } } });
+  const [attempts, pause] = [1, 200].map((value) => ({ MediaSegment: value, InitializationSegment: value, IndexSegment: value }));
+  player.updateSettings({
+    streaming: {
+      cmcd: { enabled: true }, buffer: { bufferTimeDefault: 24, bufferTimeAtTopQuality: 24 },
+      retryAttempts: attempts, retryIntervals: pause, fragmentRequestTimeout: 8_000, blacklistExpiryTime: 60,
+    },
+  });
   player.updateSettings(more);
   player.addResponseInterceptor(async (response) => {
     if (response.status === 403) {

@@ -1,0 +1,116 @@
+"""What is done to the system while somebody watches, and the film that is long enough for it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit
+
+from contracts.places import ApplianceState, StateChange
+from demo.footage import SourceTitle
+from tests.browser.chromium import Tab
+from tests.browser.line import Line
+from tests.browser.runs import Run
+from tests.system.small_system import Film, SmallSystem
+
+LONG_FILM_S = 240
+LONG_FILM = Film(
+    SourceTitle("slow-tide", "The Slow Tide", "Bars, a clock, and time.", ("documentary",), 2022),
+    f"testsrc2=size=640x360:rate=15:duration={LONG_FILM_S}",
+    f"sine=frequency=520:duration={LONG_FILM_S}",
+)
+UNLIMITED = -1
+HEARD_WITHIN_S = 30.0
+POLL_S = 0.2
+_spare = itertools.count(101)
+"""The last part of loopback addresses that nobody listens on."""
+
+
+@asynccontextmanager
+async def without_power(system: SmallSystem, name: str, run: Run) -> AsyncIterator[None]:
+    """kill −9 for an appliance; behind the block it lives again, and steering may send there."""
+    system.box.pull_the_plug(name)
+    try:
+        await run.mark(f"{name} killed")
+        yield
+    finally:
+        system.box.revive(name)
+        await system.until_live(name)
+    await run.mark(f"{name} returned")
+
+
+@asynccontextmanager
+async def in_maintenance(system: SmallSystem, name: str, run: Run) -> AsyncIterator[None]:
+    """Drained by its operator; behind the block it went through maintenance and is live again."""
+    await system.operator.put_state(name, StateChange(ApplianceState.DRAINING, "a disk is changed"))
+    try:
+        await run.mark(f"{name} drained")
+        yield
+        for state in (ApplianceState.DRAINED, ApplianceState.MAINTENANCE):
+            await system.operator.put_state(name, StateChange(state, "a disk is changed"))
+    finally:
+        await system.operator.put_state(name, StateChange(ApplianceState.LIVE, "back"))
+        await system.until_live(name)
+    await run.mark(f"{name} back from maintenance")
+
+
+@asynccontextmanager
+async def squeezed(tab: Tab, run: Run, rate_bps: float) -> AsyncIterator[None]:
+    """The browser's network gives no more than this."""
+    await _conditions(tab, rate_bps / 8)
+    try:
+        await run.mark(f"network of {rate_bps / 1000:.0f} kbit/s")
+        yield
+    finally:
+        await _conditions(tab, UNLIMITED)
+    await run.mark("network without bound")
+
+
+async def _conditions(tab: Tab, bytes_per_s: float) -> None:
+    await tab.command(
+        "Network.emulateNetworkConditions",
+        offline=False,
+        latency=0,
+        downloadThroughput=bytes_per_s,
+        uploadThroughput=bytes_per_s,
+    )
+
+
+@asynccontextmanager
+async def behind_lines(system: SmallSystem, names: Sequence[str]) -> AsyncIterator[dict[str, Line]]:
+    """Players reach these appliances over a `Line` each, by its host and port; behind the block directly again."""
+    async with AsyncExitStack() as stack:
+        lines: dict[str, Line] = {}
+        for name in names:
+            media = urlsplit(system.box.processes[name].listening["media"])
+            assert media.hostname is not None
+            assert media.port is not None
+            before = media.hostname.rpartition(".")[0]
+            line = Line(media.hostname, media.port)
+            # The same port as all: content steering replaces hosts only.
+            await line.open(f"{before}.{next(_spare)}", media.port)
+            stack.push_async_callback(line.close)
+            lines[line.host] = line
+        try:
+            await asyncio.gather(
+                *(_told(system, name, [host]) for name, host in zip(names, lines, strict=True)),
+            )
+            yield lines
+        finally:
+            await asyncio.gather(*(_told(system, name, []) for name in names))
+
+
+async def _told(system: SmallSystem, name: str, hosts: list[str]) -> None:
+    """Starts an appliance again with other host names for players; returns when the control plane knows them."""
+    await system.change(name, {"serving": {"hosts": hosts}})
+    wanted = set(hosts) or set(system.box.media_hosts(name))
+    async with asyncio.timeout(HEARD_WITHIN_S):
+        while True:
+            entries = (await system.operator.overview()).appliances
+            urls = next(entry.appliance.player_urls for entry in entries if entry.appliance.id == name)
+            if {urlsplit(url).netloc for url in urls} == wanted:
+                break
+            await asyncio.sleep(POLL_S)
+    await system.until_live(name)
