@@ -30,7 +30,8 @@ class Rendition(msgspec.Struct, frozen=True):
     """One encoded track in one CMAF file, with the facts that manifests are made from.
 
     `init_range` and `index_range` are inclusive byte ranges (first, last) as DASH writes them. `playlist_path` is the HLS
-    media playlist beside the file. `path` is the token-less media path. `bandwidth_bps` is the peak segment rate.
+    media playlist beside the file, `iframe_playlist_path` the playlist of its I-frames where there is one. `path` is the
+    token-less media path. `bandwidth_bps` is the peak segment rate.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Rendition(msgspec.Struct, frozen=True):
     sample_rate_hz: int = 0
     channels: int = 0
     language: str = "und"
+    iframe_playlist_path: str = ""
 
 
 class PublishedFile(msgspec.Struct, frozen=True):
@@ -119,6 +121,9 @@ class TitleFacts(msgspec.Struct, frozen=True):
 class Title(msgspec.Struct, frozen=True):
     """A published title: the facts, the renditions and every file with its digests.
 
+    `dash_path` and `hls_path` name the manifests among the files: what the packager wrote, with `Rendition.id` as the id of
+    each Representation, and addresses relative to themselves. Empty for a title that was published without.
+
     Sent by the origin to the control plane (`PUT /v1/titles/ID`) and to the catalog (`PUT /v1/titles/ID`).
     """
 
@@ -128,6 +133,8 @@ class Title(msgspec.Struct, frozen=True):
     files: tuple[PublishedFile, ...]
     poster_path: str = ""
     published_at: float = 0.0
+    dash_path: str = ""
+    hls_path: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -181,6 +188,8 @@ class TitleDetails(msgspec.Struct, frozen=True):
     renditions: tuple[Rendition, ...]
     files: tuple[FileSummary, ...]
     poster_path: str = ""
+    dash_path: str = ""
+    hls_path: str = ""
 
     @property
     def size_bytes(self) -> int:

@@ -1,8 +1,8 @@
 """How encoded tracks become CMAF files that HLS and DASH address by range: Shaka Packager's arguments and answer. Pure.
 
 Per rendition one fragmented MP4 with a segment index and one HLS media playlist that names it relatively, so that a token
-in front of the path and the host stay. The packager's own MPD is read for the codec strings only; multivariant playlist
-and MPD are made per viewer by playback from the facts in the title.
+in front of the path and the host stay; beside each picture, a playlist of its I-frames for trick play. The packager's MPD and
+multivariant playlist are published too (`origin.manifests`): playback makes each viewer's own from them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from contracts.catalogue import FileKind, Rendition
+from contracts.manifests.bad import BadManifest
 from contracts.urls import MediaName
+from origin import manifests
 from origin.boxes import SegmentIndex
 from origin.encode import AUDIO_CHANNELS, AUDIO_RATE_HZ
 from origin.ladder import AudioPlan, Ladder, VideoPlan
 
 MPD_FILE = "packager.mpd"
 MASTER_FILE = "packager.m3u8"
+FRAMES = "-iframes"
 POSTER_FILE = "poster.jpg"
 POSTER_TIER = "base"
 MP4 = "video/mp4"
 MP4_AUDIO = "audio/mp4"
 PLAYLIST = "application/vnd.apple.mpegurl"
+DASH = "application/dash+xml"
 JPEG = "image/jpeg"
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 _PEAK_SHARE = 0.5
@@ -43,10 +47,14 @@ class Publication:
 
 
 def arguments(ladder: Ladder, encoded: str, packaged: str) -> tuple[str, ...]:
-    """Shaka Packager's arguments: tracks in folder `encoded`, result in folder `packaged`."""
+    """Shaka Packager's arguments: tracks in folder `encoded`, result in folder `packaged`.
+
+    The smallest picture is named first, because players begin with the first variant.
+    """
     streams = [
-        f"in={encoded}/{video.id}.mp4,stream=video,output={packaged}/{video.id}.mp4,playlist_name={video.id}.m3u8"
-        for video in ladder.videos
+        f"in={encoded}/{video.id}.mp4,stream=video,output={packaged}/{video.id}.mp4,playlist_name={video.id}.m3u8,"
+        f"iframe_playlist_name={video.id}{FRAMES}.m3u8"
+        for video in reversed(ladder.videos)
     ]
     streams += [
         f"in={encoded}/{audio.id}.mp4,stream=audio,output={packaged}/{audio.id}.mp4,playlist_name={audio.id}.m3u8,"
@@ -57,6 +65,7 @@ def arguments(ladder: Ladder, encoded: str, packaged: str) -> tuple[str, ...]:
     return (
         *streams,
         *("--segment_duration", length, "--fragment_duration", length),
+        *_default_language(ladder),
         *("--mpd_output", f"{packaged}/{MPD_FILE}", "--hls_master_playlist_output", f"{packaged}/{MASTER_FILE}"),
     )
 
@@ -98,6 +107,7 @@ def rendition(title: str, plan: VideoPlan | AudioPlan, ladder: Ladder, codecs: s
         sample_rate_hz=0 if video else AUDIO_RATE_HZ,
         channels=0 if video else AUDIO_CHANNELS,
         language="und" if isinstance(plan, VideoPlan) else plan.language,
+        iframe_playlist_path=MediaName(title, plan.tier, f"{plan.id}{FRAMES}.m3u8").path if video else "",
     )
 
 
@@ -120,10 +130,29 @@ def publications(title: str, ladder: Ladder) -> tuple[Publication, ...]:
         picture = isinstance(plan, VideoPlan)
         kind, content_type = (FileKind.VIDEO, MP4) if picture else (FileKind.AUDIO, MP4_AUDIO)
         found.append(Publication(MediaName(title, plan.tier, f"{plan.id}.mp4"), kind, group, content_type))
-        found.append(Publication(MediaName(title, plan.tier, f"{plan.id}.m3u8"), FileKind.PLAYLIST, group, PLAYLIST))
+        for name in (plan.id, f"{plan.id}{FRAMES}") if picture else (plan.id,):
+            found.append(Publication(MediaName(title, plan.tier, f"{name}.m3u8"), FileKind.PLAYLIST, group, PLAYLIST))
+    for file, content_type in ((manifests.DASH_FILE, DASH), (manifests.HLS_FILE, PLAYLIST)):
+        manifest = MediaName(title, manifests.TIER, file)
+        found.append(Publication(manifest, FileKind.PLAYLIST, f"{title}/manifests", content_type))
     poster = MediaName(title, POSTER_TIER, POSTER_FILE)
     found.append(Publication(poster, FileKind.IMAGE, f"{title}/poster", JPEG))
     return tuple(found)
+
+
+def packaged_manifests(title: str, ladder: Ladder, mpd: bytes, playlist: bytes) -> dict[str, str]:
+    """File name → text of the manifests to publish, from the packager's own. Raises PackageError."""
+    names = {one.name.file: one.name for one in publications(title, ladder)}
+    try:
+        return {manifests.DASH_FILE: manifests.mpd(mpd, names), manifests.HLS_FILE: manifests.playlist(playlist, names)}
+    except BadManifest as error:
+        raise PackageError(f"the packager's manifest cannot be published: {error}") from error
+
+
+def _default_language(ladder: Ladder) -> tuple[str, ...]:
+    """The first sound track's, which players begin with."""
+    language = ladder.audios[0].language if ladder.audios else "und"
+    return () if language == "und" else ("--default_language", language)
 
 
 def _language(audio: AudioPlan) -> str:

@@ -17,6 +17,7 @@ from blake3 import blake3
 from contracts.catalogue import PublishedFile, Rendition, Title, TitleFacts
 from contracts.digests import DigestBuilder, FileDigests
 from origin.errors import StageFailed
+from origin.manifests import DASH_FILE, HLS_FILE
 from origin.objects import MediaObjects
 from origin.package import POSTER_FILE, Publication
 
@@ -44,8 +45,16 @@ def digest(file: Path, publication: Publication) -> PublishedFile:
 
 def title_record(facts: TitleFacts, package: Package, files: tuple[PublishedFile, ...], now: float) -> Title:
     """What control plane and catalog are told."""
-    poster = next((file.path for file in files if file.path.endswith(f"/{POSTER_FILE}")), "")
-    return Title(facts, package.duration_s, package.renditions, files, poster, now)
+    return Title(
+        facts,
+        package.duration_s,
+        package.renditions,
+        files,
+        poster_path=_path_of(POSTER_FILE, files),
+        published_at=now,
+        dash_path=_path_of(DASH_FILE, files),
+        hls_path=_path_of(HLS_FILE, files),
+    )
 
 
 async def store(
@@ -64,6 +73,10 @@ async def store(
                 raise StageFailed(f"{file.path}: the stored object does not have the file's digest")
         done += file.size_bytes
         on_share(done / total)
+
+
+def _path_of(name: str, files: tuple[PublishedFile, ...]) -> str:
+    return next((file.path for file in files if file.path.endswith(f"/{name}")), "")
 
 
 async def _is_stored(objects: MediaObjects, file: PublishedFile) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -223,6 +224,7 @@ class Stages:
         )
         if ended.code != 0:
             raise StageFailed(f"the packager failed: {ended.last_complaint}")
+        _write_manifests(work.lease.facts.id, plan, unfinished)
         link(work.folder.encoded / package.POSTER_FILE, unfinished / package.POSTER_FILE)
         publish_folder(unfinished, work.folder.packaged)
 
@@ -254,6 +256,17 @@ class Stages:
     ) -> Finished:
         nice = self._settings.encode.nice
         return await self._programs.run(self._programs.ffmpeg, arguments, work.folder.path, nice=nice, on_line=on_line)
+
+
+def _write_manifests(title: str, plan: EncodePlan, folder: Path) -> None:
+    """The manifests to publish, beside the packager's own."""
+    told = ((folder / name).read_bytes() for name in (package.MPD_FILE, package.MASTER_FILE))
+    try:
+        made = package.packaged_manifests(title, plan.ladder, *told)
+    except package.PackageError as error:
+        raise StageFailed(str(error)) from error
+    for name, text in made.items():
+        (folder / name).write_text(text)
 
 
 def _require_encoded(ended: Finished, unit: str) -> None:

@@ -19,6 +19,10 @@ def title_faults(title: Title) -> tuple[str, ...]:
         faults.append("renditions: is empty: there is nothing to play")
     for rendition in title.renditions:
         faults += _rendition_faults(title.facts.id, rendition)
+    published = {file.path for file in title.files}
+    for field, path in (("dash_path", title.dash_path), ("hls_path", title.hls_path)):
+        if path and path not in published:
+            faults.append(f"{field}: {path[:80]!r} is none of the title's files")
     return tuple(faults)
 
 
@@ -41,6 +45,8 @@ def details_of(title: Title) -> TitleDetails:
             for file in title.files
         ),
         poster_path=title.poster_path,
+        dash_path=title.dash_path,
+        hls_path=title.hls_path,
     )
 
 
@@ -61,7 +67,10 @@ def summary_of(details: TitleDetails) -> TitleSummary:
 
 def _rendition_faults(title_id: str, rendition: Rendition) -> list[str]:
     faults = []
-    for field, path in (("path", rendition.path), ("playlist_path", rendition.playlist_path)):
+    paths = [("path", rendition.path), ("playlist_path", rendition.playlist_path)]
+    if rendition.iframe_playlist_path:
+        paths.append(("iframe_playlist_path", rendition.iframe_playlist_path))
+    for field, path in paths:
         name = parse_media_path(path)
         if name is None or name.title != title_id or name.tier != rendition.tier:
             faults.append(

@@ -15,6 +15,7 @@ from chassis.service import Listener, Service, Tcp
 from chassis.web import Cors, build_app
 from companions.playback.api import ApiRules, PlaybackApi
 from companions.playback.config import Log, Playback
+from companions.playback.manifests import DASH, HLS, Manifests
 from companions.playback.media_keys import KeyRegistration
 from companions.playback.metrics import PlaybackMetrics
 from companions.playback.playlog import LogFile, NoEvents, PlaybackEvents, PlayLog
@@ -50,6 +51,7 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
     auth = await service.enter(ServiceClient(settings.auth_url, clock=clock))
     catalog = ServiceClient(settings.catalog_url, timeout_s=asking.catalog_timeout_s, clock=clock)
     steering = ServiceClient(settings.steering_url, timeout_s=asking.steering_timeout_s, clock=clock)
+    origin = await service.enter(ServiceClient(settings.origin_url, timeout_s=asking.origin_timeout_s, clock=clock))
     desk = Desk(
         records=records,
         titles=TitleBook(
@@ -68,6 +70,12 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
             pause_s=asking.pause_s,
             limit=asking.rankings,
         ),
+        dash=Manifests(
+            DASH, origin, metrics, clock, idle_s=asking.origin_timeout_s, pause_s=asking.pause_s, limit=asking.manifests
+        ),
+        hls=Manifests(
+            HLS, origin, metrics, clock, idle_s=asking.origin_timeout_s, pause_s=asking.pause_s, limit=asking.manifests
+        ),
         events=_play_log(service, settings.log, metrics),
         key=key,
         clock=clock,
@@ -75,6 +83,7 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
     )
     rules = PlayRules(
         origin_url=settings.origin_url,
+        steering_url=_players_steering(settings),
         heartbeat_s=settings.sessions.heartbeat_s,
         token_extra_s=settings.sessions.token_extra_s,
         token_s=settings.sessions.token_s,
@@ -119,6 +128,12 @@ def _play_log(service: Service, settings: Log, metrics: PlaybackMetrics) -> Play
     service.background("playback-log", log.run)
     service.on_close(log.close)
     return log
+
+
+def _players_steering(settings: Playback) -> str:
+    if not settings.content_steering:
+        return ""
+    return (settings.public.steering_url or settings.steering_url).rstrip("/")
 
 
 def _base_url(service: Service, settings: Playback, listener: str) -> str:

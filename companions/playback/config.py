@@ -35,6 +35,7 @@ class Public:
     auth_url: Annotated[str, Doc("Base URL of auth; empty is auth_url")] = ""
     catalog_url: Annotated[str, Doc("Base URL of the catalog; empty is catalog_url")] = ""
     recommendation_url: Annotated[str, Doc("Base URL of recommendation, for the viewer page")] = ""
+    steering_url: Annotated[str, Doc("Base URL of steering, for players that are steered; empty is steering_url")] = ""
     regions: Annotated[tuple[str, ...], Doc("ISO 3166 codes that the sign-up form offers")] = ("DE", "FR", "US")
 
 
@@ -83,7 +84,7 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Patience with catalog and steering, and what is remembered for when they are away."""
+    """Patience with catalog, steering and origin, and what is remembered for when they are away."""
 
     catalog_timeout_s: Annotated[float, Gt(0), Doc("How long the catalog may take to answer")] = 1.5
     steering_timeout_s: Annotated[float, Gt(0), Doc("How long steering may take to answer")] = 0.8
@@ -91,6 +92,8 @@ class Asking:
     title_fresh_s: Annotated[float, Ge(0), Doc("How long a title's details count as fresh")] = 15.0
     titles: Annotated[int, Ge(1), Doc("Titles remembered for when the catalog is away")] = 2000
     rankings: Annotated[int, Ge(1), Doc("Rankings remembered, by network and title")] = 20_000
+    origin_timeout_s: Annotated[float, Gt(0), Doc("How long the origin may take to give a packaged manifest")] = 1.5
+    manifests: Annotated[int, Ge(1), Doc("Packaged manifests remembered, of DASH and of HLS each")] = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ class Playback:
     catalog_url: Annotated[str, Doc("Base URL of the catalog")]
     steering_url: Annotated[str, Doc("Base URL of steering")]
     origin_url: Annotated[str, Doc("Base URL of the origin's media for players: the last resort")]
+    content_steering: Annotated[
+        bool, Doc("Name steering in manifests, so that it can move players while they play")
+    ] = True
     media_scheme: Annotated[Literal["http", "https"], Doc("Scheme of the delivery service")] = "http"
     http: Annotated[Http, Doc("Where it listens")] = field(default_factory=Http)
     public: Annotated[Public, Doc("Addresses as seen from outside")] = field(default_factory=Public)

@@ -1,20 +1,18 @@
-"""The DASH manifest of a session (ISO/IEC 23009-1, profile isoff-on-demand:2011). Pure.
+"""The DASH manifest of a title (ISO/IEC 23009-1, profile isoff-on-demand:2011) drawn from the catalog's facts. Pure.
 
-One Period; an AdaptationSet per switchable set: video, and audio or text by language, codec and channels. Every
-Representation is one self-initialising CMAF file with its index (`SegmentBase@indexRange`) and a `BaseURL` per place,
-best first, each under its pathway's name (`serviceLocation`, ETSI TS 103 998). URLs are absolute and carry the token, so
-that the manifest is good wherever it is read.
+It stands in where the origin published none or cannot be asked, and is made personal like the packaged one. One Period; an
+AdaptationSet per switchable set: video, and audio or text by language, codec and channels. Every Representation is one
+self-initialising CMAF file with its index (`SegmentBase@indexRange`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
-from xml.sax.saxutils import escape, quoteattr
 
-from companions.playback.pathways import Route, media_url
+from companions.playback.sheets import Sheet
 from contracts.catalogue import FileKind, Rendition
+from contracts.manifests.elements import Attributes, Element
 
 CONTENT_TYPE = "application/dash+xml"
 NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
@@ -24,49 +22,29 @@ MIN_BUFFER_S = 4.0
 MAX_FRAME_DENOMINATOR = 1001
 _MIME = {FileKind.VIDEO: "video/mp4", FileKind.AUDIO: "audio/mp4", FileKind.SUBTITLES: "application/mp4"}
 _CONTENT = {FileKind.VIDEO: "video", FileKind.AUDIO: "audio", FileKind.SUBTITLES: "text"}
-Attributes = list[tuple[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """What a manifest is made from. `duration_s` is the title's."""
-
-    duration_s: float
-    routes: tuple[Route, ...]
-    token: str
-
-
-def render(sheet: Sheet) -> str:
-    """The whole document."""
-    sets = [
-        line
-        for number, routes in enumerate(adaptation_sets(sheet.routes), start=1)
-        for line in _adaptation_set(number, routes, sheet.token)
-    ]
-    head: Attributes = [
+def from_facts(sheet: Sheet) -> Element:
+    """The document as the origin would have published it, with the renditions of a session; addresses are media paths."""
+    renditions = [route.rendition for route in sheet.routes]
+    sets = [_adaptation_set(number, members) for number, members in enumerate(adaptation_sets(renditions), start=1)]
+    period = _dash("Period", (("id", "1"), ("start", "PT0S"), ("duration", iso_duration(sheet.duration_s))), *sets)
+    head = (
         ("xmlns", NAMESPACE),
         ("profiles", PROFILES),
         ("type", "static"),
         ("mediaPresentationDuration", iso_duration(sheet.duration_s)),
         ("minBufferTime", iso_duration(MIN_BUFFER_S)),
-    ]
-    lines = [
-        '<?xml version="1.0" encoding="UTF-8"?>',
-        _open("MPD", head),
-        _open("Period", [("id", "1"), ("start", "PT0S"), ("duration", iso_duration(sheet.duration_s))], 1),
-        *sets,
-        "  </Period>",
-        "</MPD>",
-    ]
-    return "\n".join(lines) + "\n"
+    )
+    return _dash("MPD", head, period)
 
 
-def adaptation_sets(routes: Sequence[Route]) -> list[list[Route]]:
-    """Routes by what a player may switch between, lowest bandwidth first; video before audio before text."""
-    sets: dict[tuple[str, ...], list[Route]] = {}
-    for route in sorted(routes, key=lambda r: (_rank(r.rendition.kind), r.rendition.bandwidth_bps)):
-        if route.rendition.kind in _MIME:
-            sets.setdefault(_set_key(route.rendition), []).append(route)
+def adaptation_sets(renditions: Sequence[Rendition]) -> list[list[Rendition]]:
+    """Renditions by what a player may switch between, lowest bandwidth first; video before audio before text."""
+    sets: dict[tuple[str, ...], list[Rendition]] = {}
+    for rendition in sorted(renditions, key=lambda one: (_rank(one.kind), one.bandwidth_bps)):
+        if rendition.kind in _MIME:
+            sets.setdefault(_set_key(rendition), []).append(rendition)
     return list(sets.values())
 
 
@@ -81,9 +59,9 @@ def frame_rate(fps: float) -> str:
     return str(exact.numerator) if exact.denominator == 1 else f"{exact.numerator}/{exact.denominator}"
 
 
-def _adaptation_set(number: int, routes: list[Route], token: str) -> list[str]:
-    first = routes[0].rendition
-    attributes: Attributes = [
+def _adaptation_set(number: int, renditions: Sequence[Rendition]) -> Element:
+    first = renditions[0]
+    attributes: Attributes = (
         ("id", str(number)),
         ("contentType", _CONTENT[first.kind]),
         ("mimeType", _MIME[first.kind]),
@@ -91,30 +69,24 @@ def _adaptation_set(number: int, routes: list[Route], token: str) -> list[str]:
         ("subsegmentAlignment", "true"),
         ("startWithSAP", "1"),
         ("subsegmentStartsWithSAP", "1"),
-    ]
-    if first.kind is not FileKind.VIDEO:
-        attributes.append(("lang", first.language))
-    body = [line for route in routes for line in _representation(route, token)]
-    return [_open("AdaptationSet", attributes, 2), *body, "    </AdaptationSet>"]
+        *((("lang", first.language),) if first.kind is not FileKind.VIDEO else ()),
+    )
+    return _dash("AdaptationSet", attributes, *(_representation(rendition) for rendition in renditions))
 
 
-def _representation(route: Route, token: str) -> list[str]:
-    rendition = route.rendition
-    bases = [
-        f"        <BaseURL serviceLocation={quoteattr(place.pathway)}>"
-        f"{escape(media_url(place, token, rendition.path))}</BaseURL>"
-        for place in route.places
-    ]
+def _representation(rendition: Rendition) -> Element:
     index, init = rendition.index_range, rendition.init_range
-    return [
-        _open("Representation", _representation_attributes(rendition), 3),
+    return _dash(
+        "Representation",
+        _representation_attributes(rendition),
         *_channels(rendition),
-        *bases,
-        f'        <SegmentBase indexRange="{index[0]}-{index[1]}" indexRangeExact="true">',
-        f'          <Initialization range="{init[0]}-{init[1]}"/>',
-        "        </SegmentBase>",
-        "      </Representation>",
-    ]
+        _dash("BaseURL", (), rendition.path),
+        _dash(
+            "SegmentBase",
+            (("indexRange", f"{index[0]}-{index[1]}"), ("indexRangeExact", "true")),
+            _dash("Initialization", (("range", f"{init[0]}-{init[1]}"),)),
+        ),
+    )
 
 
 def _representation_attributes(rendition: Rendition) -> Attributes:
@@ -129,13 +101,14 @@ def _representation_attributes(rendition: Rendition) -> Attributes:
         attributes.append(("sar", "1:1"))
     if rendition.kind is FileKind.AUDIO and rendition.sample_rate_hz:
         attributes.append(("audioSamplingRate", str(rendition.sample_rate_hz)))
-    return attributes
+    return tuple(attributes)
 
 
-def _channels(rendition: Rendition) -> list[str]:
+def _channels(rendition: Rendition) -> tuple[Element, ...]:
     if rendition.kind is not FileKind.AUDIO or not rendition.channels:
-        return []
-    return [f'        <AudioChannelConfiguration schemeIdUri="{CHANNELS}" value="{rendition.channels}"/>']
+        return ()
+    value = (("schemeIdUri", CHANNELS), ("value", str(rendition.channels)))
+    return (_dash("AudioChannelConfiguration", value),)
 
 
 def _set_key(rendition: Rendition) -> tuple[str, ...]:
@@ -150,5 +123,5 @@ def _rank(kind: FileKind) -> int:
     return list(_MIME).index(kind) if kind in _MIME else len(_MIME)
 
 
-def _open(name: str, attributes: Attributes, depth: int = 0) -> str:
-    return "  " * depth + f"<{name} " + " ".join(f"{key}={quoteattr(value)}" for key, value in attributes) + ">"
+def _dash(name: str, attributes: Attributes, *children: Element | str) -> Element:
+    return Element(name, attributes, children, NAMESPACE)

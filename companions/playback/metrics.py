@@ -26,6 +26,18 @@ class TitleSource(Enum):
     """The catalog did not answer."""
 
 
+class ManifestSource(Enum):
+    """What a session's manifest was made from (log word = value): the packaged document, or else why not."""
+
+    PACKAGED = "packaged"
+    NONE_PUBLISHED = "none-published"
+    """The title was published without manifests."""
+    UNREACHABLE = "origin-not-answering"
+    OTHER_BYTES = "not-the-published-bytes"
+    MALFORMED = "malformed"
+    """It cannot be read, or is not of this title."""
+
+
 class PlaybackMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self.plays = metrics.counter(
@@ -36,6 +48,12 @@ class PlaybackMetrics:
         )
         self.titles = metrics.reasons(
             "lowtide_playback_titles_total", "Plays by where the title's details came from", TitleSource, "source"
+        )
+        self.manifests = metrics.reasons(
+            "lowtide_playback_manifests_total",
+            "Manifests by what they were made from: the packaged document, or why from the catalog's facts",
+            ManifestSource,
+            "source",
         )
         self.beats = metrics.counter(
             "lowtide_playback_beats_total", "Heartbeats of players, by answer: go-on, or why to stop", ("answer",)

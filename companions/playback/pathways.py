@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -17,6 +18,7 @@ from contracts.pathways import pathway_names as names
 from contracts.urls import MEDIA_SERVICE, cache_key, with_token
 from contracts.world import RankFile, Ranking
 
+FIRST_PATHWAY = pathway(1)
 NETWORK_BITS = {4: 24, 6: 48}
 
 
@@ -72,6 +74,20 @@ def routes(
 def pathway_names(made: Sequence[Route]) -> tuple[str, ...]:
     """All pathways in order, the origin last."""
     return names(max((len(route.places) - 1 for route in made), default=0))
+
+
+def steerable(made: Sequence[Route]) -> bool:
+    """Whether there is a first pathway to begin at and to steer away from: some rendition has an appliance."""
+    return any(route.places[0].pathway == FIRST_PATHWAY for route in made)
+
+
+def joined(base: str, reference: str) -> str:
+    """The media path that a reference inside a document at path `base` means; empty when it means no path on its server."""
+    try:
+        parts = urlsplit(urljoin(base, reference))
+    except ValueError:
+        return ""
+    return "" if parts.scheme or parts.netloc or parts.query or parts.fragment else parts.path
 
 
 def media_url(place: Place, token: str, path: str) -> str:

@@ -14,7 +14,6 @@ import msgspec
 
 from chassis.clock import Clock
 from chassis.errors import ProblemError
-from companions.playback import manifest_mpd, master_m3u8
 from companions.playback.entitlement import (
     Refusal,
     plan_of,
@@ -23,16 +22,19 @@ from companions.playback.entitlement import (
     renewal_plan_refusal,
     title_refusal,
 )
-from companions.playback.manifest_mpd import Sheet
+from companions.playback.manifests import Manifests
 from companions.playback.metrics import PlaybackMetrics
 from companions.playback.pathways import Route, first_site, routes
 from companions.playback.playlog import PlaybackEvents
 from companions.playback.rankings import Rankings
 from companions.playback.records import Opened, Records
 from companions.playback.sessions import Session
+from companions.playback.sheets import Sheet, packaged_file
 from companions.playback.titlebook import TitleBook
 from companions.signing import OwnKey
 from contracts.events import PlaybackEvent, PlaybackEventKind
+from contracts.manifests.elements import Element
+from contracts.manifests.playlists import Playlist
 from contracts.members import AccessClaims
 from contracts.problems import ProblemCode
 from contracts.tokens.claims import MediaClaims
@@ -50,6 +52,8 @@ class PlayRules:
     """What a play is bound by."""
 
     origin_url: str
+    steering_url: str
+    """Base URL of steering as players reach it; empty when they are not steered."""
     heartbeat_s: float
     token_extra_s: float
     token_s: float
@@ -63,6 +67,8 @@ class Desk:
     records: Records
     titles: TitleBook
     rankings: Rankings
+    dash: Manifests[Element]
+    hls: Manifests[Playlist]
     events: PlaybackEvents
     key: OwnKey
     clock: Clock
@@ -86,10 +92,14 @@ class Plays:
         return answer
 
     async def dash(self, secret: str) -> str:
-        return manifest_mpd.render(await self._sheet(secret))
+        """The session's MPD. Raises ProblemError NOT_FOUND for a session that is over or never was."""
+        session = await self._open_session(secret)
+        return await self._desk.dash.text(self._sheet(session), session.dash)
 
     async def hls(self, secret: str) -> str:
-        return master_m3u8.render(await self._sheet(secret))
+        """The session's multivariant playlist. Raises as `dash` does."""
+        session = await self._open_session(secret)
+        return await self._desk.hls.text(self._sheet(session), session.hls)
 
     async def renew(self, claims: AccessClaims, secret: str) -> Renewal:
         """A fresh media token for a session of the member, which lives on. Raises ProblemError with the reason."""
@@ -145,6 +155,8 @@ class Plays:
             started_at=now,
             seen_at=now,
             expires_at=until,
+            dash=packaged_file(details, details.dash_path),
+            hls=packaged_file(details, details.hls_path),
         )
         secret = "~" + secrets.token_urlsafe(24)
         opened = await self._desk.records.open(session, secret, plan)
@@ -185,16 +197,19 @@ class Plays:
             renew_url=f"{address}/renew",
         )
 
-    async def _sheet(self, secret: str) -> Sheet:
+    async def _open_session(self, secret: str) -> Session:
         session = await self._desk.records.session(secret)
         if session is None:
             raise _no_session()
-        now = self._desk.clock.wall_s()
-        over = session.over(now)
+        over = session.over(self._desk.clock.wall_s())
         if over:
             raise _over(over)
-        token, _expires_at = self._signed(session, now)
-        return Sheet(session.duration_s, session.routes, token)
+        return session
+
+    def _sheet(self, session: Session) -> Sheet:
+        token, _expires_at = self._signed(session, self._desk.clock.wall_s())
+        steered = self._rules.steering_url + session.steering if self._rules.steering_url and session.steering else ""
+        return Sheet(session.duration_s, session.routes, token, steered)
 
     def _signed(self, session: Session, now: float) -> tuple[str, float]:
         """A media token for the session, and when it ends."""

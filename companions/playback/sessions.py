@@ -19,6 +19,7 @@ import msgspec
 
 from companions.playback.entitlement import Stream, stream_refusal
 from companions.playback.pathways import Route
+from companions.playback.sheets import PackagedFile
 from contracts.members import MemberPlan
 
 
@@ -54,6 +55,10 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: float
     ended_at: float | None = None
     end_reason: str = ""
+    dash: PackagedFile | None = None
+    hls: PackagedFile | None = None
+    steering: str = ""
+    """Where content steering knows this session: path and query under steering's base URL; empty where it does not."""
 
     @property
     def stream(self) -> Stream:

@@ -1,4 +1,4 @@
-"""Both manifests, parsed as a player would: structure against the standards, and laws over any ranking."""
+"""Both manifests as drawn from the catalog's facts, parsed as a player would: structure against the standards, and laws over any ranking."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companions.playback import manifest_mpd, master_m3u8
-from companions.playback.manifest_mpd import Sheet, frame_rate, iso_duration
+from companions.playback import manifests
+from companions.playback.manifest_mpd import frame_rate, iso_duration
+from companions.playback.manifests import Form
 from companions.playback.pathways import first_site, network_of, rank_files, routes
+from companions.playback.sheets import Sheet
 from contracts.catalogue import FileKind, Rendition
 from contracts.world import Choice, GroupRanking, Ranking, Why
 from tests.companions.lab import ORIGIN_URL, ladder, rendition
 
+D = TypeVar("D")
 TOKEN = "aaa.bbb-_.ccc"
 DASH = {"d": "urn:mpeg:dash:schema:mpd:2011"}
 
@@ -38,8 +42,13 @@ def _sheet(renditions: tuple[Rendition, ...], ranking: Ranking | None) -> Sheet:
 ALL = {f"tide/{r.id}": ["a1", "a2", "b1"] for r in ladder("tide")}
 
 
+def _drawn(form: Form[D], sheet: Sheet) -> str:
+    """The manifest of a title that was published without one."""
+    return form.write(form.personal(form.from_facts(sheet), sheet, "/"))
+
+
 def _mpd(sheet: Sheet) -> ET.Element:
-    text = manifest_mpd.render(sheet)
+    text = _drawn(manifests.DASH, sheet)
     assert text.startswith("<?xml")
     return ET.fromstring(text)
 
@@ -162,7 +171,7 @@ def _attributes(line: str) -> dict[str, str]:
 
 
 def _master(sheet: Sheet) -> Master:
-    lines = master_m3u8.render(sheet).splitlines()
+    lines = _drawn(manifests.HLS, sheet).splitlines()
     assert lines[:3] == ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     media = [_attributes(line) for line in lines if line.startswith("#EXT-X-MEDIA:")]
     variants = [

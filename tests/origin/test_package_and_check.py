@@ -98,10 +98,14 @@ def test_every_file_of_a_title_has_a_group_with_its_playlist() -> None:
     assert [(one.name.path, one.kind, one.group) for one in files] == [
         ("/media/t1/sd/v-480.mp4", FileKind.VIDEO, "t1/v-480"),
         ("/media/t1/sd/v-480.m3u8", FileKind.PLAYLIST, "t1/v-480"),
+        ("/media/t1/sd/v-480-iframes.m3u8", FileKind.PLAYLIST, "t1/v-480"),
         ("/media/t1/sd/v-240.mp4", FileKind.VIDEO, "t1/v-240"),
         ("/media/t1/sd/v-240.m3u8", FileKind.PLAYLIST, "t1/v-240"),
+        ("/media/t1/sd/v-240-iframes.m3u8", FileKind.PLAYLIST, "t1/v-240"),
         ("/media/t1/base/a-und-96k.mp4", FileKind.AUDIO, "t1/a-und-96k"),
         ("/media/t1/base/a-und-96k.m3u8", FileKind.PLAYLIST, "t1/a-und-96k"),
+        ("/media/t1/base/manifest.mpd", FileKind.PLAYLIST, "t1/manifests"),
+        ("/media/t1/base/master.m3u8", FileKind.PLAYLIST, "t1/manifests"),
         ("/media/t1/base/poster.jpg", FileKind.IMAGE, "t1/poster"),
     ]
 

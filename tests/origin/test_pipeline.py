@@ -3,7 +3,10 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from pathlib import Path
+from urllib.parse import urljoin
+from xml.etree import ElementTree
 
+import m3u8
 import pytest
 from blake3 import blake3
 
@@ -34,6 +37,7 @@ async def test_an_uploaded_clip_becomes_a_published_title_with_all_facts(room: R
         assert [round(segment.duration_s, 1) for segment in rendition.segments] == [4.0, 4.0]
         listed = check.byte_ranges(room.object_of(rendition.playlist_path).read_text())
         assert listed == tuple((segment.offset, segment.length) for segment in rendition.segments)
+    assert_published_manifests_lead_to_the_files(room, title)
     video = title.renditions[0]
     assert (video.width, video.height, video.frame_rate) == (240, 180, 25.0)
     assert video.codecs.startswith("avc1.")
@@ -41,9 +45,28 @@ async def test_an_uploaded_clip_becomes_a_published_title_with_all_facts(room: R
     assert room.object_of(title.poster_path).read_bytes().startswith(b"\xff\xd8\xff")
 
 
+def assert_published_manifests_lead_to_the_files(room: Room, title: Title) -> None:
+    """Both manifests name exactly the title's renditions, and the playlists of I-frames ranges inside the pictures."""
+    dash = room.object_of(title.dash_path).read_bytes()
+    named = [base.text or "" for base in ElementTree.fromstring(dash).iter("{urn:mpeg:dash:schema:mpd:2011}BaseURL")]
+    assert {urljoin(title.dash_path, name) for name in named} == {one.path for one in title.renditions}
+    master = m3u8.loads(room.object_of(title.hls_path).read_text())
+    listed = [one.uri for one in (*master.playlists, *master.media)]
+    assert {urljoin(title.hls_path, uri) for uri in listed} == {one.playlist_path for one in title.renditions}
+    frames = [urljoin(title.hls_path, one.uri) for one in master.iframe_playlists]
+    pictures = [one for one in title.renditions if one.kind is FileKind.VIDEO]
+    assert sorted(frames) == sorted(one.iframe_playlist_path for one in pictures)
+    for picture in pictures:
+        ranges = check.byte_ranges(room.object_of(picture.iframe_playlist_path).read_text())
+        starts = [segment.offset for segment in picture.segments]
+        assert len(ranges) == len(starts)
+        for (offset, length), segment in zip(ranges, picture.segments, strict=True):
+            assert segment.offset <= offset < offset + length <= segment.offset + segment.length
+
+
 async def test_published_digests_equal_those_taken_apart(room: Room, footage: Footage) -> None:
     title = await room.published(footage.clip)
-    assert len(title.files) == 9
+    assert len(title.files) == 14
     for file in title.files:
         data = room.object_of(file.path).read_bytes()
         assert file.size_bytes == len(data)
@@ -52,7 +75,8 @@ async def test_published_digests_equal_those_taken_apart(room: Room, footage: Fo
         blocks = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
         assert file.digests.blocks == b"".join(blake3(block).digest() for block in blocks)
         assert file.digests.key == file.key == f"vod|{file.path}"
-        assert file.group == f"t1/{Path(file.path).stem}"
+        group = "manifests" if file.path in (title.dash_path, title.hls_path) else Path(file.path).stem
+        assert file.group == f"t1/{group.removesuffix('-iframes')}"
 
 
 async def test_control_plane_hears_of_a_title_before_the_catalog(room: Room, footage: Footage) -> None:
