@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from onebox.topology import SiteSpec
 from tests.browser.chromium import Tab, js, unexpected
+from tests.browser.player_bed import counted
 from tests.browser.viewer_page import PASSWORD, ViewerPage
 from tests.system.small_system import FILM_S, FILMS, SmallSystem
 
@@ -162,5 +163,6 @@ async def test_the_hls_address_plays_in_a_real_player(system: SmallSystem, page:
     received = await page.received(began_ms)
     assert {entry.file.rpartition(".")[2] for entry in received} == {"m3u8", "mp4"}
     assert {entry.host for entry in received} <= system.hosts("b")
+    assert await counted(system.box.url("playback"), "lowtide_playback_manifests_total", 'source="packaged"') >= 2
     assert page.tab.errors == []
     await asyncio.wait_for(page.tab.value("hlsPlayer.destroy()"), 30)

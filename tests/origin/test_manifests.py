@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import urljoin
 
 import m3u8
@@ -52,12 +53,21 @@ def test_nothing_else_of_the_packagers_is_changed() -> None:
     assert _without_ids(ours) == _without_ids(theirs)
 
 
-@pytest.mark.parametrize("name", ["v-180.mp4", "v-180.m3u8", "a-en.mp4", "v-120-iframes.m3u8"])
-def test_a_manifest_that_names_a_file_of_no_title_is_not_published(name: str) -> None:
+@pytest.mark.parametrize(
+    ("publish", "document", "name"),
+    [
+        (manifests.mpd, PACKAGER_MPD, "v-180.mp4"),
+        (manifests.mpd, PACKAGER_MPD, "a-en.mp4"),
+        (manifests.playlist, PACKAGER_M3U8, "v-180.m3u8"),
+        (manifests.playlist, PACKAGER_M3U8, "v-120-iframes.m3u8"),
+    ],
+)
+def test_a_manifest_that_names_a_file_of_no_title_is_not_published(
+    publish: Callable[[bytes, manifests.Names], str], document: bytes, name: str
+) -> None:
     left = {file: place for file, place in names().items() if file != name}
     with pytest.raises(BadManifest, match=f"it names '{name}', which is no file of this title"):
-        manifests.mpd(PACKAGER_MPD, left)
-        manifests.playlist(PACKAGER_M3U8, left)
+        publish(document, left)
 
 
 def _base(element: Element) -> str:
