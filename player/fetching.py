@@ -129,19 +129,21 @@ class RangeFetcher:
 
     async def fetch(self, addresses: tuple[Address, ...], first: int, last: int, cmcd: str = "") -> Fetched:
         """Bytes first..last (inclusive). Raises NothingAnswered or TokenRefusedByServer; cancellation drops the request."""
-        started, body = self._now(), bytearray()
-        for pause_s in (*PAUSES_S, None):
-            tried = await self._round(addresses, first, last, cmcd, body)
-            if tried and tried[-1].ended is Ended.COMPLETE:
-                self._on_host(tried[-1].host)
-                return Fetched(bytes(body), self._now() - started, tried[-1].host)
-            if pause_s is None or not any(map(_may_come_back, tried)):
-                break
-            await self._sleep(pause_s)
-        raise NothingAnswered(
-            f"bytes {first}-{last}: none of {len(addresses)} addresses gave them all",
-            tuple(attempt.status for attempt in tried),
-        )
+        body = bytearray()
+
+        async def attempt(address: Address) -> Attempt:
+            return await self._attempt(address, first + len(body), last, cmcd, body)
+
+        return await self._rounds(addresses, attempt, body, f"bytes {first}-{last}")
+
+    async def fetch_whole(self, addresses: tuple[Address, ...]) -> Fetched:
+        """A document, such as a playlist, as `fetch` gets a range."""
+        body = bytearray()
+
+        async def attempt(address: Address) -> Attempt:
+            return await self._document(address, body)
+
+        return await self._rounds(addresses, attempt, body, "a document")
 
     async def ask(self, url: str) -> Answer:
         """A small document by a GET that follows redirections. Never raises: status 0 says that nobody spoke, or too much."""
@@ -156,21 +158,57 @@ class RangeFetcher:
             return Answer(0, url)
         return Answer(response.status_code, str(response.url), bytes(body), _retry_after_s(response))
 
+    async def _rounds(
+        self,
+        addresses: tuple[Address, ...],
+        attempt: Callable[[Address], Awaitable[Attempt]],
+        body: bytearray,
+        what: str,
+    ) -> Fetched:
+        started = self._now()
+        for pause_s in (*PAUSES_S, None):
+            tried = await self._round(addresses, attempt)
+            if tried and tried[-1].ended is Ended.COMPLETE:
+                self._on_host(tried[-1].host)
+                return Fetched(bytes(body), self._now() - started, tried[-1].host)
+            if pause_s is None or not any(map(_may_come_back, tried)):
+                break
+            await self._sleep(pause_s)
+        raise NothingAnswered(
+            f"{what}: none of {len(addresses)} addresses gave them all",
+            tuple(attempt.status for attempt in tried),
+        )
+
     async def _round(
-        self, addresses: tuple[Address, ...], first: int, last: int, cmcd: str, body: bytearray
+        self, addresses: tuple[Address, ...], attempt: Callable[[Address], Awaitable[Attempt]]
     ) -> list[Attempt]:
-        """Asks one address after another for what `body` lacks, until one completes it. Raises TokenRefusedByServer."""
+        """Asks one address after another until one completes what is lacking. Raises TokenRefusedByServer."""
         tried: list[Attempt] = []
         for address in self.places.order(addresses, self._now()):
-            attempt = await self._attempt(address, first + len(body), last, cmcd, body)
-            tried.append(attempt)
-            if attempt.ended is Ended.COMPLETE:
-                self.places.served(address, attempt.got_bytes, attempt.took_s)
+            made = await attempt(address)
+            self.attempts.append(made)
+            tried.append(made)
+            if made.ended is Ended.COMPLETE:
+                self.places.served(address, made.got_bytes, made.took_s)
                 break
-            if attempt.status == 403:
-                raise TokenRefusedByServer(f"{attempt.host} answered 403")
+            if made.status == 403:
+                raise TokenRefusedByServer(f"{made.host} answered 403")
             self.places.failed(address, self._now())
         return tried
+
+    async def _document(self, address: Address, body: bytearray) -> Attempt:
+        began = self._now()
+        answer = await self.ask(address.url)
+        if answer.status == 200:
+            body += answer.body
+            ended = Ended.COMPLETE
+        else:
+            ended = Ended.STATUS if answer.status else Ended.UNREACHABLE
+        parts, took_s = urlsplit(address.url), self._now() - began
+        path = split_token(parts.path)[1]
+        return Attempt(
+            began, parts.netloc, path, 0, len(body) - 1, answer.status, len(body), took_s, ended, address.location
+        )
 
     async def _attempt(self, address: Address, first: int, last: int, cmcd: str, body: bytearray) -> Attempt:
         parts = urlsplit(address.url)
@@ -195,7 +233,7 @@ class RangeFetcher:
         if len(body) - before > want:
             del body[before:]
             ended = Ended.SHORT
-        attempt = Attempt(
+        return Attempt(
             began,
             parts.netloc,
             split_token(parts.path)[1],
@@ -207,8 +245,6 @@ class RangeFetcher:
             ended,
             address.location,
         )
-        self.attempts.append(attempt)
-        return attempt
 
 
 @cache

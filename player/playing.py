@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin, urlsplit
 
 from contracts.urls import split_token
 from player.adaptation import Throughput, choose
 from player.asking import Asking, Told
-from player.fetching import Attempt, NothingAnswered, RangeFetcher, TokenRefusedByServer
-from player.presentation import Address, Presentation, Representation, SegmentRange, parse_mpd, parse_sidx
+from player.fetching import Attempt, Fetched, NothingAnswered, RangeFetcher, TokenRefusedByServer
+from player.playlists import FIRST_LINE, parse_media, parse_multivariant
+from player.presentation import Address, BadManifest, Presentation, Representation, SegmentRange, parse_mpd, parse_sidx
 from player.steering import Steering
 from player.timeline import Timeline
 from player.verification import Verifier
@@ -62,7 +64,7 @@ class PlayReport:
 
 
 class Playback:
-    """Plays one presentation. `manifest` fetches the MPD's text (again after a refused token).
+    """Plays one presentation. `manifest` fetches the text of an MPD or of a multivariant playlist (again after a refused token).
 
     `run` returns a report also when playing fails; it raises WrongBytes when a byte was wrong, and nothing else of ours.
     """
@@ -87,6 +89,8 @@ class Playback:
         self._have: set[tuple[str, int]] = set()
         self._throughput = Throughput()
         self._indexes: dict[str, tuple[SegmentRange, ...]] = {}
+        self._files: dict[str, tuple[str, tuple[int, int]]] = {}
+        """Track id → the file that its media playlist names, and its initialisation bytes."""
         self.timeline = Timeline(wishes.start_s, wishes.rate)
         self.report = PlayReport(title=wishes.title, started_at_position_s=wishes.start_s)
 
@@ -96,11 +100,13 @@ class Playback:
             await self._prove_edges()
         except NothingAnswered as error:
             self.report.failure = f"{error} (statuses {', '.join(map(str, error.statuses))})"
+        except BadManifest as error:
+            self.report.failure = f"the manifest cannot be played: {error}"
         self._close_report()
         return self.report
 
     async def _play(self) -> None:
-        self._presentation = parse_mpd(await self._manifest())
+        self._presentation = parse(await self._manifest())
         async with self._steered():
             await self._play_through()
 
@@ -129,7 +135,11 @@ class Playback:
         return [track.addresses for track in (*self._presentation.video, *self._presentation.audio)]
 
     async def _play_through(self) -> None:
-        end_s = min(self._wishes.until_s or self._presentation.duration_s, self._presentation.duration_s)
+        duration_s = self._presentation.duration_s
+        if math.isinf(duration_s):
+            last = (await self._index("video", 0))[-1]
+            duration_s = last.starts_at_s + last.duration_s
+        end_s = min(self._wishes.until_s or duration_s, duration_s)
         self.timeline.ends_at_s = end_s
         rung: int | None = None
         at_s, started = self._wishes.start_s, False
@@ -167,8 +177,8 @@ class Playback:
 
     async def _segment(self, kind: str, rung: int, at_s: float) -> SegmentRange:
         """The segment at a moment, fetched unless it is there already."""
+        index = await self._index(kind, rung)
         track = self._track(kind, rung)
-        index = await self._index(kind, rung, track)
         middle = at_s + 0.05
         segment = next((part for part in index if part.starts_at_s + part.duration_s > middle), index[-1])
         if (track.id, segment.offset) not in self._have:
@@ -177,32 +187,53 @@ class Playback:
         return segment
 
     def _track(self, kind: str, rung: int) -> Representation:
-        return (self._presentation.video if kind == "video" else self._presentation.audio)[rung]
+        """With the addresses of its media where they are known."""
+        track = (self._presentation.video if kind == "video" else self._presentation.audio)[rung]
+        return _with_media(track, *self._files[track.id]) if track.id in self._files else track
 
-    async def _index(self, kind: str, rung: int, track: Representation) -> tuple[SegmentRange, ...]:
+    async def _index(self, kind: str, rung: int) -> tuple[SegmentRange, ...]:
+        track = self._track(kind, rung)
         if track.id not in self._indexes:
-            first, last = min(track.init[0], track.index[0]), max(track.init[1], track.index[1])
-            data = await self._get(kind, rung, first, last)
-            self._indexes[track.id] = parse_sidx(data[track.index[0] - first :], track.index[0], track.index[1] + 1)
+            reading = self._read_playlist if track.playlist else self._read_sidx
+            self._indexes[track.id] = await reading(kind, rung)
         return self._indexes[track.id]
 
-    async def _get(self, kind: str, rung: int, first: int, last: int) -> bytes:
+    async def _read_sidx(self, kind: str, rung: int) -> tuple[SegmentRange, ...]:
         track = self._track(kind, rung)
-        try:
-            found = await self._fetcher.fetch(track.addresses, first, last, self._cmcd(track))
-        except TokenRefusedByServer:
-            self.report.fresh_manifests += 1
-            self._presentation = parse_mpd(await self._manifest())
-            track = self._track(kind, rung)
-            try:
-                found = await self._fetcher.fetch(track.addresses, first, last, self._cmcd(track))
-            except TokenRefusedByServer as error:
-                raise NothingAnswered(str(error), (403,)) from error
+        first, last = min(track.init[0], track.index[0]), max(track.init[1], track.index[1])
+        data = await self._get(kind, rung, first, last)
+        return parse_sidx(data[track.index[0] - first :], track.index[0], track.index[1] + 1)
+
+    async def _read_playlist(self, kind: str, rung: int) -> tuple[SegmentRange, ...]:
+        """The media playlist, and the initialisation bytes that it names."""
+        track = self._track(kind, rung)
+        found = await self._renewing(kind, rung, lambda now: self._fetcher.fetch_whole(now.addresses))
+        self._verifier.add(_path(track), 0, found.data)
+        media = parse_media(found.data.decode(errors="replace"))
+        self._files[track.id] = (media.uri, media.init)
+        await self._get(kind, rung, *media.init)
+        return media.segments
+
+    async def _get(self, kind: str, rung: int, first: int, last: int) -> bytes:
+        found = await self._renewing(
+            kind, rung, lambda track: self._fetcher.fetch(track.addresses, first, last, self._cmcd(track))
+        )
         self._throughput = self._throughput.with_download(len(found.data), found.took_s)
         self.report.received_bytes += len(found.data)
-        _token, path = split_token(urlsplit(track.addresses[0].url).path)
-        self._verifier.add(path, first, found.data)
+        self._verifier.add(_path(self._track(kind, rung)), first, found.data)
         return found.data
+
+    async def _renewing(self, kind: str, rung: int, fetch: Callable[[Representation], Awaitable[Fetched]]) -> Fetched:
+        """What is fetched of a track; a token that is refused is replaced once, by a fresh manifest. Raises NothingAnswered."""
+        try:
+            return await fetch(self._track(kind, rung))
+        except TokenRefusedByServer:
+            self.report.fresh_manifests += 1
+            self._presentation = parse(await self._manifest())
+        try:
+            return await fetch(self._track(kind, rung))
+        except TokenRefusedByServer as error:
+            raise NothingAnswered(str(error), (403,)) from error
 
     def _cmcd(self, track: Representation) -> str:
         """CTA-5004 keys as a query value: br (kbit/s), bl (ms), mtp (kbit/s), ot, cid, sid, sf, st."""
@@ -214,7 +245,7 @@ class Playback:
             f'cid="{self._wishes.title}"',
             f"mtp={speed}",
             f"ot={'v' if track.kind == 'video' else 'a'}",
-            "sf=d",
+            f"sf={'d' if math.isfinite(self._presentation.duration_s) else 'h'}",
             f'sid="{self._wishes.session}"',
             "st=v",
         ]
@@ -222,10 +253,9 @@ class Playback:
 
     async def _prove_edges(self) -> None:
         """Fetches what completes partly received blocks, so that every byte used has been checked."""
-        tracks = {
-            split_token(urlsplit(track.addresses[0].url).path)[1]: track
-            for track in (*self._presentation.video, *self._presentation.audio)
-        }
+        rungs = [("video", rung) for rung in range(len(self._presentation.video))]
+        rungs += [("audio", rung) for rung in range(len(self._presentation.audio))]
+        tracks = {_path(track): track for track in (self._track(kind, rung) for kind, rung in rungs)}
         for path, low, high in self._verifier.missing():
             if path in tracks:
                 found = await self._fetcher.fetch(tracks[path].addresses, low, high - 1)
@@ -238,3 +268,18 @@ class Playback:
         self.report.stalled_s = self.timeline.stalled_s
         self.report.checked_bytes = self._verifier.checked_bytes
         self.report.attempts = list(self._fetcher.attempts)
+
+
+def parse(text: str) -> Presentation:
+    """An MPD or a multivariant playlist, whichever it is; addresses in it are absolute. Raises player.presentation.BadManifest."""
+    return parse_multivariant(text, "") if text.startswith(FIRST_LINE) else parse_mpd(text)
+
+
+def _with_media(track: Representation, uri: str, init: tuple[int, int]) -> Representation:
+    """A track of a playlist with the addresses of the file that the playlist names."""
+    addresses = tuple(Address(urljoin(address.url, uri), address.location) for address in track.addresses)
+    return replace(track, addresses=addresses, init=init)
+
+
+def _path(track: Representation) -> str:
+    return split_token(urlsplit(track.addresses[0].url).path)[1]

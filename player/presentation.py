@@ -51,7 +51,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """`init` and `index` are byte ranges [first, last], inclusive."""
+    """`init` and `index` are byte ranges [first, last], inclusive. With `playlist` the addresses are those of an HLS media playlist, which
+    has the ranges."""
 
     id: str
     kind: str
@@ -60,6 +61,7 @@ class Representation:
     init: tuple[int, int]
     index: tuple[int, int]
     addresses: tuple[Address, ...]
+    playlist: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ async def watch(
     until_s: float | None = None,
     resume: bool = True,
     buffer_s: float = MAX_BUFFER_S,
+    hls: bool = False,
     on_host: Callable[[str], None] | None = None,
     on_playback: Callable[[Playback], None] | None = None,
 ) -> PlayReport:
@@ -34,14 +35,20 @@ async def watch(
     byte; when cancelled, the session is ended.
 
     `rate`: media seconds per second; `until_s`: media position to leave at; `resume`: go on where the profile was;
-    `buffer_s`: media seconds to keep ahead; `on_host` is told the host of every range that came, `on_playback` what plays before it begins.
+    `hls` plays the HLS manifest in place of DASH's; `buffer_s`: media seconds to keep ahead; `on_host` is told the host of every range that came, `on_playback` what plays before it begins.
     """
     pressed_at = time.monotonic()
     answer = await member.play(title_id, profile_id, device_id)
     verifier = Verifier(await member.digests(title_id))
     fetcher = RangeFetcher(source_address, on_host=on_host)
     wishes = Wishes(answer.position_s if resume else 0.0, until_s, rate, answer.session_id, title_id, buffer_s)
-    playback = Playback(lambda: member.manifest(answer.dash_url), fetcher, verifier, wishes, pressed_at=pressed_at)
+    playback = Playback(
+        lambda: member.manifest(answer.hls_url if hls else answer.dash_url),
+        fetcher,
+        verifier,
+        wishes,
+        pressed_at=pressed_at,
+    )
     if on_playback is not None:
         on_playback(playback)
     beating = asyncio.create_task(_beat(member, answer, playback))

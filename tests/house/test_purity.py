@@ -155,6 +155,7 @@ DECIDING = (
     "origin.states",
     "player.adaptation",
     "player.guidance",
+    "player.playlists",
     "player.presentation",
     "player.steering",
     "player.timeline",

@@ -21,6 +21,7 @@ from tests.player.test_presentation import sidx
 T = TypeVar("T")
 SEGMENT_S = 4
 INIT_BYTES = 100
+VIDEO, AUDIO = "/media/x/sd/v.mp4", "/media/x/base/a.mp4"
 STEERING = "steering.lab:80"
 LATENCY_S = 0.02
 
@@ -57,7 +58,7 @@ def now() -> float:
 
 @dataclass(frozen=True)
 class Film:
-    """Two files of random bytes with a segment index, as the packager lays them out."""
+    """Two files of random bytes with a segment index and a playlist, as the packager lays them out."""
 
     seconds: int
     files: dict[str, bytes]
@@ -72,6 +73,20 @@ class Film:
             found[path] = builder.finish()
         return found
 
+    def m3u8(self, bases: Sequence[tuple[str, str]], steering: str = "") -> str:
+        """As `mpd`, in HLS; media playlists lie beside the files."""
+        lines = ["#EXTM3U", f'#EXT-X-CONTENT-STEERING:SERVER-URI="{steering}",PATHWAY-ID="{bases[0][0]}"']
+        for name, base in bases:
+            audio = f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio-{name}",NAME="a",STABLE-RENDITION-ID="a"'
+            lines.append(f'{audio},URI="{base}/~t{playlist_of(AUDIO)}"')
+        for name, base in bases:
+            variant = f'#EXT-X-STREAM-INF:BANDWIDTH=200000,CODECS="avc1.64001e,mp4a.40.2",AUDIO="audio-{name}"'
+            lines += [
+                f'{variant},STABLE-VARIANT-ID="v",PATHWAY-ID="{name}"',
+                f"{base}/~t{playlist_of(VIDEO)}",
+            ]
+        return "\n".join(lines) + "\n"
+
     def mpd(self, bases: Sequence[tuple[str, str]], steering: str = "", before_start: bool = False) -> str:
         """`bases`: (pathway, base URL), best first."""
         tag = (
@@ -79,7 +94,7 @@ class Film:
             f"{steering}</ContentSteering>"
         )
         sets = []
-        for path in self.files:
+        for path in (VIDEO, AUDIO):
             kind = "video" if "/v" in path else "audio"
             urls = "".join(f'<BaseURL serviceLocation="{name}">{base}/~t{path}</BaseURL>' for name, base in bases)
             sets.append(
@@ -96,12 +111,26 @@ class Film:
 def make_film(seconds: int, seed: int = 1) -> Film:
     rng = random.Random(seed)
     files, ranges = {}, {}
-    for path, size in (("/media/x/sd/v.mp4", 40_000), ("/media/x/base/a.mp4", 9_000)):
+    for path, size in ((VIDEO, 40_000), (AUDIO, 9_000)):
         sizes = [size + rng.randrange(2000) for _ in range(seconds // SEGMENT_S)]
         index = sidx([(length, SEGMENT_S * 1000) for length in sizes])
         files[path] = rng.randbytes(INIT_BYTES) + index + rng.randbytes(sum(sizes))
         ranges[path] = f"{INIT_BYTES}-{INIT_BYTES + len(index) - 1}"
+        files[playlist_of(path)] = _playlist(path, INIT_BYTES + len(index), sizes)
     return Film(seconds, files, ranges)
+
+
+def playlist_of(path: str) -> str:
+    return path.replace(".mp4", ".m3u8")
+
+
+def _playlist(path: str, first: int, sizes: Sequence[int]) -> bytes:
+    name = path.rpartition("/")[2]
+    lines = ["#EXTM3U", f"#EXT-X-TARGETDURATION:{SEGMENT_S}", f'#EXT-X-MAP:URI="{name}",BYTERANGE="{INIT_BYTES}@0"']
+    for number, size in enumerate(sizes):
+        where = f"{size}@{first}" if not number else str(size)
+        lines += [f"#EXTINF:{SEGMENT_S}.000,", f"#EXT-X-BYTERANGE:{where}", name]
+    return "\n".join([*lines, "#EXT-X-ENDLIST"]).encode()
 
 
 @dataclass
@@ -132,6 +161,8 @@ class Network(httpx.AsyncBaseTransport):
 
     def _media(self, request: httpx.Request) -> httpx.Response:
         data = self.film.files[split_token(request.url.path)[1]]
+        if "Range" not in request.headers:
+            return httpx.Response(200, stream=httpx.ByteStream(data))
         first, last = map(int, request.headers["Range"].removeprefix("bytes=").split("-"))
         head = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
         return httpx.Response(206, headers=head, stream=httpx.ByteStream(data[first : last + 1]))

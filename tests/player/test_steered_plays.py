@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import cache
 from urllib.parse import parse_qs
 
 import httpx
@@ -11,14 +12,15 @@ import pytest
 from player.asking import BEFORE_START_S
 from player.playing import PlayReport
 from player.steering import PENALTY_S, Heard
-from tests.player.lab import LATENCY_S, SEGMENT_S, STEERING, Network, guidance, make_film, now, play, run
+from tests.player.lab import AUDIO, LATENCY_S, SEGMENT_S, STEERING, VIDEO, Network, guidance, make_film, now, play, run
 
 A1, A2, B1, ORIGIN = "a1.lab:80", "a2.lab:80", "b1.lab:80", "origin.lab:80"
 BASES = tuple((name, f"http://{host}") for name, host in (("pathway-1", A1), ("pathway-2", A2), ("origin", ORIGIN)))
 ORDER = ("pathway-1", "pathway-2", "origin")
 URL = f"http://{STEERING}/v1/steering/s-1?state=one"
 FILM = make_film(160)
-SESSIONS = 40
+MANIFESTS = {"dash": FILM.mpd(BASES, URL), "hls": FILM.m3u8(BASES, URL)}
+SESSIONS = 25
 KILLED_S, DEAD_S, TTL_S = 60.0, 50.0, 10.0
 
 
@@ -26,7 +28,12 @@ def hosts(report: PlayReport, since_s: float = 0.0) -> list[str]:
     return list(dict.fromkeys(attempt.host for attempt in report.attempts if attempt.at_s >= since_s))
 
 
-async def _through_a_kill() -> tuple[Network, list[PlayReport]]:
+@cache
+def through_a_kill(kind: str) -> tuple[Network, list[PlayReport]]:
+    return run(_through_a_kill(MANIFESTS[kind]))
+
+
+async def _through_a_kill(manifest: str) -> tuple[Network, list[PlayReport]]:
     network = Network(FILM)
 
     def steer(_request: httpx.Request) -> httpx.Response:
@@ -38,7 +45,7 @@ async def _through_a_kill() -> tuple[Network, list[PlayReport]]:
 
     async def viewer(number: int) -> PlayReport:
         await asyncio.sleep(number * 0.7)
-        return await play(network, FILM.mpd(BASES, URL))
+        return await play(network, manifest)
 
     async def fate() -> None:
         await asyncio.sleep(KILLED_S)
@@ -52,20 +59,23 @@ async def _through_a_kill() -> tuple[Network, list[PlayReport]]:
     return network, [one.result() for one in plays]
 
 
-def test_no_play_stalls_when_the_box_that_all_use_dies_and_each_learns_of_it_once() -> None:
-    network, reports = run(_through_a_kill())
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_no_play_stalls_when_the_box_that_all_use_dies_and_each_learns_of_it_once(kind: str) -> None:
+    network, reports = through_a_kill(kind)
     assert [report.failure for report in reports] == [""] * SESSIONS
     assert sum(report.stalls for report in reports) == 0
     assert all(report.position_s == pytest.approx(FILM.seconds) for report in reports)
-    whole = sum(map(len, FILM.files.values()))
-    assert {report.checked_bytes for report in reports} == {whole}
+    media = len(FILM.files[VIDEO]) + len(FILM.files[AUDIO])
+    playlists = sum(map(len, FILM.files.values())) - media
+    assert {report.checked_bytes for report in reports} == {media + (playlists if kind == "hls" else 0)}
     asked_dead = [at for at, host in network.asked if host == A1 and KILLED_S < at < KILLED_S + DEAD_S]
     assert SESSIONS // 2 < len(asked_dead) <= SESSIONS
     assert max(asked_dead) < KILLED_S + SEGMENT_S + TTL_S
 
 
-def test_plays_are_moved_to_a_clone_within_one_ttl_and_come_back_when_steering_says_so() -> None:
-    _network, reports = run(_through_a_kill())
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_plays_are_moved_to_a_clone_within_one_ttl_and_come_back_when_steering_says_so(kind: str) -> None:
+    _network, reports = through_a_kill(kind)
     for report in reports:
         moved = [told.at_s for told in report.told if told.hosts == (B1, B1)]
         assert moved
@@ -116,18 +126,22 @@ def test_the_first_byte_waits_for_a_server_that_wants_to_be_asked_before_but_not
     assert network.asked[0][0] == pytest.approx(began_s)
 
 
-def test_a_play_reports_where_it_was_and_how_fast_that_was() -> None:
-    async def main() -> Network:
-        network = Network(FILM, lambda _request: guidance(*ORDER, ttl=30))
-        await play(network, FILM.mpd(BASES, URL))
-        return network
-
-    questions = run(main()).questions
-    assert [round(at) for at, _url in questions] == [0, 30, 60, 90, 120, 150]
-    asked = parse_qs(questions[1][1].query.decode())
-    assert asked["_DASH_pathway"] == ['"pathway-1"']
-    assert int(asked["_DASH_throughput"][0]) > 1_000_000
+@pytest.mark.parametrize(
+    ("kind", "prefix", "pathway"), [("dash", "_DASH", '"pathway-1"'), ("hls", "_HLS", "pathway-1")]
+)
+def test_a_play_reports_where_it_was_and_how_fast_that_was(kind: str, prefix: str, pathway: str) -> None:
+    network = Network(FILM, lambda _request: guidance(*ORDER, ttl=30))
+    run(play(network, MANIFESTS[kind]))
+    assert [round(at) for at, _url in network.questions] == [0, 30, 60, 90, 120, 150]
+    asked = parse_qs(network.questions[1][1].query.decode())
+    assert asked[f"{prefix}_pathway"] == [pathway]
+    assert int(asked[f"{prefix}_throughput"][0]) > 1_000_000
     assert asked["state"] == ["one"]
+
+
+def test_a_manifest_that_cannot_be_played_is_a_failure_in_words() -> None:
+    report = run(play(Network(FILM), "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"))
+    assert report.failure == "the manifest cannot be played: line 1: a variant without an address"
 
 
 def test_virtual_time_passes_without_waiting() -> None:

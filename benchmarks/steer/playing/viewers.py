@@ -1,7 +1,7 @@
 """Many scripted plays in one process: `python -m benchmarks.steer.playing.viewers TASK SESSIONS`.
 
 Members sign up first; a line on standard output says that they are ready, a line on standard input when to begin. What happened is written
-to the file SESSIONS. The plays are those of the scripted player, each byte checked; only the eyes are missing.
+to the file SESSIONS. The plays are those of the scripted player, DASH and HLS in turn, each byte checked; only the eyes are missing.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class Viewers:
                 until_s=self._task.watch_s,
                 resume=False,
                 buffer_s=self._task.buffer_s,
+                hls=number % 2 == 1,
                 on_playback=watched.begin,
             )
         except (Refused, httpx.HTTPError) as error:
