@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from contracts.names import NameFacts
 from contracts.places import Appliance, Site
 from contracts.plans import PlanSummary
 from contracts.reports import DiskFacts, Source
@@ -57,6 +58,8 @@ class ApplianceOverview(msgspec.Struct, frozen=True):
     disks: tuple[DiskFacts, ...]
     triggers_applied: int = 0
     """All triggers up to this number are applied there; `Overview.triggers_number` is the newest."""
+    name: NameFacts | None = None
+    """Its public name and certificate; None where the control plane manages none."""
 
 
 class SiteOverview(msgspec.Struct, frozen=True):

@@ -104,7 +104,7 @@ async def compose(service: Service, settings: ControlPlaneSettings, issuer: Issu
     name_api.add_inside(inside)
     outside = Routes("Lowtide control plane: operators")
     operators = Operators(desk, heartbeats)
-    OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations).add_to(outside, operator)
+    OperatorApi(desk, operators, enrolling, reporting, planning, keys, revocations, names).add_to(outside, operator)
     TriggerApi(triggers).add_to(outside, operator)
     WishApi(pins, prepositions, feeds, nightly).add_to(outside, operator)
     route_api.add_to(outside, operator)

@@ -22,6 +22,7 @@ from control_plane.desk import Desk
 from control_plane.enrolling import Enrolling
 from control_plane.errors import unknown
 from control_plane.keys import Keys
+from control_plane.names.desk import NameDesk
 from control_plane.operators import Operators
 from control_plane.overview import overview
 from control_plane.planning import Planning
@@ -76,6 +77,7 @@ class OperatorApi:
         planning: Planning,
         keys: Keys,
         revocations: Revocations,
+        names: NameDesk,
     ) -> None:
         self._desk = desk
         self._operators = operators
@@ -84,6 +86,7 @@ class OperatorApi:
         self._planning = planning
         self._keys = keys
         self._revocations = revocations
+        self._names = names
 
     def add_to(self, routes: Routes, operator: SecretGuard) -> None:
         self._add_places(routes, operator)
@@ -215,7 +218,8 @@ class OperatorApi:
     async def overview(self, call: Call[None]) -> Overview:
         async with self._desk.database.read() as session:
             sums = await report_archive.sums(session)
-        return overview(self._desk.registry, sums, self._desk.log.number, self._desk.clock.wall_s())
+        names = {name.appliance_id: name for name in self._names.listed().names}
+        return overview(self._desk.registry, sums, self._desk.log.number, self._desk.clock.wall_s(), names)
 
     async def audit(self, call: Call[None, AuditQuery]) -> AuditList:
         async with self._desk.database.read() as session:

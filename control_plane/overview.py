@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from contracts.names import NameFacts
 from contracts.overview import ApplianceOverview, FillProgress, Overview, ServedBySource, SiteOverview
 from contracts.places import Site
 from contracts.reports import FillState, OrderProgress, Purpose, Source
@@ -26,17 +28,22 @@ class Sums:
 
 
 NO_SUMS = Sums({})
+NO_NAMES: Mapping[str, NameFacts] = MappingProxyType({})
 
 
-def overview(registry: Registry, sums: Mapping[str, Sums], number: int, now: float) -> Overview:
-    """The picture at `now` (wall clock)."""
+def overview(
+    registry: Registry, sums: Mapping[str, Sums], number: int, now: float, names: Mapping[str, NameFacts] = NO_NAMES
+) -> Overview:
+    """The picture at `now` (wall clock). `names` by appliance."""
     served = _served(sums.get(box.id, NO_SUMS) for box in registry.boxes.values())
     size = registry.catalogue_size()
     return Overview(
         at=now,
         number=number,
         sites=tuple(_site(registry, site, sums) for site in registry.sites.values()),
-        appliances=tuple(_appliance(box, sums.get(box.id, NO_SUMS), now) for box in registry.boxes.values()),
+        appliances=tuple(
+            _appliance(box, sums.get(box.id, NO_SUMS), now, names.get(box.id)) for box in registry.boxes.values()
+        ),
         served=served,
         inside_share=inside_share(served),
         titles=size.titles,
@@ -84,7 +91,7 @@ def _site(registry: Registry, site: Site, sums: Mapping[str, Sums]) -> SiteOverv
     return SiteOverview(site, tuple(box.id for box in boxes), served, inside_share(served), fill_progress(boxes))
 
 
-def _appliance(box: Box, sums: Sums, now: float) -> ApplianceOverview:
+def _appliance(box: Box, sums: Sums, now: float, name: NameFacts | None) -> ApplianceOverview:
     report, plan = box.report, box.plan
     return ApplianceOverview(
         appliance=box.appliance(),
@@ -107,6 +114,7 @@ def _appliance(box: Box, sums: Sums, now: float) -> ApplianceOverview:
         held_bytes=sum(holding.present_bytes for holding in box.held.values()),
         disks=report.disks if report else (),
         triggers_applied=box.triggers_applied,
+        name=name,
     )
 
 

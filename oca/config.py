@@ -82,6 +82,27 @@ class PlayerTls:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicNames:
+    """The public host name that the control plane has for this box (docs/names.md)."""
+
+    managed: Annotated[
+        bool, Doc("Make a key, have a certificate ordered for the box's public name, and show it on listeners with TLS")
+    ] = False
+    addresses: Annotated[
+        tuple[str, ...],
+        Doc("IP addresses published for the name; empty takes those that listeners with TLS are bound to"),
+    ] = ()
+    port: Annotated[
+        int, Ge(0), Le(65535), Doc("TCP port that players dial; 0 is that of the first listener with TLS")
+    ] = 0
+
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            if not _address_version(address):
+                raise ValueError(f"addresses: {address!r} is no IP address")
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
     path: Annotated[str, Doc("Folder of this disk, on its own filesystem in production")]
     quota_bytes: Annotated[int, Ge(1 << 20), Doc("Space that extents may take on this disk, in bytes")]
@@ -240,6 +261,7 @@ class Serving:
     ] = True
     listeners: Annotated[tuple[Listener, ...], Doc("Where players connect besides media, plain or by TLS")] = ()
     tls: Annotated[PlayerTls, Doc("Certificates of the listeners with TLS")] = field(default_factory=PlayerTls)
+    names: Annotated[PublicNames, Doc("The public host name of this box")] = field(default_factory=PublicNames)
     hosts: Annotated[
         tuple[str, ...],
         Doc("Host names (with port) of the delivery service, told to players; empty tells and accepts media's address"),
@@ -281,12 +303,15 @@ class Serving:
         if not self.hosts and _is_wildcard(self.media.host):
             raise ValueError(f"hosts: needed when media.host is {self.media.host}, which players cannot dial")
         for number, listener in enumerate(self.listeners):
-            if not self.hosts and _is_wildcard(listener.host):
+            named = listener.tls and self.names.managed and self.names.addresses
+            if not self.hosts and _is_wildcard(listener.host) and not named:
                 raise ValueError(
                     f"hosts: needed when listeners[{number}].host is {listener.host}, which players cannot dial"
                 )
-            if listener.tls and not (self.tls.certificates or self.tls.folder):
-                raise ValueError(f"tls: listeners[{number}] needs certificates or a folder of them")
+            if listener.tls and not (self.tls.certificates or self.tls.folder or self.names.managed):
+                raise ValueError(f"tls: listeners[{number}] needs certificates or a folder of them, or names.managed")
+        if self.names.managed and not any(listener.tls for listener in self.listeners):
+            raise ValueError("names.managed: a public name needs a listener with tls")
         if _is_wildcard(self.peers.host):
             raise ValueError(
                 f"peers.host: name the address that other appliances dial; nobody can dial {self.peers.host}"

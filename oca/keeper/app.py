@@ -32,6 +32,7 @@ from oca.keeper.forwarding import HttpForwarding
 from oca.keeper.lineup import Lineup
 from oca.keeper.metrics import KeeperMetrics
 from oca.keeper.misses import Misses
+from oca.keeper.names import Names, read_shown
 from oca.keeper.orders import Filler
 from oca.keeper.origins import HttpOrigins
 from oca.keeper.passing import Passing
@@ -195,6 +196,15 @@ class Keeper:
             clock,
         )
         self.commands = KeeperCommands(state.folder, self.tidying.scrub_all, self.purging.command)
+        self.names = Names(
+            self.connection,
+            state.folder / "names",
+            settings.serving.names,
+            lambda: self.listening,
+            lambda: read_shown(state.run),
+            self._changed,
+            clock,
+        )
         self.reporter = Reporter(
             self.connection,
             ledger,
@@ -239,6 +249,7 @@ class Keeper:
             ("status", self._keep_status),
             ("control-plane", self._join_control_plane),
             ("routes", self._follow_routes),
+            ("names", self._follow_names),
         ):
             self._background(name, run)
 
@@ -284,6 +295,11 @@ class Keeper:
         settings, tell = self.settings.routes, self.connection.routes
         await RouteFollowing(settings, self.state.folder, sessions, tell, boot, self._clock).run()
 
+    async def _follow_names(self) -> None:
+        """A task of its own: what a CA does must not end the heartbeat."""
+        await self.connection.enrolled.wait()
+        await self.names.run()
+
     def _background(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(self._keep_running(name, run), name=name)
         self._tasks.add(task)
@@ -322,6 +338,7 @@ class Keeper:
     def _nudged(self, nudge: Nudge) -> None:
         self.purging.nudged(nudge.triggers_number)
         self.following.nudged(nudge)
+        self.names.nudged(nudge.name_number)
 
     def _worker_left(self) -> None:
         task = asyncio.create_task(self.storing.check_readers(), name="reader-check")
@@ -399,9 +416,10 @@ class Keeper:
         listening = self.listening
         hosts = self.settings.serving.hosts
         scheme = urlsplit(listening.media).scheme or "http"
+        urls = tuple(f"{scheme}://{host}" for host in hosts) if hosts else _given(listening.media)
         return View(
             score=self.score(listening),
-            player_urls=tuple(f"{scheme}://{host}" for host in hosts) if hosts else _given(listening.media),
+            player_urls=(*urls, *self.names.urls()),
             peer_url="".join(_given(listening.peers)),
             state=self.following.desired.state.value,
             plan_number=self.filler.plan_number,

@@ -24,6 +24,7 @@ from chassis.tls import client_context
 from contracts.digests import SignedDigests
 from contracts.enrolment import PeerKind
 from contracts.keys import KeySet
+from contracts.names import ApplianceName, NameRequest
 from contracts.plans import AppliancePlan, Upstreams
 from contracts.reports import ApplianceReport, ReportAnswer
 from contracts.routes import RouteAnswer, RouteReport
@@ -131,6 +132,12 @@ class Connection:
 
     async def routes(self, report: RouteReport) -> RouteAnswer:
         return await self._opened().post("/v1/appliance/routes", report, RouteAnswer, timeout_s=ROUTES_S)
+
+    async def name(self) -> ApplianceName:
+        return await self._opened().get("/v1/appliance/name", ApplianceName)
+
+    async def request_name(self, request: NameRequest) -> ApplianceName:
+        return await self._opened().post("/v1/appliance/name", request, ApplianceName)
 
     @asynccontextmanager
     async def heartbeat(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:

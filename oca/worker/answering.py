@@ -69,6 +69,8 @@ class Desk:
     gate: Gate
     hosts: frozenset[bytes]
     """Host names served; empty: the address the connection came to."""
+    names: frozenset[bytes] = frozenset()
+    """Public names of the box, served beside them, at whichever port."""
     own_id: str = ""
     refuse_sessions_since: float | None = None
     """While draining: sessions that began at this instant or later are new."""
@@ -378,7 +380,7 @@ class Exchange:
             # HTTP/1.0 without a host means the only service there is, unless names were configured.
             if self._desk.hosts:
                 raise RequestRefused(Outcome.MISDIRECTED, "the Host header is missing", fatal=False)
-        elif host not in hosts:
+        elif host not in hosts and host.partition(b":")[0] not in self._desk.names:
             raise RequestRefused(Outcome.MISDIRECTED, "this host name is not served here", fatal=False)
 
     def _look_up(self, key: str) -> None:

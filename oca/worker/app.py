@@ -419,6 +419,7 @@ class Worker:
             return
         for sentence in tls.poll(self.desk.now(), again=again):
             self._log.write("info", "loaded", detail=sentence)
+        self.desk.names = tls.managed_names
         status = tls.status()
         if status != self._told_tls and self._control is not None:
             self._told_tls = status
@@ -483,7 +484,9 @@ def _player_tls(handover: Handover) -> PlayerCertificates | None:
     if tls is None:
         return None
     tickets = None if tls.tickets_reason else TicketKeys.attach(tls.ticket_keys_fd)
-    return PlayerCertificates(handover.settings.serving.tls, tickets, tls.tickets_reason, tls.kernel_reason)
+    settings = handover.settings
+    names = os.path.join(settings.state_dir, "names") if settings.serving.names.managed else ""
+    return PlayerCertificates(settings.serving.tls, tickets, tls.tickets_reason, tls.kernel_reason, names)
 
 
 def _date_line(second: int) -> bytes:

@@ -143,7 +143,7 @@ class Express:
         """Host, token and state let this request in."""
         desk, file = self._desk, usual.file
         return (
-            usual.head.host in (desk.hosts or client.own_hosts)
+            (usual.head.host in (desk.hosts or client.own_hosts) or usual.head.host in desk.names)
             and claims.prefix == file.prefix
             and file.tier in claims.tiers
             and now <= claims.expires_at + CLOCK_SKEW_S

@@ -47,9 +47,16 @@ class PlayerCertificates:
     """`poll` it once a second; `context_for` a name. `tickets` is None where sessions cannot be shared (`tickets_reason` says why)."""
 
     def __init__(
-        self, settings: PlayerTls, tickets: TicketKeys | None, tickets_reason: str, kernel_reason: str
+        self,
+        settings: PlayerTls,
+        tickets: TicketKeys | None,
+        tickets_reason: str,
+        kernel_reason: str,
+        names_folder: str = "",
     ) -> None:
+        """`names_folder` holds the certificate of the box's public name (`oca.keeper.names`); empty where none is managed."""
         self._settings = settings
+        self._names_folder = names_folder
         self._tickets = tickets
         self._tickets_reason = tickets_reason
         self._kernel_reason = kernel_reason
@@ -74,6 +81,7 @@ class PlayerCertificates:
         """Load what has changed (with `again`, everything). Sentences for the log."""
         sentences = self._poll_keys()
         listed, problem = _listed(self._settings)
+        listed += _managed(self._names_folder)
         if problem:
             listed = [one.files for one in self._held]  # what is in use stays
             if problem != self._folder_problem:
@@ -88,6 +96,13 @@ class PlayerCertificates:
             self._table = NameTable([names for names, _context in usable])
             self._in_use = [context for _names, context in usable]
         return sentences + [_sentence(one) for one in changed]
+
+    @property
+    def managed_names(self) -> frozenset[bytes]:
+        """Public names of this box whose certificate is in use, in lower case."""
+        inside = os.path.join(self._names_folder, "") if self._names_folder else None
+        held = [one for one in self._held if inside and one.context is not None and one.files.cert.startswith(inside)]
+        return frozenset(name.lower().encode() for one in held for name in one.names)
 
     @property
     def expires_at(self) -> float:
@@ -173,6 +188,16 @@ def _listed(settings: PlayerTls) -> tuple[list[Certificate], str]:
         if dot and kind == "crt" and f"{stem}.key" in names:
             found.append(Certificate(os.path.join(settings.folder, name), os.path.join(settings.folder, f"{stem}.key")))
     return found, ""
+
+
+def _managed(folder: str) -> list[Certificate]:
+    """Key and chain in one file each, so that both are exchanged at once. No folder is no name yet."""
+    try:
+        names = sorted(os.listdir(folder)) if folder else []
+    except OSError:
+        return []
+    paths = [os.path.join(folder, name) for name in names if name.endswith(".pem") and not name.startswith(".")]
+    return [Certificate(path, path) for path in paths]
 
 
 def _stamp(files: Certificate) -> Stamp:

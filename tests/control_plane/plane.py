@@ -23,7 +23,8 @@ from contracts.reports import ApplianceReport, DiskFacts
 from contracts.urls import MediaName
 from contracts.world import FallbackOrigin
 from control_plane.app import compose
-from control_plane.config import ControlPlaneSettings, Http, Mtls, Plans, RouteSettings
+from control_plane.config import ControlPlaneSettings, Http, Mtls, NameSettings, Plans, RouteSettings
+from control_plane.names.ports import Issuer
 
 GB = 1_000_000_000
 ORIGIN = FallbackOrigin("origin", "http://127.0.0.1:1", "https://127.0.0.1:2")
@@ -103,7 +104,12 @@ class Plane:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *, page_dir: Path | None = None, routes: RouteSettings | None = None
+    folder: Path,
+    *,
+    page_dir: Path | None = None,
+    routes: RouteSettings | None = None,
+    names: NameSettings | None = None,
+    issuer: Issuer | None = None,
 ) -> AsyncIterator[Plane]:
     """A control plane whose state is in `folder`; the same folder again is a restart."""
     settings = ControlPlaneSettings(
@@ -113,8 +119,9 @@ async def running(
         plans=Plans(at=""),
         page_dir=page_dir,
         routes=routes or RouteSettings(),
+        names=names or NameSettings(),
     )
-    service = Service("control-plane", partial(_compose, settings), grace_s=2.0)
+    service = Service("control-plane", partial(_compose, settings, issuer), grace_s=2.0)
     async with service.running() as urls:
         plane = Plane(settings, service, urls, folder)
         try:
@@ -123,8 +130,8 @@ async def running(
             await plane.close()
 
 
-async def _compose(settings: ControlPlaneSettings, service: Service) -> None:
-    await compose(service, settings)
+async def _compose(settings: ControlPlaneSettings, issuer: Issuer | None, service: Service) -> None:
+    await compose(service, settings, issuer)
 
 
 def report(sequence: int = 1, **changes: object) -> ApplianceReport:

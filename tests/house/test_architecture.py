@@ -35,7 +35,7 @@ def control_plane() -> Routes:
     routes = Routes("both listeners")
     ApplianceApi(ANY, ANY, ANY, ANY, ANY).add_to(routes)
     ServiceApi(ANY, ANY, ANY, ANY, ("origin",)).add_to(routes)
-    OperatorApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY).add_to(routes, GUARD)
+    OperatorApi(ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     TriggerApi(ANY).add_to(routes, GUARD)
     WishApi(ANY, ANY, ANY, ANY).add_to(routes, GUARD)
     RouteApi(ANY).add_inside(routes)

@@ -102,6 +102,7 @@ DECIDING = (
     "oca.http",
     "oca.keeper.division",
     "oca.keeper.filling",
+    "oca.keeper.naming",
     "oca.keeper.networks",
     "oca.keeper.pruning",
     "oca.keeper.reporting",

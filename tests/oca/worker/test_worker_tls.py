@@ -14,7 +14,7 @@ from pathlib import Path
 import aiofastnet
 import pytest
 
-from oca.config import PlayerTls
+from oca.config import PlayerTls, PublicNames
 from oca.http.reasons import Closing, Handshake
 from oca.link.counters import Count
 from oca.worker.player_tls import PlayerCertificates
@@ -232,6 +232,37 @@ def test_without_any_certificate_players_are_turned_away_until_there_is_one(tmp_
         worker.status("play.test")
         with bench.connect() as player:
             assert player.ask() == 206
+
+
+def put_public_name(bench: TlsBench, issuer: Issuer, folder: Path, name: str, days: float = 30.0) -> None:
+    """Key and chain in one file, put in place whole, as the keeper does."""
+    files = issuer.write(folder, name, name, days=days)
+    inside = Path(bench.bench.settings.state_dir) / "names"
+    inside.mkdir(exist_ok=True)
+    (inside / ".new").write_bytes(Path(files.key).read_bytes() + Path(files.cert).read_bytes())
+    (inside / ".new").rename(inside / f"{name}.pem")
+
+
+def test_the_public_name_is_served_at_any_port_once_its_certificate_is_there_and_renewed_without_a_drop(
+    tmp_path: Path, issuer: Issuer
+) -> None:
+    names = PublicNames(managed=True)
+    with tls_bench(tmp_path / "box", issuer=issuer, hosts=(), names=names) as bench:
+        worker = bench.start()
+        with pytest.raises(OSError):
+            bench.connect("a1.cdn.test")
+        put_public_name(bench, issuer, tmp_path / "certs", "a1.cdn.test")
+        first = worker.status("a1.cdn.test").certificates[0]
+        with bench.connect("a1.cdn.test") as player:
+            assert [player.ask(host=host) for host in ("a1.cdn.test", "a1.cdn.test:8443", "a2.cdn.test")] == [
+                206,
+                206,
+                421,
+            ]
+            assert player.ask(host=f"127.0.0.1:{bench.address()[1]}") == 206
+            put_public_name(bench, issuer, tmp_path / "certs", "a1.cdn.test", days=60.0)
+            assert worker.status("a1.cdn.test").certificates[0].expires_at > first.expires_at
+            assert player.ask(0, 2_000_000, host="a1.cdn.test") == 206
 
 
 def session_from(bench: TlsBench, context: ssl.SSLContext, slot: int) -> ssl.SSLSession:
