@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.serve import processes
 from benchmarks.steer import deciding, door, dying, report, spread, worlds
-from benchmarks.steer.playing import killing
+from benchmarks.steer.playing import first_frame, killing
 from benchmarks.steer.playing.figures import ROWS as SESSIONS
 from benchmarks.suite.shell import Measured, Section, arguments_of, command_of, run, say
 
@@ -18,6 +18,7 @@ CONDITIONS = {
     "spread": "benchmarks/instances/steering.yaml with real decisions over simulated boxes; not a measurement of time, the same on any machine",
     "dead-box": "control plane, steering and three appliances on loopback; kill -9 to a whole appliance, rankings asked for every 20 ms",
     "sessions": "the whole system on loopback and two processes of scripted players, all on the same cores; kill -9 to a whole appliance while all play, started again later",
+    "first-frame": "the viewer page in headless Chromium and the whole system on the same cores, loopback; one play before the first that counts",
 }
 SPREAD = tuple(f"steer/{name}" for name in ("hottest", "holders", "moved", "distinct", "content-misses"))
 
@@ -58,6 +59,9 @@ def sections_of(arguments: argparse.Namespace) -> list[Section]:
     def sessions(folder: Path) -> Measured:
         return killing.rows(folder, quick=quick, say=say), {}
 
+    def pressing(folder: Path) -> Measured:
+        return first_frame.rows(folder, presses=3 if quick else 11, say=say), {}
+
     return [
         Section("decision", ("steer/decision-us",), decision),
         Section("door", ("steer/requests-per-s",), at_the_door),
@@ -65,6 +69,7 @@ def sections_of(arguments: argparse.Namespace) -> list[Section]:
         Section("spread", SPREAD, spreading),
         Section("dead-box", ("steer/dead-box-s",), dead_box),
         Section("sessions", SESSIONS, sessions),
+        Section("first-frame", (first_frame.NAME,), pressing),
     ]
 
 

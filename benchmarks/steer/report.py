@@ -12,6 +12,7 @@ AT_MOST: dict[str, tuple[float, float]] = {
     "steer/distinct": (1.3, 1.3),
     "steer/content-misses": (1, 1),
     "steer/dead-box-s": (10, 4),
+    "play/first-frame-s": (1, 0.5),
     "play/stalls": (0, 0),
 }
 """(bar, stretch)."""

@@ -37,6 +37,11 @@ class Stage:
     titles: tuple[str, ...]
     network: Network
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The films as pages show them."""
+        return tuple(map(_name, self.titles))
+
     def hosts(self, name: str) -> frozenset[str]:
         """host:port of an appliance, as players address it."""
         return frozenset(self.box.media_hosts(name))
@@ -76,7 +81,7 @@ async def open_stage(folder: Path, film_s: int, ladder: tuple[str, ...]) -> Asyn
 
 async def _publish(box: OneBox, services: Services, folder: Path, film_s: int, region: str) -> list[TitleDetails]:
     source = await asyncio.to_thread(make_source, folder, film_s)
-    titles = tuple(SourceTitle(name, name.title(), "Bars and a clock.", ("test",), 2024) for name in FILMS)
+    titles = tuple(SourceTitle(name, _name(name), "Bars and a clock.", ("test",), 2024) for name in FILMS)
     ingest = publishing.Ingest(box.url("origin"), read_token(box.operator_token_file))
     anybody = Member(services)
     try:
@@ -100,6 +105,10 @@ def make_source(folder: Path, film_s: int) -> Path:
     if done.returncode:
         raise RuntimeError(f"ffmpeg: {done.stderr.strip()[-300:]}")
     return file
+
+
+def _name(title: str) -> str:
+    return title.title()
 
 
 def _quiet(_what: str, _share: float) -> None:

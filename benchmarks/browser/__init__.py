@@ -1,0 +1,1 @@
+"""A browser and the viewer page in it, for whoever measures or tests."""
