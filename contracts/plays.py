@@ -68,7 +68,7 @@ class PlayList(msgspec.Struct, frozen=True):
 
 
 class PlayTold(msgspec.Struct, frozen=True):
-    """`GET /v1/plays/SESSION` of the control plane: what each process of steering that knows the session says of it."""
+    """All decisions for a session, the first one first (`GET /v1/plays/told` of steering, `GET /v1/plays/SESSION` of the control plane)."""
 
     told: tuple[PlayExplanation, ...]
     silent: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from chassis.auth import SecretGuard, read_or_make_secret
+from chassis.client import ServiceClient
 from chassis.clock import Clock
 from chassis.database import Database
 from chassis.errors import ConfigError
@@ -41,6 +42,7 @@ from control_plane.operator_api import OperatorApi
 from control_plane.operators import Operators
 from control_plane.pins import Pins
 from control_plane.planning import Planning
+from control_plane.plays_api import PlaysApi
 from control_plane.prepositions import Prepositions
 from control_plane.registry import Registry
 from control_plane.reporting import Reporting
@@ -49,6 +51,7 @@ from control_plane.routes.api import RouteApi
 from control_plane.routes.desk import RouteDesk
 from control_plane.routes.metrics import RouteMetrics
 from control_plane.service_api import ServiceApi
+from control_plane.steering_desk import SteeringDesk
 from control_plane.stream import ChangeStream
 from control_plane.trigger_api import TriggerApi
 from control_plane.triggers import TriggerDesk
@@ -88,6 +91,8 @@ async def compose(service: Service, settings: ControlPlaneSettings, issuer: Issu
     licences = Licences(desk, planning, triggers)
     await licences.load()
     nightly = Nightly(desk, settings.plans)
+    asked = settings.steering
+    steering = SteeringDesk([await service.enter(ServiceClient(url)) for url in asked.urls], asked.timeout_s)
     await nightly.load()
     issuer = issuer or _issuer(settings.names, folder, clock)
     names = NameDesk(
@@ -109,6 +114,7 @@ async def compose(service: Service, settings: ControlPlaneSettings, issuer: Issu
     WishApi(pins, prepositions, feeds, nightly).add_to(outside, operator)
     route_api.add_to(outside, operator)
     name_api.add_to(outside, operator)
+    PlaysApi(desk, steering).add_to(outside, operator)
     add_pages(
         outside,
         page="operator",

@@ -26,7 +26,7 @@ from contracts.plans import PlacementExplanation, PlanList, PlanSummary
 from contracts.reports import NetworkList
 from contracts.triggers import TriggerRequest, selection_of
 from contracts.urls import MEDIA_SERVICE, cache_key
-from control_plane import trigger_cli, wish_cli
+from control_plane import plays_cli, trigger_cli, wish_cli
 from control_plane.calling import PLAN_TIMEOUT_S, TokenFile, Url, call, from_file, moment, show, table_of
 from control_plane.config import NAME, ControlPlaneSettings
 from control_plane.names.cli import names_app
@@ -53,6 +53,8 @@ app.add_typer(sessions_app, name="sessions")
 app.add_typer(plan_app, name="plan")
 app.add_typer(routes_app, name="routes")
 app.add_typer(names_app, name="names")
+app.add_typer(plays_cli.plays_app, name="plays")
+app.add_typer(plays_cli.misses_app, name="misses")
 app.add_typer(wish_cli.pins_app, name="pin")
 app.add_typer(wish_cli.prepositions_app, name="preposition")
 app.add_typer(wish_cli.feeds_app, name="feeds")

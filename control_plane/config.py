@@ -170,6 +170,16 @@ class NameSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SteeringSettings:
+    """Whom operators' questions about plays go to."""
+
+    urls: Annotated[
+        tuple[str, ...], Doc("Base URLs of the inner listeners of all processes of steering; none: nobody is asked.")
+    ] = ()
+    timeout_s: Annotated[float, Gt(0), Doc("Longest wait for one of them, in seconds.")] = 25.0
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPlaneSettings:
     """Configuration of `lowtide control-plane run`."""
 
@@ -186,6 +196,9 @@ class ControlPlaneSettings:
     planner: Annotated[PlannerSettings, Doc("How the planner weighs")] = field(default_factory=PlannerSettings)
     routes: Annotated[RouteSettings, Doc("How routes of sites are taken")] = field(default_factory=RouteSettings)
     names: Annotated[NameSettings, Doc("Public host names of appliances")] = field(default_factory=NameSettings)
+    steering: Annotated[SteeringSettings, Doc("Whom questions about plays go to")] = field(
+        default_factory=SteeringSettings
+    )
     page_dir: Annotated[Path | None, Doc("Folder `web` with the operator page; nothing takes the installed one.")] = (
         None
     )

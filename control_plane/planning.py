@@ -12,8 +12,10 @@ import msgspec
 
 from chassis.errors import ProblemError
 from chassis.logs import get_logger
+from contracts.instants import hour_of
 from contracts.plans import AppliancePlan, PlacementExplanation, PlanCause, PlanSummary
 from control_plane import composing, losses, plans
+from control_plane.archive import accounts as account_archive
 from control_plane.archive import catalogue as catalogue_archive
 from control_plane.archive import plans as plan_archive
 from control_plane.archive import reports as report_archive
@@ -196,6 +198,7 @@ class Planning:
         before = self._desk.calendar.wall_s() - self._settings.traffic_days * plans.DAY_S
         async with self._desk.alone(), self._desk.archive() as session:
             await report_archive.forget(session, before)
+            await account_archive.forget(session, hour_of(before))
             await wish_archive.forget_prepositions(session, before)
 
     async def snapshot(

@@ -265,6 +265,15 @@ source_hours = Table(
     Column("bytes", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+accounts = Table(
+    "miss_accounts",
+    metadata,
+    Column("site", String, primary_key=True),
+    Column("hour", String, primary_key=True),
+    Column("document", LargeBinary, nullable=False),
+    Index("miss_accounts_by_hour", "hour"),
+    sqlite_with_rowid=False,
+)
 nightly_reports = Table(
     "nightly_reports",
     metadata,

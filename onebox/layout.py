@@ -127,6 +127,7 @@ class Layout:
             "state_dir": str(self.folder("control-plane")),
             "http": self._listen("control-plane.http"),
             "mtls": {**self._listen("control-plane.mtls"), "names": [self.topology.host, "localhost"]},
+            "steering": {"urls": [self.url("steering.http")]},
             "log_level": self.topology.log_level,
         }
 

@@ -12,6 +12,7 @@ from chassis.database import Database
 from chassis.enrolment import ensure_enrolled
 from chassis.errors import ServiceError
 from chassis.health import NotReady
+from chassis.linelog import LineLimits, LineLog
 from chassis.logs import get_logger
 from chassis.routes import Routes
 from chassis.service import Listener, Service, Tcp
@@ -19,6 +20,7 @@ from chassis.tls import CertificateWatch, ClientCertificate, client_context, ser
 from chassis.web import Cors, build_app
 from contracts.enrolment import PeerKind
 from contracts.keys import KeySet
+from origin import accesslog
 from origin.announce import HttpAnnouncer, register
 from origin.api import IngestApi
 from origin.config import Listen, OriginSettings
@@ -49,7 +51,8 @@ def origin_service(settings: OriginSettings, *, ready_fd: int | None = None, rea
         jobs = await _open_jobs(service, settings)
         keys = MediaKeys(settings.state_dir / "keys.json")
         tokens = PlayerTokens(keys, service.clock)
-        door = MediaDoor(jobs.visible, _objects(settings), tokens, MediaMetrics(service.metrics))
+        metrics = MediaMetrics(service.metrics)
+        door = _door(service, settings, metrics, jobs, tokens)
         routes = Routes("Lowtide origin")
         IngestApi(settings, jobs, UploadMetrics(service.metrics)).add_to(routes, operator)
         _media_routes(routes, door)
@@ -88,6 +91,23 @@ async def _open_jobs(service: Service, settings: OriginSettings) -> Jobs:
 
 def _objects(settings: OriginSettings) -> StoredObjects:
     return open_objects(settings.objects_url, settings.state_dir / "objects")
+
+
+def _door(
+    service: Service, settings: OriginSettings, metrics: MediaMetrics, jobs: Jobs, tokens: PlayerTokens
+) -> MediaDoor:
+    """The door, with its access log where there is to be one."""
+    rules = settings.log
+    if not rules.access:
+        return MediaDoor(jobs.visible, _objects(settings), tokens, metrics)
+    folder = settings.state_dir / accesslog.FOLDER
+    folder.mkdir(exist_ok=True)
+    limits = LineLimits(rules.file_bytes, rules.file_s, rules.files, rules.keep_s)
+    lines = LineLog(folder, accesslog.STEM, limits, service.clock, metrics.log_lost.inc)
+    service.background("access-log", lines.run)
+    service.on_close(lines.flush)
+    log = accesslog.AccessLog(lines, rules, service.clock)
+    return MediaDoor(jobs.visible, _objects(settings), tokens, metrics, watching=log.watching)
 
 
 def _media_routes(routes: Routes, door: MediaDoor) -> None:

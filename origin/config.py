@@ -116,6 +116,21 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessLogging:
+    """The log of what players fetch here (docs/access-log.md)."""
+
+    access: Annotated[bool, Doc("Whether answers to players are logged.")] = True
+    ipv4_bits: Annotated[int, Ge(0), Le(32), Doc("How far clients' IPv4 addresses are cut; 32 keeps them whole.")] = 24
+    ipv6_bits: Annotated[int, Ge(0), Le(128), Doc("How far clients' IPv6 addresses are cut; 128 keeps them whole.")] = (
+        48
+    )
+    file_bytes: Annotated[int, Ge(4096), Doc("Size in bytes at which a file is complete.")] = 64 << 20
+    file_s: Annotated[float, Gt(0), Doc("Age in seconds at which a file is complete.")] = 3600.0
+    files: Annotated[int, Ge(1), Doc("How many complete files are kept.")] = 24
+    keep_s: Annotated[float, Ge(3600), Doc("How long a complete file is kept, in seconds.")] = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class OriginSettings:
     """The whole configuration."""
 
@@ -137,6 +152,7 @@ class OriginSettings:
     encode: Annotated[Encode, Doc("The ladder and its encoders.")] = field(default_factory=Encode)
     jobs: Annotated[JobRules, Doc("Leases and repetition.")] = field(default_factory=JobRules)
     worker: Annotated[Worker, Doc("Workers.")] = field(default_factory=Worker)
+    log: Annotated[AccessLogging, Doc("The access log.")] = field(default_factory=AccessLogging)
 
     def __post_init__(self) -> None:
         wrong = [

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -39,8 +41,24 @@ class Caller(Enum):
 class TokenCheck(Protocol):
     """Admits or refuses a player's token for a token-less path."""
 
-    async def check(self, token: str, path: str) -> None:
-        """Raises TokenRefused."""
+    async def check(self, token: str, path: str) -> str:
+        """The token's session. Raises TokenRefused."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """An answer as it comes about. `status` is 0 as long as none was begun; `sent_bytes` are of the body."""
+
+    method: str
+    path: str
+    remote: str
+    session: str = ""
+    status: int = 0
+    sent_bytes: int = 0
+
+
+Watching = Callable[[Answered], AbstractContextManager[None]]
+"""Surrounds each answer to a player: an access log."""
 
 
 class MediaCounts(Protocol):
@@ -63,40 +81,48 @@ class MediaDoor:
         tokens: TokenCheck,
         counts: MediaCounts,
         stall_s: float = STALL_S,
+        watching: Watching = lambda _answered: nullcontext(),
     ) -> None:
         self._find = find
         self._objects = objects
         self._tokens = tokens
         self._counts = counts
         self._stall_s = stall_s
+        self._watching = watching
 
     async def to_appliance(self, request: web.Request) -> web.StreamResponse:
         """`GET|HEAD /media/TITLE/TIER/FILE` behind a certificate."""
-        return await self._counted(request, Caller.APPLIANCE, request.rel_url.raw_path)
+        path = request.rel_url.raw_path
+        return await self._counted(request, Caller.APPLIANCE, Answered(request.method, path, request.remote or ""))
 
     async def to_player(self, request: web.Request) -> web.StreamResponse:
         """`GET|HEAD /~TOKEN/media/TITLE/TIER/FILE`; without a token 403."""
         token, path = split_token(request.rel_url.raw_path)
-        try:
-            if token is None:
-                raise TokenRefused(TokenRefusal.MISSING)
-            await self._tokens.check(token, path)
-        except TokenRefused as error:
-            self._counts.answered(Caller.PLAYER, 403)
-            code = next(row for row in ProblemCode if row.code == error.why.problem)
-            raise ProblemError(code, str(error)) from error
-        return await self._counted(request, Caller.PLAYER, path)
+        answered = Answered(request.method, path, request.remote or "")
+        with self._watching(answered):
+            try:
+                if token is None:
+                    raise TokenRefused(TokenRefusal.MISSING)
+                answered.session = await self._tokens.check(token, path)
+            except TokenRefused as error:
+                answered.status = 403
+                self._counts.answered(Caller.PLAYER, 403)
+                code = next(row for row in ProblemCode if row.code == error.why.problem)
+                raise ProblemError(code, str(error)) from error
+            return await self._counted(request, Caller.PLAYER, answered)
 
-    async def _counted(self, request: web.Request, caller: Caller, path: str) -> web.StreamResponse:
+    async def _counted(self, request: web.Request, caller: Caller, answered: Answered) -> web.StreamResponse:
         try:
-            response = await self._serve(request, caller, path)
+            response = await self._serve(request, caller, answered)
         except ProblemError as error:
+            answered.status = error.status
             self._counts.answered(caller, error.status)
             raise
         self._counts.answered(caller, response.status)
         return response
 
-    async def _serve(self, request: web.Request, caller: Caller, path: str) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, caller: Caller, answered: Answered) -> web.StreamResponse:
+        path = answered.path
         file = await self._find(path) if parse_media_path(path) else None
         if file is None:
             raise ProblemError(ProblemCode.NOT_FOUND, f"no file is published at {path}")
@@ -113,6 +139,7 @@ class MediaDoor:
             raise ProblemError(
                 ProblemCode.PRECONDITION_FAILED, f"the file's entity tag is {etag}", headers={"ETag": etag}
             )
+        answered.status = plan.status
         if plan.status == 304:
             return web.Response(status=304, headers=headers)
         if plan.content_range:
@@ -122,17 +149,24 @@ class MediaDoor:
         response.content_length = plan.length
         await response.prepare(request)
         if request.method != "HEAD":
-            await self._send(request, response, file, plan, caller)
+            await self._send(request, response, file, plan, caller, answered)
         return response
 
     async def _send(
-        self, request: web.Request, response: web.StreamResponse, file: VisibleFile, plan: Answer, caller: Caller
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        file: VisibleFile,
+        plan: Answer,
+        caller: Caller,
+        answered: Answered,
     ) -> None:
         try:
             async for piece in self._objects.read(file.path, plan.first, plan.length):
                 async with asyncio.timeout(self._stall_s):
                     await response.write(piece)
                 self._counts.sent(caller, len(piece))
+                answered.sent_bytes += len(piece)
         except TimeoutError as error:
             get_logger("origin.media").info("client-stalled", path=file.path, after_s=self._stall_s)
             if request.transport is not None:

@@ -24,6 +24,9 @@ class MediaMetrics:
             "Media answers broken off because the object store gave other bytes than promised, by caller",
             ("caller",),
         )
+        self.log_lost = metrics.counter(
+            "lowtide_origin_access_log_lost_total", "Lines of the access log that were not written"
+        )
         for caller in Caller:
             self.bytes.labels(caller.value)
             self.broken_off.labels(caller.value)

@@ -79,8 +79,8 @@ class PlayerTokens:
         self._asked_s = float("-inf")
         self._verified: OrderedDict[str, tuple[int, MediaClaims]] = OrderedDict()
 
-    async def check(self, token: str, path: str) -> None:
-        """Raises TokenRefused."""
+    async def check(self, token: str, path: str) -> str:
+        """The token's session. Raises TokenRefused."""
         try:
             claims = self._claims(token)
         except TokenRefused as error:
@@ -88,6 +88,7 @@ class PlayerTokens:
                 raise
             claims = self._claims(token)
         claims.check(path, self._clock.wall_s(), self._keys.revoked)
+        return claims.session
 
     async def _newer_keys(self) -> bool:
         """True when a newer set came. Asked at most once per second, so that forged tokens cannot make us flood others."""

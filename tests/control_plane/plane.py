@@ -23,7 +23,7 @@ from contracts.reports import ApplianceReport, DiskFacts
 from contracts.urls import MediaName
 from contracts.world import FallbackOrigin
 from control_plane.app import compose
-from control_plane.config import ControlPlaneSettings, Http, Mtls, NameSettings, Plans, RouteSettings
+from control_plane.config import ControlPlaneSettings, Http, Mtls, NameSettings, Plans, RouteSettings, SteeringSettings
 from control_plane.names.ports import Issuer
 
 GB = 1_000_000_000
@@ -110,6 +110,7 @@ async def running(
     routes: RouteSettings | None = None,
     names: NameSettings | None = None,
     issuer: Issuer | None = None,
+    steering: SteeringSettings | None = None,
 ) -> AsyncIterator[Plane]:
     """A control plane whose state is in `folder`; the same folder again is a restart."""
     settings = ControlPlaneSettings(
@@ -120,6 +121,7 @@ async def running(
         page_dir=page_dir,
         routes=routes or RouteSettings(),
         names=names or NameSettings(),
+        steering=steering or SteeringSettings(),
     )
     service = Service("control-plane", partial(_compose, settings, issuer), grace_s=2.0)
     async with service.running() as urls:

@@ -66,6 +66,7 @@ DECIDING = (
     "control_plane.routes.reserved",
     "control_plane.routes.roas",
     "control_plane.routes.sessions",
+    "control_plane.site_hours",
     "control_plane.upstreams",
     "control_plane.windows",
     "demo.measures",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 import ssl
@@ -15,6 +16,7 @@ from yarl import URL
 from chassis.client import ServiceClient
 from chassis.clock import VirtualClock
 from chassis.errors import ServiceError
+from chassis.linelog import LineLimits, LineLog
 from chassis.metrics import Metrics
 from chassis.routes import Routes
 from chassis.service import Listener, Service, Tcp
@@ -28,9 +30,11 @@ from contracts.tokens import jwt
 from contracts.tokens.claims import MediaClaims, TokenRefusal, TokenRefused
 from contracts.tokens.media import TokenFormat, codec_of
 from contracts.urls import with_token
+from origin.accesslog import AccessLog
 from origin.app import MEDIA_PATH
+from origin.config import AccessLogging
 from origin.jobs import VisibleFile
-from origin.media import MediaDoor
+from origin.media import Answered, MediaDoor
 from origin.metrics import MediaMetrics
 from origin.tokens import MediaKeys, PlayerTokens
 from tests.origin.conftest import Footage
@@ -289,6 +293,47 @@ class Endless:
         raise AssertionError("nothing is removed here")
 
 
+async def test_what_players_fetched_here_is_logged_to_the_byte_without_token_and_address(
+    published: Published,
+) -> None:
+    token = published.room.token()
+    await published.get(url=published.url(token=token), Range="bytes=0-999")
+    await published.get(url=published.url(token=token))
+    await published.get(url=published.url(token="nonsense"))
+    await published.get(url=published.url("/media/t1/sd/none.mp4", token))
+    log = published.room.settings.state_dir / "logs" / "access.jsonl"
+    await eventually(lambda: log.exists() and log.read_bytes().count(b"\n") == 4)
+    text = log.read_text()
+    rows = [msgspec.json.decode(line) for line in text.splitlines()]
+    assert [(row["status"], row["cache"], row["bytes"]) for row in rows] == [
+        (206, "hit", 1000),
+        (200, "hit", len(published.data)),
+        (403, "none", 0),
+        (404, "none", 0),
+    ]
+    assert rows[0]["session"] == "session-1"
+    assert {row["client"] for row in rows} == {"127.0.0.0/24"}
+    assert (token in text, "nonsense" in text) == (False, False)
+    sent = await published.metric('lowtide_origin_media_bytes_total{caller="player"}')
+    assert sum(row["bytes"] for row in rows) == sent
+
+
+async def test_an_answer_that_was_broken_off_is_logged_with_the_bytes_that_left(tmp_path: Path) -> None:
+    limits = LineLimits(1 << 20, 3600, 1, 3600)
+    lines = LineLog(tmp_path, "access", limits, VirtualClock(), lambda _n: None)
+    log = AccessLog(lines, AccessLogging(), VirtualClock())
+    answered = Answered("GET", "/media/t/sd/v.mp4", "2001:db8:1:2::3", "s-1", status=206)
+    with contextlib.suppress(ConnectionResetError), log.watching(answered):
+        answered.sent_bytes = 70_000
+        raise ConnectionResetError
+    with log.watching(Answered("GET", "/~secret/x", "nobody")):
+        pass
+    await lines.flush()
+    rows = [msgspec.json.decode(line) for line in (tmp_path / "access.jsonl").read_bytes().splitlines()]
+    assert (rows[0]["bytes"], rows[0]["cache"], rows[0]["client"]) == (70_000, "hit", "2001:db8:1::/48")
+    assert (rows[1]["path"], rows[1]["client"], rows[1]["status"]) == ("…", "?", 0)
+
+
 async def test_a_client_that_takes_nothing_is_dropped() -> None:
     path, size = "/media/t/sd/v.mp4", 256 << 20
 
@@ -316,5 +361,5 @@ async def test_a_client_that_takes_nothing_is_dropped() -> None:
 
 
 class AnyToken:
-    async def check(self, token: str, path: str) -> None:
-        """Opens everything."""
+    async def check(self, token: str, path: str) -> str:
+        return "s-any"

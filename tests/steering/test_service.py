@@ -26,7 +26,7 @@ from chassis.service import Listening, Service
 from chassis.tls import ClientCertificate, TlsFiles, server_context
 from contracts.decisions import PlayExplanation
 from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
-from contracts.plays import MeantList, PlayList
+from contracts.plays import MeantList, PlayList, PlayTold
 from contracts.world import Change, Covering, RankExplanation, Ranking, RankRequest, WorldFacts
 from steering.app import compose
 from steering.config import ControlPlane, Http, SteeringSettings
@@ -298,8 +298,12 @@ async def test_plays_of_the_last_hour_are_found_and_counted_by_what_was_meant(
         assert (await client.get("/v1/plays", PlayList, query={"title": "other"})).plays == ()
         with pytest.raises(ServiceError, match="since: 'soon' is no instant"):
             await client.get("/v1/plays", PlayList, query={"since": "soon"})
+        await client.post("/v1/rank", msgspec.structs.replace(asking("10.2.0.1"), play="s-0"), Ranking)
+        told = await client.get("/v1/plays/told", PlayTold, query={"play": "s-0"})
+        assert [one.decision.site for one in told.told] == ["a", "b"]
+        assert told.told[0].sentences["t/v-360"][0].startswith("a2 was number 1: it holds the file")
         meant = await client.get("/v1/meant", MeantList)
-        assert {row.site: (row.plays, row.meant["inside"]) for row in meant.hours} == {"a": (2, 2), "b": (1, 1)}
+        assert {row.site: (row.plays, row.meant["inside"]) for row in meant.hours} == {"a": (2, 2), "b": (2, 2)}
 
 
 async def test_a_forged_forwarding_header_moves_nobody(plane: FakeControlPlane, tmp_path: Path) -> None:
