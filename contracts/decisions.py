@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-FORMAT = 1
+FORMAT = 2
+"""Lines of moves have it; those of rankings are of format 1."""
 
 
 class BoxFacts(msgspec.Struct, frozen=True, array_like=True):
@@ -33,7 +34,7 @@ class DecidedGroup(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One answer of `POST /v1/rank`. `boxes` are by own site, the best first; `client` is cut as the settings say."""
+    """One answer of `POST /v1/rank`, or a move of a running session. `boxes` are by own site, the best first; `client` is cut as the settings say."""
 
     time: str
     """UTC, RFC 3339 with milliseconds."""
@@ -46,14 +47,31 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
     play: str = ""
     count: int = 3
     scheme: str = "http"
-    v: int = FORMAT
+    v: int = 1
+    steered: str = ""
+    """Why the session was moved (a word of `steering.content_steering.Steered`); empty for a ranking. `groups` are what it was ranked anew by."""
+    course: tuple[str, ...] = ()
+    """The order of pathways that its player was given with the move."""
+    left: tuple[str, ...] = ()
+    """The appliances that it left."""
+
+
+class PlayMove(msgspec.Struct, frozen=True):
+    """A move of a running session, and the same in a sentence."""
+
+    time: str
+    why: str
+    course: tuple[str, ...]
+    left: tuple[str, ...]
+    sentence: str
 
 
 class PlayExplanation(msgspec.Struct, frozen=True):
-    """`GET /v1/explain?play=ID`: the last decision for a playback session, and the same in sentences, by group."""
+    """`GET /v1/explain?play=ID`: the last ranking for a playback session, the same in sentences, by group, and where it was moved since."""
 
     decision: Decision
     sentences: dict[str, tuple[str, ...]]
+    moves: tuple[PlayMove, ...] = ()
 
 
 class PlayQuery(msgspec.Struct, frozen=True):

@@ -98,11 +98,11 @@ class Api:
             raise self._refusal(error) from error
 
     async def explain_play(self, call: Call[None, PlayQuery]) -> PlayExplanation:
-        """Why a playback session was sent where it was sent. Raises ProblemError NOT_FOUND for one that nothing is kept of."""
-        line = await self._keeping.journal.find(call.query.play) if self._keeping is not None else None
-        if line is None:
+        """Why a playback session was sent where it was sent, and moved since. Raises ProblemError NOT_FOUND for one that nothing is kept of."""
+        lines = await self._keeping.journal.history(call.query.play) if self._keeping is not None else []
+        if not lines:
             raise ProblemError(ProblemCode.NOT_FOUND, f"no decision for play {call.query.play!r} is kept here")
-        return told(read(line))
+        return told([read(line) for line in lines])
 
     async def world(self, call: Call[None]) -> WorldFacts:
         world = self._state.world

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from steering import archive
 from steering.api import RANK_PATH, Api, Keeping, routes_of
 from steering.candidates import Rules
 from steering.config import NAME, SteeringSettings
+from steering.content_steering import Course, SteeringRules
 from steering.decided import Recorder
 from steering.decisions import Decisions
 from steering.errors import ArchiveError
@@ -34,7 +36,7 @@ from steering.plays import Tally
 from steering.plays_api import PlaysApi
 from steering.prefixes import HashedPrefixes
 from steering.reservations import ReservationRules
-from steering.sessions_api import SessionRules, Sessions
+from steering.sessions_api import Publicity, Sessions
 from steering.world import World
 
 CHANGES_PATH = "/v1/changes"
@@ -90,7 +92,7 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     saver = Saver(state, path, metrics, service.clock, settings.save_every_s, settings.save_routes_every_s)
     decisions = _decisions(settings, state, service.clock)
     keeping = _keeping(service, settings, metrics)
-    sessions = _sessions(service, settings, metrics)
+    sessions = _sessions(service, settings, metrics, state, decisions, keeping)
     api = Api(state, decisions, metrics, service.clock, sessions, keeping)
     service.health.add_check("world", feed.ready)
     routes = routes_of(api, sessions)
@@ -121,12 +123,34 @@ def _decisions(settings: SteeringSettings, state: State, clock: Clock) -> Decisi
     return Decisions(state, rules, ReservationRules(given.play_bps, given.fade_s, given.processes), clock)
 
 
-def _sessions(service: Service, settings: SteeringSettings, metrics: SteeringMetrics) -> Sessions:
+def _sessions(
+    service: Service,
+    settings: SteeringSettings,
+    metrics: SteeringMetrics,
+    state: State,
+    decisions: Decisions,
+    keeping: Keeping | None,
+) -> Sessions:
     its = settings.content_steering
     keyring = Keyring(its.key_file or settings.state_dir / KEY_FILE, service.clock)
     service.background("session-keys", keyring.run)
-    rules = SessionRules(its.public_url.rstrip("/"), its.ttl_s, its.trouble_ttl_s)
-    return Sessions(rules, lambda: keyring.keys, metrics, service.clock)
+
+    def moved(course: Course, now_s: float) -> None:
+        if keeping is not None:
+            keeping.journal.move(course.session.play, keeping.recorder.move(course, now_s))
+
+    return Sessions(
+        state,
+        decisions,
+        lambda: keyring.keys,
+        metrics,
+        service.clock,
+        SteeringRules(its.ttl_s, its.trouble_ttl_s, its.slow_move_s),
+        Publicity(
+            its.public_url.rstrip("/"), tuple(map(ipaddress.ip_network, its.trusted_proxies)), its.follow_clients
+        ),
+        moved,
+    )
 
 
 def _keeping(service: Service, settings: SteeringSettings, metrics: SteeringMetrics) -> Keeping | None:

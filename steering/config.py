@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -133,9 +134,20 @@ class ContentSteering:
     trouble_ttl_s: Annotated[
         int, Ge(1), Le(LONGEST_TTL_S), Doc("The same while one of its places is in trouble, or it was just moved.")
     ] = 10
+    slow_move_s: Annotated[
+        int, Ge(1), Doc("Seconds in which a session whose player reports too little is moved once at most for it.")
+    ] = 120
+    follow_clients: Annotated[
+        bool, Doc("Move sessions whose players ask from a network that another site announces.")
+    ] = True
+    trusted_proxies: Annotated[
+        tuple[str, ...], Doc("Networks of reverse proxies whose X-Forwarded-For is believed, in CIDR notation.")
+    ] = ()
     cors_origins: Annotated[tuple[str, ...], Doc("Origins of pages whose players may ask; * for all.")] = ("*",)
 
     def __post_init__(self) -> None:
+        for network in self.trusted_proxies:
+            ipaddress.ip_network(network)
         if self.trouble_ttl_s > self.ttl_s:
             raise ValueError("content_steering.trouble_ttl_s: must not be above ttl_s: trouble is looked at more often")
 

@@ -1,24 +1,368 @@
-"""How a running session goes on: a pure function of what it was given, the scene of now and what its player says (DESIGN §5)."""
+"""How a running session goes on: a pure function of what it was given, the scene of now and what its player says (DESIGN §5).
+
+Laws
+- A session stays where it is while its place is well: neither a better place nor one that came back moves it.
+- It is moved when its place is no candidate any more (gone, drained or draining, suspect, unwell), when its client is in another network, when
+  its place is nearly full, or when its player reports too little for its lowest renditions twice in a row.
+- From a place that is nearly full only such a share moves as brings it back below; from there, and for a slow player, only to a place with room.
+- A slow player is moved once in `slow_move_s` at most, and its word counts for nobody else.
+- Who was sent to the origin comes back when an appliance does, by that one's slow start.
+- A suspicion that is doubted moves nobody. What is suspect or worse comes before the origin only while it may still serve.
+- The order is never empty and names nothing twice; the origin is the last of what may serve. Clones have the scheme, port and path of `pathway-1`,
+  and are made only where all its addresses agree in these.
+- What was last said is said again: a player that missed an answer misses nothing.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum, IntEnum
+from hashlib import blake2b
+from urllib.parse import urlsplit
 
-from contracts.content_steering import PathwayClone
-from contracts.pathways import pathway_names
-from steering.sessions import Session
+from msgspec.structs import replace
+
+from contracts.content_steering import PathwayClone, UriReplacement
+from contracts.pathways import MOST_APPLIANCES, ORIGIN_PATHWAY, pathway, pathway_names
+from contracts.places import ApplianceState
+from contracts.world import Why
+from steering.candidates import Candidate, Scene
+from steering.errors import NothingKnown
+from steering.heard import Heard
+from steering.prefixes import IpAddress, parse_address
+from steering.ranking import MOST_APPLIANCES as MOST_RANKED
+from steering.ranking import Ranked, look, ranked_in
+from steering.sessions import Session, hostless, is_inside, network_of, somebody_in
+from steering.standing import FULL_MARGIN
+
+LOW_REPORTS = 2
+SMOOTHING = 0.5
+"""What a new report of throughput counts against all before."""
+_BASE = pathway(1)
+
+
+class Steered(Enum):
+    """Why an answer says what it says (log word). Those of MOVES changed the order."""
+
+    AS_MANIFEST = "as-the-manifest-says"
+    STAYS = "stays-where-it-was-steered"
+    NOWHERE = "nowhere-better"
+    GONE = "place-gone"
+    DRAINING = "place-draining"
+    SUSPECT = "place-suspect"
+    UNWELL = "place-unwell"
+    FULL = "place-nearly-full"
+    SLOW = "too-slow-for-its-lowest-renditions"
+    NETWORK = "client-in-another-network"
+    BACK = "an-appliance-is-back"
+
+
+MOVES = (
+    Steered.GONE, Steered.DRAINING, Steered.SUSPECT, Steered.UNWELL, Steered.FULL, Steered.SLOW, Steered.NETWORK, Steered.BACK
+)  # fmt: skip
+
+
+class Fate(IntEnum):
+    """How a place is for a session that runs; the lower, the better."""
+
+    WELL = 0
+    BUSY = 1
+    """Nearly full, full, or refusing new sessions: those that run are served."""
+    DOUBTED = 2
+    UNWELL = 3
+    DRAINING = 4
+    SUSPECT = 5
+    GONE = 6
+
+
+_LEAVING = {
+    Fate.GONE: Steered.GONE,
+    Fate.SUSPECT: Steered.SUSPECT,
+    Fate.DRAINING: Steered.DRAINING,
+    Fate.UNWELL: Steered.UNWELL,
+}
+_SERVING = Fate.DOUBTED
+"""Up to here a place serves as if nothing were."""
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringRules:
+    """Seconds (see steering.config)."""
+
+    ttl_s: int = 60
+    trouble_ttl_s: int = 10
+    slow_move_s: int = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question. `client` is the address it came from, None where that says nothing; `live` is whether the world is kept up."""
+
+    heard: Heard
+    client: IpAddress | None
+    live: bool
+    now_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Where a session goes on. `session` is what is sealed into the next address."""
+    """How a session goes on. `session` is what is sealed into the next address; of a move, `left` are the appliances that it left,
+    `reserved` those it went to, and `ranked` is the ranking that it came from."""
 
+    why: Steered
     priority: tuple[str, ...]
     clones: tuple[PathwayClone, ...]
     ttl_s: int
     session: Session
+    left: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    ranked: Ranked | None = None
 
 
-def go_on(session: Session, ttl_s: int) -> Course:
-    """As the manifest says."""
-    return Course(pathway_names(session.pathways), (), ttl_s, session)
+def steer(scene: Scene, session: Session, asked: Asked, rules: SteeringRules) -> Course:
+    """The answer for one session."""
+    session = _with_report(session, asked.heard)
+    places = _Places(scene, session, asked)
+    why = Steered.STAYS if session.course else Steered.AS_MANIFEST
+    for wanted in _wanted(places, rules):
+        elsewhere = places.elsewhere(wanted)
+        if elsewhere is not None:
+            return _moved(places, wanted, *elsewhere, rules)
+        why = why if wanted is Steered.BACK else Steered.NOWHERE
+    return _answer(places, why, rules)
+
+
+def _moved(places: _Places, why: Steered, to: tuple[str, ...], ranked: Ranked, rules: SteeringRules) -> Course:
+    session, asked = places.session, places.asked
+    slow_moved_at = asked.now_s if why is Steered.SLOW else session.slow_moved_at
+    moved = replace(session, course=to, moved_at=asked.now_s, low=0, slow_moved_at=slow_moved_at)
+    if why is Steered.NETWORK:
+        moved = replace(moved, client=network_of(places.client, ranked.ranking.prefix), site=ranked.ranking.site_id)
+    after = _Places(places.scene, moved, asked)
+    course = _answer(after, why, rules)
+    return Course(why, course.priority, course.clones, course.ttl_s, moved, places.here, after.here, ranked)
+
+
+class _Places:
+    """The places of a session as they are now."""
+
+    def __init__(self, scene: Scene, session: Session, asked: Asked) -> None:
+        self.scene = scene
+        self.session = session
+        self.asked = asked
+        self.has_moved = _has_moved(scene, session, asked.client)
+        self.client = str(asked.client) if self.has_moved else somebody_in(session.client, session.play)
+        self._version = parse_address(self.client).version
+        self._known: dict[str, Candidate | None] = {}
+        self.head = session.course[0] if session.course else _BASE
+        self.here = tuple(dict.fromkeys(filter(None, self.boxes_of(self.head))))
+
+    def boxes_of(self, name: str) -> tuple[str, ...]:
+        """The appliances that a pathway or clone leads to, by group; empty where it leads to the origin."""
+        if name == ORIGIN_PATHWAY:
+            return ()
+        for number in range(1, self.session.pathways + 1):
+            if name == pathway(number):
+                return self.session.at(number)
+        return () if name == _BASE else (name,) * len(self.session.places)
+
+    def candidate(self, box: str) -> Candidate | None:
+        """An appliance as the session's client sees it; None for one that there is no more."""
+        if box not in self._known:
+            known = self.scene.world.appliances.get(box)
+            roster = self.scene.roster(known.site_id, self._version, self.session.scheme) if known else None
+            self._known[box] = next((one for one in roster.candidates if one.id == box), None) if roster else None
+        return self._known[box]
+
+    def fate(self, box: str) -> Fate:
+        found = self.candidate(box)
+        return Fate.GONE if found is None else fate_of(found, box in self.scene.world.doubted)
+
+    def worst(self, boxes: Iterable[str]) -> Fate:
+        return max(map(self.fate, boxes), default=Fate.WELL)
+
+    def losses(self, name: str) -> int:
+        """How many renditions of a pathway do not serve as if nothing were."""
+        return sum(1 for box in self.boxes_of(name) if box and self.fate(box) > _SERVING)
+
+    def is_lost(self, name: str) -> bool:
+        """Whether no rendition of a pathway can be served there."""
+        boxes = self.boxes_of(name)
+        return bool(boxes) and all(box and self.fate(box) is Fate.GONE for box in boxes)
+
+    def names(self) -> tuple[str, ...]:
+        """The manifest's pathways, the origin last."""
+        return pathway_names(self.session.pathways)
+
+    def clone(self, box: str) -> PathwayClone | None:
+        """The pathway of the manifest's renditions on one appliance; None where no host alone makes it."""
+        found = self.candidate(box)
+        session = self.session
+        if found is None or not found.url or not session.pathways or box in self.names():
+            return None
+        if not session.base or hostless(found.url) != session.base:
+            return None
+        return PathwayClone(_BASE, box, UriReplacement(_host(found.url, with_port=self.asked.heard.quotes)))
+
+    def elsewhere(self, why: Steered) -> tuple[tuple[str, ...], Ranked] | None:
+        """(where to go, best first; the ranking it comes from); None when nothing is better."""
+        count = min(MOST_RANKED, MOST_APPLIANCES + len(self.here))
+        try:
+            ranked = ranked_in(self.scene, replace(self.session.request(self.client), count=count))
+        except NothingKnown:
+            return None
+        most = self._most(why)
+        hosts = [
+            box
+            for box in self._hosts(ranked)
+            if self.fate(box) <= most and (why is not Steered.SLOW or box not in self.here)
+        ]
+        to = tuple(filter(None, map(self._name, hosts)))[:MOST_APPLIANCES] or self._other_pathway(why)
+        return (to, ranked) if to and to[0] != self.head else None
+
+    def _most(self, why: Steered) -> Fate:
+        """The worst fate that is better than staying."""
+        if why in (Steered.FULL, Steered.SLOW, Steered.BACK):
+            return Fate.WELL
+        if why is Steered.NETWORK:
+            return Fate.DOUBTED
+        return Fate(self.worst(self.here) - 1)
+
+    def _hosts(self, ranked: Ranked) -> list[str]:
+        """Appliances of a ranking, best first: the well ones, then who is high up for many groups."""
+        points: dict[str, int] = defaultdict(int)
+        for group in ranked.ranking.groups:
+            for place, choice in enumerate(group.choices):
+                if choice.appliance_id:
+                    points[choice.appliance_id] += MOST_RANKED - place
+        return sorted(points, key=lambda box: (self.fate(box), -points[box], box))
+
+    def _name(self, box: str) -> str:
+        """What leads to one appliance for all renditions: a pathway of the manifest, else a clone; empty for neither."""
+        numbers = range(1, self.session.pathways + 1)
+        own = next((pathway(number) for number in numbers if set(self.session.at(number)) == {box}), "")
+        return own or (box if self.clone(box) is not None else "")
+
+    def _other_pathway(self, why: Steered) -> tuple[str, ...]:
+        """Where no clone leads: the pathway with the fewest losses, if it has fewer; the origin when nothing here can be served."""
+        if why in (Steered.FULL, Steered.SLOW, Steered.NETWORK, Steered.BACK):
+            return ()
+        best = min(self.names()[:-1], key=lambda name: (self.is_lost(name), self.losses(name)), default=ORIGIN_PATHWAY)
+        if best == ORIGIN_PATHWAY or self.is_lost(best):
+            return (ORIGIN_PATHWAY,)
+        return (best,) if self.losses(best) < self.losses(self.head) else ()
+
+
+def fate_of(candidate: Candidate, is_doubted: bool) -> Fate:
+    """How an appliance is for a session that runs there."""
+    match candidate.problem:
+        case None:
+            return Fate.BUSY if candidate.standing.full else Fate.WELL
+        case Why.OVERLOADED | Why.SHEDDING:
+            return Fate.BUSY
+        case Why.UNHEALTHY:
+            return Fate.UNWELL
+        case Why.SUSPECT:
+            return Fate.DOUBTED if is_doubted else Fate.SUSPECT
+        case Why.NOT_LIVE if candidate.appliance.state is ApplianceState.DRAINING:
+            return Fate.SUSPECT if candidate.suspect else Fate.DRAINING
+        case _:
+            return Fate.GONE
+
+
+def _wanted(places: _Places, rules: SteeringRules) -> Iterator[Steered]:
+    """Why the session should be moved, the most pressing first; nothing when it should not."""
+    session, asked = places.session, places.asked
+    if places.has_moved:
+        yield Steered.NETWORK
+    leaving = _LEAVING.get(places.worst(places.here))
+    if leaving is not None:
+        yield leaving
+    elif places.head == ORIGIN_PATHWAY:
+        if _may_come_back(places, rules):
+            yield Steered.BACK
+    elif any(_is_of_excess(places, box, rules) for box in places.here):
+        yield Steered.FULL
+    elif places.here and session.low >= LOW_REPORTS and asked.now_s - session.slow_moved_at >= rules.slow_move_s:
+        yield Steered.SLOW
+
+
+def _is_of_excess(places: _Places, box: str, rules: SteeringRules) -> bool:
+    """Whether a session is of the share that an appliance which is nearly full has too many of."""
+    found = places.candidate(box)
+    if found is None or not (found.standing.full or found.problem is Why.OVERLOADED):
+        return False
+    load = max(found.standing.load, places.scene.world.health[box].load)
+    goal = places.scene.rules.spill_from - FULL_MARGIN
+    return load > goal and _drawn(places, rules) < (load - goal) / load
+
+
+def _may_come_back(places: _Places, rules: SteeringRules) -> bool:
+    """By the slow start of the one that is furthest with it."""
+    boxes = map(places.candidate, places.session.boxes)
+    ramp = max(
+        (one.standing.ramp for one in boxes if one is not None and fate_of(one, False) is Fate.WELL), default=0.0
+    )
+    return _drawn(places, rules) < ramp
+
+
+def _drawn(places: _Places, rules: SteeringRules) -> float:
+    """A number in [0, 1) of a session and a moment: each session draws once in `trouble_ttl_s`."""
+    name = f"{places.session.play}\0{places.asked.now_s // rules.trouble_ttl_s}"
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2.0**48
+
+
+def _has_moved(scene: Scene, session: Session, client: IpAddress | None) -> bool:
+    """Whether a session's client is where another site is nearest. An address that nobody announces says nothing: it may be a proxy's."""
+    if client is None or is_inside(client, session.client) or not scene.world.covering(client):
+        return False
+    site = look(scene, session.request(str(client))).site_id
+    return site not in ("", session.site)
+
+
+def _with_report(session: Session, heard: Heard) -> Session:
+    """A report of another pathway than the one it was sent to says nothing of that one."""
+    head = session.course[0] if session.course else _BASE
+    if not heard.throughput_bps or heard.pathway not in ("", head):
+        return session
+    kbps = int(heard.throughput_bps / 1000)
+    smoothed = int(SMOOTHING * kbps + (1 - SMOOTHING) * session.throughput_kbps) if session.throughput_kbps else kbps
+    low = min(session.low + 1, LOW_REPORTS) if kbps < session.needs_kbps else 0
+    return replace(session, throughput_kbps=smoothed, low=low)
+
+
+def _answer(places: _Places, why: Steered, rules: SteeringRules) -> Course:
+    names = places.names()
+    course = places.session.course
+    cloned = [name for name in course if name not in names and (name == places.head or not places.is_lost(name))]
+    clones = tuple(filter(None, map(places.clone, cloned)))
+    priority = _order(places, {clone.id for clone in clones})
+    return Course(why, priority, clones, _ttl(places, why, rules), places.session)
+
+
+def _order(places: _Places, cloned: set[str]) -> tuple[str, ...]:
+    """First where it was steered to, then the other pathways by what they lost, the origin last of what may serve."""
+    names = places.names()
+    first = [name for name in (*places.session.course, places.head) if name in cloned or name in names]
+    rest = sorted((name for name in names[:-1] if not places.is_lost(name)), key=places.losses)
+    return tuple(dict.fromkeys((*first, *rest, ORIGIN_PATHWAY)))
+
+
+def _ttl(places: _Places, why: Steered, rules: SteeringRules) -> int:
+    session = places.session
+    boxes = (*session.boxes, *(box for name in session.course for box in places.boxes_of(name) if box))
+    has_trouble = any(Fate.WELL < places.fate(box) < Fate.GONE for box in boxes)
+    was_moved = places.asked.now_s - session.moved_at < rules.ttl_s
+    if has_trouble or was_moved or why is Steered.NOWHERE or not places.asked.live or places.head == ORIGIN_PATHWAY:
+        return rules.trouble_ttl_s
+    return rules.ttl_s
+
+
+def _host(url: str, with_port: bool) -> str:
+    """hls.js and Shaka Player keep the base's port and take no other; dash.js forgets it and takes what is here."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return f"{shown}:{parts.port}" if with_port and parts.port is not None else shown

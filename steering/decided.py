@@ -5,19 +5,32 @@ What was believed of a site's appliances is written once per roster and put into
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
-from contracts.decisions import FORMAT, BoxFacts, DecidedGroup, Decision, PlayExplanation
+from contracts.decisions import FORMAT, BoxFacts, DecidedGroup, Decision, PlayExplanation, PlayMove
 from contracts.instants import instant
 from contracts.world import RankRequest, Why
 from steering.candidates import Candidate, Roster
+from steering.content_steering import Course, Steered
 from steering.explaining import WORDS
 from steering.hashing import Kind
 from steering.prefixes import IpAddress
 from steering.ranking import Ranked, View
 
+MOVED = {
+    Steered.GONE.value: "one of its places serves no more",
+    Steered.DRAINING.value: "one of its places drains",
+    Steered.SUSPECT.value: "one of its places is suspect: its heartbeats stopped",
+    Steered.UNWELL.value: "one of its places has too low a score",
+    Steered.FULL.value: "one of its places is nearly full, and it was of the share that makes room",
+    Steered.SLOW.value: "its player reported too little for its lowest renditions, twice in a row",
+    Steered.NETWORK.value: "its client is in another network",
+    Steered.BACK.value: "an appliance is back",
+}
+"""What a move's reason is in a sentence."""
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Decision)
 
@@ -35,7 +48,10 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     play: str = ""
     count: int = 3
     scheme: str = "http"
-    v: int = FORMAT
+    v: int = 1
+    steered: str = ""
+    course: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 class UnknownFormat(ValueError):
@@ -51,15 +67,26 @@ class Recorder:
         self._second = -1
         self._words = ""
 
+    def move(self, course: Course, wall_s: float) -> bytes:
+        """The line of a move, with its end of line."""
+        ranked = course.ranked
+        assert ranked is not None, "a move comes from a ranking"
+        made = self._line(course.session.request(str(ranked.view.client)), ranked, wall_s)
+        moved = replace(made, v=FORMAT, steered=course.why.value, course=course.priority, left=course.left)
+        return _ENCODER.encode(moved) + b"\n"
+
     def line(self, request: RankRequest, ranked: Ranked, wall_s: float) -> bytes:
         """The line of an answer, with its end of line."""
+        return _ENCODER.encode(self._line(request, ranked, wall_s)) + b"\n"
+
+    def _line(self, request: RankRequest, ranked: Ranked, wall_s: float) -> _Line:
         ranking, view = ranked.ranking, ranked.view
         groups = []
         for group, answer in zip(ranked.groups, ranking.groups, strict=True):
             choices = tuple([(choice.appliance_id, choice.site_id, choice.why.value) for choice in answer.choices])
             holders = tuple([box.id for box in holders_of(view, group.hashes)])
             groups.append(DecidedGroup(group.name, group.keys, choices, holders))
-        made = _Line(
+        return _Line(
             time=self._instant(wall_s),
             client=self.cut(view.client),
             world=ranking.world_number,
@@ -71,7 +98,6 @@ class Recorder:
             count=request.count,
             scheme=request.scheme,
         )
-        return _ENCODER.encode(made) + b"\n"
 
     def _facts_of(self, roster: Roster, view: View) -> msgspec.Raw:
         known_as = (roster.site_id, view.client.version, view.scheme)
@@ -119,9 +145,20 @@ def read(line: bytes) -> Decision:
     return found
 
 
-def told(decision: Decision) -> PlayExplanation:
-    """A decision in sentences: by group each choice, then each own appliance that was left out."""
-    return PlayExplanation(decision, {group.group: tuple(_sentences(decision, group)) for group in decision.groups})
+def told(history: Sequence[Decision]) -> PlayExplanation:
+    """The decisions of a play, oldest first, in sentences: of the last ranking by group each choice, then each own appliance that was left
+    out; of each move since where to and why. With no ranking among them the first move stands for it."""
+    at = max((number for number, one in enumerate(history) if not one.steered), default=0)
+    ranked = history[at]
+    sentences = {group.group: tuple(_sentences(ranked, group)) for group in ranked.groups}
+    return PlayExplanation(ranked, sentences, tuple(_move(one) for one in history[at:] if one.steered))
+
+
+def _move(decision: Decision) -> PlayMove:
+    words = MOVED.get(decision.steered, decision.steered)
+    left = ", ".join(decision.left) or "the origin"
+    sentence = f"It was moved from {left} to {decision.course[0] if decision.course else '(nothing)'}: {words}."
+    return PlayMove(decision.time, decision.steered, decision.course, decision.left, sentence)
 
 
 def _sentences(decision: Decision, group: DecidedGroup) -> Iterator[str]:

@@ -6,6 +6,8 @@ Here they meet the clock. What was handed out enters the standings every FOLD_S;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chassis.clock import Clock
 from contracts.world import RankExplanation, RankRequest
 from steering.candidates import Rules, Scene
@@ -40,6 +42,10 @@ class Decisions:
         ranked = ranked_in(self.scene(), request)
         self._reservations.give(ranked.ranking)
         return ranked
+
+    def reserve(self, appliance_ids: Sequence[str]) -> None:
+        """A running session was moved to these, in equal parts."""
+        self._reservations.move(appliance_ids)
 
     def explain(self, request: RankRequest) -> RankExplanation:
         """What `rank` would answer now, and why. Nothing is handed out. Raises what `ranking.rank` raises."""

@@ -15,6 +15,8 @@ from steering.searching import Found, Wanted, found_in
 FOLDER = "decisions"
 STEM = "steering"
 CURRENT = f"{STEM}.jsonl"
+MOST_MOVES = 200
+"""Lines of one session that are read from files."""
 
 
 class Journal:
@@ -34,13 +36,23 @@ class Journal:
             self._remember(play, line)
         self._log.add(line)
 
+    def move(self, play: str, line: bytes) -> None:
+        """Keeps a line of a running session, behind those that memory has of it: what came before may lie in the files alone."""
+        if play in self._last:
+            self._remember(play, self._last[play] + line)
+        self._log.add(line)
+
     async def find(self, play: str) -> bytes | None:
-        """The last line of a session: from memory, else from the files, the newest first; None where there is none."""
-        found = self._last.get(play)
-        if found is not None:
-            return found
-        lines = (await self.search(Wanted(play=play), limit=1)).lines
-        return lines[0] if lines else None
+        """The last line of a session; None where there is none."""
+        lines = await self.history(play)
+        return lines[-1] if lines else None
+
+    async def history(self, play: str) -> list[bytes]:
+        """The lines of a session from its last ranking on, the oldest first: from memory, else from the files; none where there are none."""
+        known = self._last.get(play)
+        if known is not None:
+            return known.splitlines(keepends=True)
+        return (await self.search(Wanted(play=play), limit=MOST_MOVES)).lines[::-1]
 
     async def search(self, wanted: Wanted, limit: int) -> Found:
         """The newest lines that are wanted, at most `limit`, the newest first. One search at a time; it holds up no answer."""

@@ -99,6 +99,9 @@ def why(
         typer.echo(f"{group}:")
         for sentence in sentences:
             typer.echo(f"  {sentence}")
+    for move in found.moves:
+        typer.echo(f"{move.time}: {move.sentence}")
+        typer.echo(f"  The order is {', '.join(move.course)}.")
 
 
 def plays(

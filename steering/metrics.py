@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from chassis.metrics import Metrics
 from contracts.world import Why
+from steering.content_steering import Steered
 from steering.feed import StreamEnd
+from steering.heard import Ignored
 from steering.sessions import NotSteered, Refused
 
 
@@ -45,6 +47,16 @@ class SteeringMetrics:
             "lowtide_steering_sessions_not_steered_total",
             "Rankings without an address for content steering",
             NotSteered,
+        )
+        self.sessions_steered = metrics.reasons(
+            "lowtide_steering_sessions_answered_total",
+            "Answers of content steering, by why they say what they say",
+            Steered,
+        )
+        self.reports_ignored = metrics.reasons(
+            "lowtide_steering_session_reports_ignored_total",
+            "What players said when they asked and nobody could use",
+            Ignored,
         )
         self.sessions_refused = metrics.reasons(
             "lowtide_steering_sessions_refused_total", "Requests of content steering that were refused", Refused

@@ -57,6 +57,8 @@ def account(decisions: Iterable[Decision], served: Iterable[Served]) -> Accounts
     found: Accounts = defaultdict(Account)
     known = _Sessions(decisions)
     for decision in known.all:
+        if decision.steered:
+            continue  # the play was counted when it began
         plays = found[decision.site, decision.time[:HOUR_CHARS]].plays
         for group in decision.groups:
             plays[meant(decision, group)] += 1

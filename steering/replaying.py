@@ -56,9 +56,11 @@ def changed(rules: Rules, settings: Mapping[str, float]) -> Rules:
 
 
 def replay(decisions: Iterable[Decision], world: World, rules: Rules) -> Outcome:
-    """All decisions made again, in their order."""
+    """All rankings made again, in their order; moves of running sessions are left out."""
     found = Outcome()
     for decision in decisions:
+        if decision.steered:
+            continue  # what a running session was given follows from more than a ranking
         files = tuple(RankFile(key, group.group) for group in decision.groups for key in group.keys)
         request = RankRequest(decision.client, files, decision.count, decision.scheme)
         found.groups += len(decision.groups)

@@ -15,7 +15,7 @@ its own to stand for the others' too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 
@@ -47,12 +47,15 @@ class Reservations:
 
     def give(self, ranking: Ranking) -> None:
         """Reserves for one play at the first choices of its groups."""
-        each = self._rules.play_bps * self._rules.processes / max(1, len(ranking.groups))
+        self.move([group.choices[0].appliance_id for group in ranking.groups])
+
+    def move(self, to: Sequence[str]) -> None:
+        """Reserves for one play, in equal parts, at appliances; an empty id is none."""
+        each = self._rules.play_bps * self._rules.processes / max(1, len(to))
         new = self._new_bps
-        for group in ranking.groups:
-            first = group.choices[0].appliance_id
-            if first:
-                new[first] = new.get(first, 0.0) + each
+        for name in to:
+            if name:
+                new[name] = new.get(name, 0.0) + each
 
     def fold(
         self, appliances: Mapping[str, Appliance], health: Mapping[str, Health], now_s: float

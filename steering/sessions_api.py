@@ -7,14 +7,19 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from chassis.clients import UNKNOWN, Network, client_address
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Routes, json_response
 from contracts.content_steering import PATH, STATE_FIELD, VERSION, SteeringManifest
 from contracts.problems import ProblemCode
 from contracts.world import Ranking, RankRequest
-from steering.content_steering import go_on
+from steering.content_steering import MOVES, Asked, Course, SteeringRules, steer
+from steering.decisions import Decisions
+from steering.feed import State
+from steering.heard import heard
 from steering.metrics import SteeringMetrics
+from steering.prefixes import IpAddress, parse_address
 from steering.sessions import MOST_CHARS, Keys, NotSteered, Refused, Session, SessionRefused, opened
 
 CONTENT_TYPE = "application/json"
@@ -32,22 +37,37 @@ _CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRules:
-    """`public_url` is where players reach this; empty takes what they asked. TTLs are seconds."""
+class Publicity:
+    """How players reach this. `public_url` empty takes what they asked; of `trusted` proxies X-Forwarded-For is believed; `follows` says
+    whether the address that a question comes from counts at all."""
 
-    public_url: str
-    ttl_s: int
-    trouble_ttl_s: int
+    public_url: str = ""
+    trusted: tuple[Network, ...] = ()
+    follows: bool = True
 
 
 class Sessions:
-    """Content steering of sessions. `keys` gives the keys of now."""
+    """Content steering of sessions. `keys` gives the keys of now, `on_move` is told of each move."""
 
-    def __init__(self, rules: SessionRules, keys: Callable[[], Keys], metrics: SteeringMetrics, clock: Clock) -> None:
-        self._rules = rules
+    def __init__(
+        self,
+        state: State,
+        decisions: Decisions,
+        keys: Callable[[], Keys],
+        metrics: SteeringMetrics,
+        clock: Clock,
+        rules: SteeringRules,
+        publicity: Publicity,
+        on_move: Callable[[Course, float], None],
+    ) -> None:
+        self._state = state
+        self._decisions = decisions
         self._keys = keys
         self._metrics = metrics
         self._clock = clock
+        self._rules = rules
+        self._publicity = publicity
+        self._on_move = on_move
 
     def address(self, request: RankRequest, ranking: Ranking) -> str:
         """Where the session's player asks first: path and query; empty for a session that is not steered."""
@@ -67,11 +87,36 @@ class Sessions:
         except SessionRefused as error:
             self._metrics.sessions_refused.labels(error.why.value).inc()
             raise ProblemError(_CODES[error.why], str(error)) from error
-        course = go_on(session, self._rules.ttl_s)
-        reload_uri = self._base(request) + _path(session, self._keys().seal(course.session))
-        return json_response(
-            SteeringManifest(course.ttl_s, reload_uri, course.priority, VERSION, course.clones), headers=_NO_STORE
-        )
+        course = self._course(session, request)
+        sealed = self._keys().seal(course.session)
+        if (
+            len(sealed) > MOST_CHARS
+        ):  # the course does not fit any more: the state before it is as good a start for the next answer
+            sealed = self._keys().seal(session)
+        reload_uri = self._base(request) + _path(session, sealed)
+        answer = SteeringManifest(course.ttl_s, reload_uri, course.priority, VERSION, course.clones)
+        return json_response(answer, headers=_NO_STORE)
+
+    def _course(self, session: Session, request: web.Request) -> Course:
+        """How a session goes on; a move is reserved for, counted and told."""
+        said = heard(request.query.items())
+        now_s = self._clock.wall_s()
+        client = self._client(request) if self._publicity.follows else None
+        course = steer(
+            self._decisions.scene(), session, Asked(said, client, self._state.live, int(now_s)), self._rules
+        )  # fmt: skip
+        self._metrics.sessions_steered.labels(course.why.value).inc()
+        for why in said.ignored:
+            self._metrics.reports_ignored.labels(why.value).inc()
+        if course.why in MOVES:
+            self._decisions.reserve(course.reserved)
+            self._on_move(course, now_s)
+        return course
+
+    def _client(self, request: web.Request) -> IpAddress | None:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        text = client_address(request.remote, forwarded, self._publicity.trusted)
+        return None if text == UNKNOWN else parse_address(text)
 
     def _session(self, request: web.Request) -> Session:
         """The session of a request. Raises SessionRefused."""
@@ -84,7 +129,7 @@ class Sessions:
 
     def _base(self, request: web.Request) -> str:
         """Absolute: Shaka Player cannot resolve a relative RELOAD-URI."""
-        return self._rules.public_url or str(request.url.origin())
+        return self._publicity.public_url or str(request.url.origin())
 
 
 def add_to(routes: Routes, sessions: Sessions) -> None:

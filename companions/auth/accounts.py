@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from companions.clients import is_address
+from chassis.clients import is_address
 from contracts.members import MemberPlan, ProfileChange, ProfileSettings, SignUp
 
 MAX_PROFILES = 5

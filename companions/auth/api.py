@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chassis.auth import Guard, Jwks
+from chassis.clients import Network, client_address
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.logs import get_logger
@@ -18,7 +19,6 @@ from companions.auth.metrics import AuthMetrics, LogInOutcome
 from companions.auth.passwords import Passwords
 from companions.auth.records import Grant, Records
 from companions.auth.refreshing import RefreshVerdict
-from companions.clients import Network, client_address
 from companions.signing import OwnKey
 from contracts.members import AccessClaims, Account, LogIn, Profile, ProfileChange, Refresh, SignUp, Tokens
 from contracts.problems import ProblemCode

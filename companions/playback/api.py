@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from chassis.auth import Guard
+from chassis.clients import Network, client_address, spelled
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Answer, Call, Routes
-from companions.clients import Network, client_address, spelled
 from companions.playback import manifest_mpd, master_m3u8
 from companions.playback.entitlement import profile_refusal
 from companions.playback.plays import Plays

@@ -7,11 +7,11 @@ import ipaddress
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.clients import client_address
 from companions.auth.attempts import AttemptKey, Attempts
 from companions.auth.refreshing import RefreshRecord, RefreshVerdict, judge
 from companions.bounded import Bounded
 from companions.catalog.titles import details_of
-from companions.clients import client_address
 from companions.playback.entitlement import Refusal, Stream, playable, renewal_plan_refusal, stream_refusal
 from companions.playback.popularity import Decayed, played, ranked, value_at
 from companions.playback.positions import clamped, is_finished, resume_at

@@ -65,7 +65,7 @@ def companions() -> Routes:
 
 SECTIONS = {
     "Control plane": control_plane,
-    "Steering": lambda: routes_of(Api(ANY, ANY, ANY, ANY, ANY), Sessions(ANY, ANY, ANY, ANY)),
+    "Steering": lambda: routes_of(Api(ANY, ANY, ANY, ANY, ANY), Sessions(ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY)),
     "Origin": origin,
     "Companions": companions,
 }

@@ -18,6 +18,7 @@ OUTSIDE = frozenset(
 PURE_PARTS_OF_OUTSIDE = ("urllib.parse",)
 
 DECIDING = (
+    "chassis.clients",
     "companions.auth.accounts",
     "companions.auth.attempts",
     "companions.auth.refreshing",
@@ -168,6 +169,7 @@ DECIDING = (
     "steering.decided",
     "steering.explaining",
     "steering.hashing",
+    "steering.heard",
     "steering.ladder",
     "steering.misses",
     "steering.plays",

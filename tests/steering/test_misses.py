@@ -89,7 +89,7 @@ def test_a_newer_line_and_what_is_no_line_are_refused_in_words() -> None:
 
 
 def test_a_decision_is_told_in_sentences_with_everybody_who_was_left_out() -> None:
-    found = told(decided(world([*two_networks(), suspect("a2")])))
+    found = told([decided(world([*two_networks(), suspect("a2")]))])
     sentences = found.sentences["t/v-360"]
     assert (
         sentences[0]

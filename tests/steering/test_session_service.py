@@ -16,11 +16,15 @@ import pytest
 from chassis.client import ServiceClient
 from chassis.service import Service
 from contracts.content_steering import SteeringManifest
+from contracts.decisions import PlayExplanation
+from contracts.plays import PlayList
 from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.world import Change, RankFile, Ranking, RankRequest, WorldFacts
 from steering.app import assemble
 from steering.config import ContentSteering, ControlPlane, Http, SteeringSettings
-from tests.steering.worlds import key, two_networks
+from steering.decided import read
+from steering.misses import account
+from tests.steering.worlds import key, suspect, two_networks, well
 
 FOREVER = 4_000_000_000.0
 
@@ -149,3 +153,67 @@ async def test_another_process_with_the_same_keys_goes_on_with_the_session(tmp_p
         address = (await one.begin()).steering
         assert (await two.ask(address)).priority == (await one.ask(address)).priority
     assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
+
+
+async def move(running: Running, answer: SteeringManifest, change: Change, **headers: str) -> SteeringManifest:
+    """Tells the world a change and asks until the session is moved by it."""
+    running.plane.queue.put_nowait(change)
+    before = answer.priority[0]
+    async with asyncio.timeout(30.0):
+        while answer.priority[0] == before:
+            answer = await running.ask(answer.reload_uri, **headers)
+    return answer
+
+
+async def test_a_session_leaves_who_falls_silent_and_the_whole_story_is_told(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        ranking = await running.begin()
+        assert ranking.groups[0].choices[0].appliance_id == "a2"
+        first = await move(running, await running.ask(ranking.steering), suspect("a2"))
+        assert (first.priority[0], first.ttl_s) == ("pathway-2", 10)
+        second = await move(running, first, well(ranking.groups[0].choices[1].appliance_id, serving=False))
+        told = await running.client.get("/v1/explain", PlayExplanation, query={"play": "s-1"})
+        assert told.decision.steered == ""
+        assert [one.why for one in told.moves] == ["place-suspect", "place-gone"]
+        assert [one.course for one in told.moves] == [first.priority, second.priority]
+        assert "was moved from a2 to" in told.moves[0].sentence
+        listed = await running.client.get("/v1/plays", PlayList, query={"play": "s-1"})
+        assert len(listed.plays) == 3
+        async with running.http.get(running.url + "/metrics") as response:
+            assert 'lowtide_steering_sessions_answered_total{reason="place-suspect"} 1.0' in await response.text()
+    lines = [read(line) for line in (tmp_path / "decisions" / "steering.jsonl").read_bytes().splitlines(keepends=True)]
+    assert [(line.v, line.steered) for line in lines] == [(1, ""), (2, "place-suspect"), (2, "place-gone")]
+    counted = account(lines, ())
+    assert sum(sum(one.plays.values()) for one in counted.values()) == 1, "a moved play is one play"
+
+
+async def test_a_restarted_steering_tells_the_story_from_its_files(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        answer = await running.ask((await running.begin()).steering)
+        await move(running, answer, suspect("a2"))
+    async with steering(tmp_path) as running:
+        told = await running.client.get("/v1/explain", PlayExplanation, query={"play": "s-1"})
+        assert [one.why for one in told.moves] == ["place-suspect"]
+
+
+async def test_a_forwarding_header_is_believed_from_configured_proxies_only(tmp_path: Path) -> None:
+    elsewhere = {"X-Forwarded-For": "10.2.3.4"}
+    async with steering(tmp_path) as running:
+        answer = await running.ask((await running.begin()).steering, **elsewhere)
+        assert answer.priority[0] == "pathway-1"
+    async with steering(tmp_path, ContentSteering(trusted_proxies=("127.0.0.0/8",))) as running:
+        answer = await running.ask((await running.begin()).steering, **elsewhere)
+        assert answer.priority[0] == "b1"
+    switched_off = ContentSteering(trusted_proxies=("127.0.0.0/8",), follow_clients=False)
+    async with steering(tmp_path, switched_off) as running:
+        answer = await running.ask((await running.begin()).steering, **elsewhere)
+        assert answer.priority[0] == "pathway-1"
+
+
+@pytest.mark.parametrize(
+    "said", ["_HLS_pathway=%00&_HLS_throughput=garbage", "_DASH_throughput=,,,&_DASH_pathway=%22", "_HLS_throughput"]
+)
+async def test_what_a_player_says_wrongly_does_no_harm(tmp_path: Path, said: str) -> None:
+    async with steering(tmp_path) as running:
+        address = (await running.begin()).steering
+        assert (await running.ask(f"{address}&{said}")).priority[0] == "pathway-1"
