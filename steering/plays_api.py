@@ -45,7 +45,7 @@ class PlaysApi:
         found = await self._search(Wanted(play=call.query.play), MOST_TOLD)
         if not found.decisions:
             raise ProblemError(ProblemCode.NOT_FOUND, f"no decision for play {call.query.play!r} is kept here")
-        return PlayTold(tuple(told(decision) for decision in reversed(found.decisions)))
+        return PlayTold(tuple(told([decision]) for decision in reversed(found.decisions)))
 
     async def meant(self, call: Call[None]) -> MeantList:
         return MeantList(self._tally.since, self._tally.rows())
