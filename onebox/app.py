@@ -21,7 +21,7 @@ from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from contracts.overview import ApplianceOverview, Overview
 from contracts.places import ApplianceRegistration, ApplianceState, FillWindow, Prefix, Site, StateChange
 from onebox.claims import Claim
-from onebox.layout import Command, Layout, fitting, wanted_ports
+from onebox.layout import Command, Layout, fitting, media_listeners, wanted_ports
 from onebox.ports import allocate
 from onebox.processes import ProcessSpec, Running, StartFailed
 from onebox.topology import ApplianceSpec, SiteSpec, Topology
@@ -150,7 +150,9 @@ class OneBox:
 
     def _lay_out(self, appliances: Sequence[ApplianceSpec]) -> None:
         wanted = wanted_ports(replace(self.topology, appliances=tuple(appliances)))
-        self._layout = Layout(self.topology, self.root, allocate(wanted, self.root / "ports.json"))
+        self._layout = Layout(
+            self.topology, self.root, allocate(wanted, self.root / "ports.json", [media_listeners(self.topology)])
+        )
 
     async def _start_all(self, commands: Sequence[Command], report: Report) -> None:
         done = 0

@@ -232,6 +232,11 @@ def wanted_ports(topology: Topology) -> dict[str, tuple[str, int]]:
     return found
 
 
+def media_listeners(topology: Topology) -> list[str]:
+    """Where appliances serve players: content steering names a place by its host, so that all of them have one port."""
+    return [f"{spec.id}.media" for spec in topology.appliances]
+
+
 def fitting(specs: Sequence[ApplianceSpec], filesystem_bytes: int) -> list[ApplianceSpec]:
     """The appliances with quotas that a filesystem of this size can hold: an appliance refuses a larger one."""
     return [replace(spec, disk_bytes=min(spec.disk_bytes, filesystem_bytes)) for spec in specs]

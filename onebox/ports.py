@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+MOST_TRIES = 64
 
-def allocate(wanted: Mapping[str, tuple[str, int]], memory: Path) -> dict[str, int]:
-    """Listener name → port. `wanted` gives (address, wished port or 0) per listener; what `memory` has is kept."""
+
+def allocate(
+    wanted: Mapping[str, tuple[str, int]], memory: Path, alike: Sequence[Collection[str]] = ()
+) -> dict[str, int]:
+    """Listener name → port. `wanted` gives (address, wished port or 0) per listener; what `memory` has is kept.
+
+    The listeners of each collection in `alike` get one port, when they have addresses of their own and it is found.
+    """
     known = msgspec.json.decode(memory.read_bytes(), type=dict[str, int]) if memory.exists() else {}
     taken = {(wanted[name][0], port) for name, port in known.items() if name in wanted}
+    for names in ([name for name in its if name in wanted] for its in alike):
+        port = 0 if any(name in known for name in names) else _common([wanted[name] for name in names], taken)
+        if port:
+            known |= dict.fromkeys(names, port)
+            taken |= {(wanted[name][0], port) for name in names}
     for name, (address, wish) in wanted.items():
         if name not in known:
             known[name] = (
@@ -25,6 +37,19 @@ def allocate(wanted: Mapping[str, tuple[str, int]], memory: Path) -> dict[str, i
     return known
 
 
+def _common(wanted: Sequence[tuple[str, int]], taken: Collection[tuple[str, int]]) -> int:
+    """A port that is free at all of the addresses, the first one's wish if that is; 0 for none."""
+    addresses = [address for address, _wish in wanted]
+    if not addresses or len(set(addresses)) < len(addresses):
+        return 0
+    tried = wanted[0][1]
+    for _ in range(MOST_TRIES):
+        if tried and all((address, tried) not in taken and _is_free(address, tried) for address in addresses):
+            return tried
+        tried = _any(addresses[0], taken)
+    return 0
+
+
 def _is_free(address: str, port: int) -> bool:
     with _socket(address) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,7 +60,7 @@ def _is_free(address: str, port: int) -> bool:
         return True
 
 
-def _any(address: str, taken: set[tuple[str, int]]) -> int:
+def _any(address: str, taken: Collection[tuple[str, int]]) -> int:
     while True:
         with _socket(address) as probe:
             probe.bind((address, 0))

@@ -18,7 +18,7 @@ from contracts.enrolment import CodeAnswer, CodeRequest, PeerKind
 from control_plane.config import ControlPlaneSettings
 from oca.config import Appliance
 from onebox.app import OneBox
-from onebox.layout import APPLIANCE_PORTS, Command, Layout, fitting, wanted_ports
+from onebox.layout import APPLIANCE_PORTS, Command, Layout, fitting, media_listeners, wanted_ports
 from onebox.ports import allocate
 from onebox.topology import Topology, default_sites
 from origin.config import OriginSettings
@@ -74,6 +74,22 @@ def test_ports_are_remembered_and_a_taken_wish_gets_another(tmp_path: Path) -> N
         first = allocate({"x": ("127.0.0.1", taken)}, tmp_path / "ports.json")
         assert first["x"] != taken
     assert allocate({"x": ("127.0.0.1", taken)}, tmp_path / "ports.json") == first
+
+
+def test_appliances_serve_players_on_one_port_so_that_a_host_alone_names_one_of_them(tmp_path: Path) -> None:
+    topology = layout(tmp_path).topology
+    wanted, alike = wanted_ports(topology), media_listeners(topology)
+    ports = allocate(wanted, tmp_path / "new.json", [alike])
+    assert len({ports[name] for name in alike}) == 1
+    bound = [(address, ports[name]) for name, (address, _wish) in wanted.items()]
+    assert len(set(bound)) == len(bound)
+    assert allocate(wanted, tmp_path / "new.json", [alike]) == ports
+
+
+def test_appliances_that_share_an_address_get_ports_of_their_own(tmp_path: Path) -> None:
+    wanted = {"x.media": ("127.0.0.1", 0), "y.media": ("127.0.0.1", 0)}
+    ports = allocate(wanted, tmp_path / "new.json", [["x.media", "y.media"]])
+    assert ports["x.media"] != ports["y.media"]
 
 
 @pytest.mark.parametrize("listener", ["control-plane.mtls", "origin.mtls"])
