@@ -157,6 +157,7 @@ class Plays:
             expires_at=until,
             dash=packaged_file(details, details.dash_path),
             hls=packaged_file(details, details.hls_path),
+            steering=ranked.ranking.steering if ranked.ranking else "",
         )
         secret = "~" + secrets.token_urlsafe(24)
         opened = await self._desk.records.open(session, secret, plan)

@@ -93,6 +93,7 @@ class FakeSteering:
 
     choices: tuple[Choice, ...] = TWO_AND_THE_ORIGIN
     failing: bool = False
+    steered: bool = False
     asked: list[RankRequest] = field(default_factory=list)
 
     async def rank(self, call: Call[RankRequest]) -> Ranking:
@@ -100,7 +101,9 @@ class FakeSteering:
         if self.failing:
             raise ProblemError(ProblemCode.UNAVAILABLE, "no world yet")
         groups = dict.fromkeys(file.group for file in call.body.files)
-        return Ranking(7, "127.1.0.0/16", "site-a", tuple(GroupRanking(group, self.choices) for group in groups))
+        ranked = tuple(GroupRanking(group, self.choices) for group in groups)
+        steering = f"/v1/steering/{call.body.play}?s=sealed&more=1" if self.steered else ""
+        return Ranking(7, "127.1.0.0/16", "site-a", ranked, steering)
 
     async def compose(self, service: Service) -> None:
         routes = Routes("Steering")
@@ -139,6 +142,8 @@ class Lab:
         self.catalog_settings = Catalog(folder / "catalog.sqlite", folder / "publisher.secret", page_titles=3)
         self.demo = Demo(allow_demo_network=True, networks=(DemoPlace("Harbour", "127.1.9.50"),))
         self.sessions = Sessions()
+        self.public = Public(recommendation_url=f"http://127.0.0.1:{self.recommendation_port}", regions=("DE", "NO"))
+        self.content_steering = True
         self.asking = Asking(steering_timeout_s=0.3, catalog_timeout_s=0.3)
 
     def url(self, name: str) -> str:
@@ -161,7 +166,8 @@ class Lab:
             catalog_url=self.url("catalog"),
             steering_url=self.url("steering"),
             origin_url=ORIGIN_URL,
-            public=Public(recommendation_url=f"http://127.0.0.1:{self.recommendation_port}", regions=("DE", "NO")),
+            public=self.public,
+            content_steering=self.content_steering,
             sessions=self.sessions,
             asking=self.asking,
             popularity=Popularity(half_life_s=HALF_LIFE_S, repeat_s=60.0),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import sqlite3
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -453,3 +455,56 @@ def test_key_set_round_trip_keeps_the_registered_key(tmp_path: Path) -> None:
     assert isinstance(known[made.kid], PublicKey)
     claims = MediaClaims("i", "s", "/media/tide/", ("base",), 10.0, 0.0)
     assert jwt.verify(jwt.sign(claims, again.private, again.kid), known) == claims
+
+
+async def test_a_session_is_steered_where_steering_gives_it_an_address(lab: Lab) -> None:
+    lab.steering.steered = True
+    lab.public = replace(lab.public, steering_url="https://steer.example/")
+    await lab.start("auth", "catalog", "steering", "playback")
+    await lab.publish(make_title("tide"))
+    ann = await lab.sign_up()
+    play = await ann.play("tide")
+    address = f"https://steer.example/v1/steering/{play.session_id}?s=sealed&more=1"
+    mpd = ET.fromstring((await lab.http.call("GET", play.dash_url)).body.decode())
+    named = mpd.find(f"{DASH}ContentSteering")
+    assert named is not None
+    assert (named.text, named.get("defaultServiceLocation")) == (address, "pathway-1")
+    master = (await lab.http.call("GET", play.hls_url)).body.decode()
+    assert f'#EXT-X-CONTENT-STEERING:SERVER-URI="{address}",PATHWAY-ID="pathway-1"' in master.splitlines()
+    asked = lab.steering.asked[-1]
+    assert (asked.play, asked.until) == (play.session_id, play.expires_at)
+
+
+@pytest.mark.parametrize("why", ["away", "switched-off"])
+async def test_a_session_is_not_steered_by_what_steering_said_for_another_or_where_that_is_off(
+    lab: Lab, why: str
+) -> None:
+    lab.steering.steered = True
+    lab.content_steering = why != "switched-off"
+    await lab.start("auth", "catalog", "steering", "playback")
+    await lab.publish(make_title("tide"))
+    ann = await lab.sign_up()
+    if why == "away":
+        await ann.play("tide")
+        lab.steering.failing = True
+    play = await ann.play("tide")
+    assert next(urlsplit(url).netloc for url in (await _bases(lab, play))["v-360"]) == "127.1.0.11:8080"
+    for url in (play.dash_url, play.hls_url):
+        assert "steering/s-" not in (await lab.http.call("GET", url)).body.decode()
+
+
+async def test_a_session_of_an_earlier_release_still_has_its_manifests(house: Lab) -> None:
+    """Its record names neither packaged documents nor steering."""
+    play = await (await house.sign_up()).play("tide")
+    before = await _bases(house, play)
+    await house.stop("playback")
+    with sqlite3.connect(house.folder / "playback.sqlite") as database:
+        (document,) = database.execute("SELECT document FROM sessions").fetchone()
+        fields = {
+            name: value for name, value in json.loads(document).items() if name not in ("dash", "hls", "steering")
+        }
+        database.execute("UPDATE sessions SET document = ?", (json.dumps(fields).encode(),))
+    database.close()
+    await house.start("playback")
+    address = house.url("playback") + urlsplit(play.dash_url).path
+    assert list(await _bases(house, msgspec.structs.replace(play, dash_url=address))) == list(before)
