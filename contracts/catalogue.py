@@ -53,6 +53,8 @@ class Rendition(msgspec.Struct, frozen=True):
     channels: int = 0
     language: str = "und"
     iframe_playlist_path: str = ""
+    video_range: str = "SDR"
+    """Range of light as HLS names it: SDR, HLG or PQ."""
 
 
 class PublishedFile(msgspec.Struct, frozen=True):

@@ -29,6 +29,7 @@ class ProblemCode(Enum):
     ENROLMENT_CODE_INVALID = ("enrolment-code-invalid", 403, "The enrolment code is unknown, used or expired")
     NOT_ENTITLED = ("not-entitled", 403, "The member's plan does not include this")
     NOT_IN_REGION = ("not-in-region", 403, "The title is not available in this region")
+    DEVICE_UNSUPPORTED = ("device-unsupported", 403, "The device can show no rendition of the title")
     TOO_MANY_STREAMS = ("too-many-streams", 403, "The plan's number of simultaneous streams is reached")
     MEDIA_TOKEN_MISSING = ("media-token-missing", 403, "The media address carries no token")
     MEDIA_TOKEN_INVALID = (

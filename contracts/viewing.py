@@ -9,6 +9,20 @@ import msgspec
 from contracts.catalogue import TitleSummary
 
 
+class DeviceLimits(msgspec.Struct, frozen=True):
+    """What a device can show; what it does not state does not limit it.
+
+    `codecs` are all families that it decodes, of picture and sound, as the first part of an RFC 6381 name: `avc1`, `hvc1`,
+    `av01`, `mp4a`, `opus`. `max_height` counts the lines of a picture, on its shorter side; `max_frame_rate` frames per
+    second. `hdr` False leaves out PQ and HLG.
+    """
+
+    codecs: tuple[str, ...] = ()
+    max_height: int = 0
+    max_frame_rate: float = 0.0
+    hdr: bool = True
+
+
 class PlayRequest(msgspec.Struct, frozen=True):
     """`POST /v1/play` at playback, with the member's access token."""
 
@@ -17,6 +31,7 @@ class PlayRequest(msgspec.Struct, frozen=True):
     device_id: str
     demo_network: str = ""
     """The profile's demo network; ignored unless the service's `allow_demo_network` is on."""
+    device: DeviceLimits = DeviceLimits()
 
 
 class PlayAnswer(msgspec.Struct, frozen=True):

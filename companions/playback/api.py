@@ -15,6 +15,7 @@ from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Answer, Call, Routes
 from companions.playback import manifest_mpd, master_m3u8
+from companions.playback.devices import device_faults
 from companions.playback.entitlement import profile_refusal
 from companions.playback.plays import Plays
 from companions.playback.records import Records
@@ -81,6 +82,9 @@ class PlaybackApi:
         if not device.strip() or len(device) > MAX_DEVICE_CHARS or not device.isprintable():
             words = f"device_id: takes 1 to {MAX_DEVICE_CHARS} printable characters"
             raise ProblemError(ProblemCode.UNPROCESSABLE, words)
+        faults = device_faults(call.body.device)
+        if faults:
+            raise ProblemError(ProblemCode.UNPROCESSABLE, "the device's limits make no sense", errors=faults)
         client = self._client(call.request, call.body.demo_network)
         answer = await self._plays.play(call.who(AccessClaims), call.body, client, self._rules.base_url())
         return Answer(answer, 201, _NO_STORE)

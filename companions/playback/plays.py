@@ -14,6 +14,7 @@ import msgspec
 
 from chassis.clock import Clock
 from chassis.errors import ProblemError
+from companions.playback.devices import showable
 from companions.playback.entitlement import (
     Refusal,
     plan_of,
@@ -132,7 +133,10 @@ class Plays:
         details = await self._desk.titles.details(request.title_id, claims.region)
         _refuse(title_refusal(details, claims.region, self._desk.clock.wall_s()))
         plan = plan_of(claims)
-        kept = playable(details, plan)
+        allowed = playable(details, plan)
+        if isinstance(allowed, Refusal):
+            raise _problem(allowed)
+        kept = showable(details.facts.name, allowed, request.device)
         if isinstance(kept, Refusal):
             raise _problem(kept)
         session_id = f"s-{secrets.token_hex(8)}"

@@ -230,11 +230,11 @@ class Member:
     async def ask(self, method: str, service: str, path: str, body: object = None) -> Heard:
         return await self.lab.http.call(method, self.lab.url(service) + path, body, bearer=self.tokens.access_token)
 
-    async def press_play(self, title_id: str, device_id: str = "tv", **more: str) -> Heard:
+    async def press_play(self, title_id: str, device_id: str = "tv", **more: Any) -> Heard:
         request = PlayRequest(title_id, more.pop("profile_id", self.profile_id), device_id, **more)
         return await self.ask("POST", "playback", "/v1/play", request)
 
-    async def play(self, title_id: str, device_id: str = "tv", **more: str) -> PlayAnswer:
+    async def play(self, title_id: str, device_id: str = "tv", **more: Any) -> PlayAnswer:
         return (await self.press_play(title_id, device_id, **more)).as_(PlayAnswer)
 
     async def press_renew(self, play: PlayAnswer) -> Heard:

@@ -26,6 +26,7 @@ DECIDING = (
     "companions.catalog.paging",
     "companions.catalog.titles",
     "companions.catalog.words",
+    "companions.playback.devices",
     "companions.playback.entitlement",
     "companions.playback.manifest_mpd",
     "companions.playback.master_m3u8",

@@ -13,6 +13,25 @@ const STOP_WORDS = {
   "revoked": "This session was taken back.",
 };
 
+// One that each browser which knows the family decodes.
+const FAMILIES = {
+  avc1: 'video/mp4; codecs="avc1.4d401f"',
+  hvc1: 'video/mp4; codecs="hvc1.1.6.L93.B0"',
+  av01: 'video/mp4; codecs="av01.0.04M.08"',
+  vp09: 'video/mp4; codecs="vp09.00.31.08"',
+  mp4a: 'audio/mp4; codecs="mp4a.40.2"',
+  opus: 'audio/mp4; codecs="opus"',
+  "ec-3": 'audio/mp4; codecs="ec-3"',
+};
+
+/** What this browser can show (contracts.viewing.DeviceLimits); without Media Source it states nothing. */
+function deviceLimits() {
+  const known = window.MediaSource ?? window.ManagedMediaSource;
+  if (!known) return {};
+  const codecs = Object.keys(FAMILIES).filter((family) => known.isTypeSupported(FAMILIES[family]));
+  return { codecs, hdr: matchMedia("(dynamic-range: high)").matches };
+}
+
 let loading = null;
 
 function shaka() {
@@ -45,7 +64,7 @@ export class Playing {
   async start(titleId, profile) {
     this.pressedAt = performance.now();
     const demo_network = profile.settings?.demo_network ?? "";
-    const request = { title_id: titleId, profile_id: profile.id, device_id: deviceId(), demo_network };
+    const request = { title_id: titleId, profile_id: profile.id, device_id: deviceId(), demo_network, device: deviceLimits() };
     const [library, session] = await Promise.all([shaka(), call("playback", "POST", "/v1/play", request)]);
     this.session = session;
     this.token = new MediaToken(session.expires_in_s, () => call("playback", "POST", session.renew_url));

@@ -6,6 +6,7 @@ const WORDS = {
   "token-expired": "You are signed out. Please log in again.",
   "not-in-region": "This title is not available where you are.",
   "not-entitled": "Your plan does not include this title.",
+  "device-unsupported": "This browser cannot show this title.",
   "forbidden": "This profile belongs to another account.",
   "not-found": "This is not here any more.",
   "unavailable": "This cannot be answered right now. Try again in a moment.",
