@@ -1,7 +1,7 @@
 """The quality gate: what a packaged title must fulfil before anybody may see it. Pure.
 
 It judges measured facts, never the plan's promises: segment indexes read back from the files, frames counted by ffprobe,
-decoding errors reported by ffmpeg, byte ranges read from the playlist.
+decoding errors of picture and sound reported by ffmpeg, byte ranges read from the playlist.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from contracts.catalogue import FileKind
 from origin.boxes import SegmentIndex
 from origin.ladder import Ladder
 
@@ -34,11 +35,15 @@ class Measured:
     """What was found in one packaged track."""
 
     id: str
-    video: bool
+    kind: FileKind
     index: SegmentIndex
     frames: int
     decode_errors: str
     playlist: str
+
+    @property
+    def video(self) -> bool:
+        return self.kind is FileKind.VIDEO
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def inspect(ladder: Ladder, tracks: tuple[Measured, ...]) -> tuple[Finding, ...]
     videos = [track for track in tracks if track.video]
     for other in videos[1:]:
         findings += _beside(videos[0], other)
-    for audio in (track for track in tracks if not track.video):
+    for audio in (track for track in tracks if track.kind is FileKind.AUDIO):
         findings += _sound(videos[0], audio)
     return tuple(findings)
 
@@ -96,9 +101,10 @@ def byte_ranges(playlist: str) -> tuple[tuple[int, int], ...]:
 
 
 def _alone(ladder: Ladder, track: Measured) -> list[Finding]:
+    """Subtitles end with their last word, wherever that is."""
     findings: list[Finding] = []
     apart_s = abs(track.index.duration_s - ladder.duration_s)
-    if apart_s > DURATION_TOLERANCE_S:
+    if track.kind is not FileKind.SUBTITLES and apart_s > DURATION_TOLERANCE_S:
         detail = f"{track.index.duration_s:.3f} s, {ladder.duration_s:.3f} s planned"
         findings.append(Finding(Flaw.DURATION, track.id, detail))
     if track.video and abs(track.frames - ladder.frames) > 1:

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import msgspec
 
-from origin.ladder import AudioPlan, Ladder, VideoPlan
+from origin.ladder import AudioPlan, Ladder, SubtitlePlan, VideoPlan
 from origin.probe import FORMATS, SourceFacts
 
 AUDIO_RATE_HZ = 48_000
@@ -45,12 +45,13 @@ class EncodePlan(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One ffmpeg command: the pictures of a chunk, the sounds, or both. `weight` is its share of the work."""
+    """One ffmpeg command: the pictures of a chunk, the sounds, or both; or the subtitles. `weight` is its share of the work."""
 
     name: str
     chunk: Chunk | None
     audio: bool
     weight: float
+    text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +80,28 @@ def plan_chunks(ladder: Ladder, chunk_s: float) -> tuple[Chunk, ...]:
 
 def units(plan: EncodePlan) -> tuple[Unit, ...]:
     """The commands of a plan. They are independent; their weights add up to 1."""
+    text = (Unit("subtitles", None, False, 0.0, text=True),) if plan.ladder.subtitles else ()
     if len(plan.chunks) == 1:
-        return (Unit("chunk-0000", plan.chunks[0], bool(plan.ladder.audios), 1.0),)
+        return (Unit("chunk-0000", plan.chunks[0], bool(plan.ladder.audios), 1.0), *text)
     sound = AUDIO_WEIGHT if plan.ladder.audios else 0.0
     pictures = tuple(
         Unit(f"chunk-{chunk.number:04d}", chunk, False, (1 - sound) * chunk.frames / plan.ladder.frames)
         for chunk in plan.chunks
     )
-    return (*pictures, Unit("audio", None, True, sound)) if sound else pictures
+    return (*pictures, Unit("audio", None, True, sound), *text) if sound else (*pictures, *text)
 
 
 def outputs(plan: EncodePlan, unit: Unit) -> tuple[str, ...]:
     """File names that a unit makes in its folder."""
     videos = [f"{video.id}.mp4" for video in plan.ladder.videos if unit.chunk]
     audios = [f"{audio.id}.mp4" for audio in plan.ladder.audios if unit.audio]
-    return (*videos, *audios)
+    subtitles = [text_file(subtitle) for subtitle in plan.ladder.subtitles if unit.text]
+    return (*videos, *audios, *subtitles)
+
+
+def text_file(subtitle: SubtitlePlan) -> str:
+    """The name of a track of subtitles between encoding and packaging."""
+    return f"{subtitle.id}.vtt"
 
 
 def arguments(plan: EncodePlan, unit: Unit, source: str, folder: str, effort: Effort) -> tuple[str, ...]:
@@ -108,6 +116,9 @@ def arguments(plan: EncodePlan, unit: Unit, source: str, folder: str, effort: Ef
         for audio in plan.ladder.audios:
             given += _audio_output(plan.ladder, audio, effort.audio_coder)
             given.append(f"{folder}/{audio.id}.mp4")
+    for subtitle in plan.ladder.subtitles if unit.text else ():
+        given += ["-map", f"0:s:{subtitle.stream}", "-t", f"{plan.ladder.duration_s:.6f}", "-map_metadata", "-1"]
+        given += ["-c:s", "webvtt", "-f", "webvtt", f"{folder}/{text_file(subtitle)}"]
     return tuple(given)
 
 

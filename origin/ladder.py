@@ -1,4 +1,4 @@
-"""The encode ladder: which pictures are made of a source. Pure.
+"""The encode ladder: which pictures, sounds and subtitles are made of a source. Pure.
 
 Laws: never upscale (a source smaller than every rung gets one picture of its own size); frame rates are constant and
 keyframes fall on a fixed grid of frames, the same in every rendition, so that any segment of one can follow any of
@@ -15,7 +15,7 @@ import msgspec
 from annotated_types import Ge, Gt, Le, Len
 from typing_extensions import Doc
 
-from origin.probe import AudioFacts, SourceFacts
+from origin.probe import AudioFacts, SourceFacts, SubtitleFacts
 
 SEGMENT_S = 4
 MAX_FRAME_RATE = 60
@@ -84,6 +84,20 @@ class AudioPlan(msgspec.Struct, frozen=True):
     bitrate_bps: int
 
 
+class SubtitlePlan(msgspec.Struct, frozen=True):
+    """One track of WebVTT to make. `stream` counts the source's subtitle streams from 0."""
+
+    id: str
+    tier: str
+    stream: int
+    language: str
+    forced: bool = False
+    for_deaf: bool = False
+
+
+Track = VideoPlan | AudioPlan | SubtitlePlan
+
+
 class Ladder(msgspec.Struct, frozen=True):
     """Everything to encode. The frame rate is `rate_num / rate_den`; a keyframe opens every `gop_frames`."""
 
@@ -93,10 +107,11 @@ class Ladder(msgspec.Struct, frozen=True):
     rate_den: int
     gop_frames: int
     frames: int
+    subtitles: tuple[SubtitlePlan, ...] = ()
 
     @property
-    def tracks(self) -> tuple[VideoPlan | AudioPlan, ...]:
-        return (*self.videos, *self.audios)
+    def tracks(self) -> tuple[Track, ...]:
+        return (*self.videos, *self.audios, *self.subtitles)
 
     @property
     def rate(self) -> Fraction:
@@ -122,6 +137,7 @@ def plan_ladder(source: SourceFacts, rungs: tuple[Rung, ...], audio_bps: int) ->
         rate_den=rate.denominator,
         gop_frames=round(SEGMENT_S * rate),
         frames=max(1, round(Fraction(source.duration_s).limit_denominator(1_000_000) * rate)),
+        subtitles=_subtitles(source.subtitles),
     )
 
 
@@ -169,6 +185,15 @@ def _audios(audios: tuple[AudioFacts, ...], bitrate_bps: int) -> tuple[AudioPlan
         name = f"a-{audio.language}-{bitrate_bps // 1000}k"
         plan = AudioPlan(name, "base", audio.stream, audio.language, bitrate_bps)
         first.setdefault(audio.language, plan)
+    return tuple(first.values())
+
+
+def _subtitles(subtitles: tuple[SubtitleFacts, ...]) -> tuple[SubtitlePlan, ...]:
+    """The first track of each language, and of those that are forced or for the deaf."""
+    first: dict[str, SubtitlePlan] = {}
+    for one in subtitles:
+        name = f"s-{one.language}{'-forced' if one.forced else ''}{'-cc' if one.for_deaf else ''}"
+        first.setdefault(name, SubtitlePlan(name, "base", one.stream, one.language, one.forced, one.for_deaf))
     return tuple(first.values())
 
 

@@ -15,8 +15,8 @@ from contracts.manifests.bad import BadManifest
 from contracts.urls import MediaName
 from origin import manifests
 from origin.boxes import SegmentIndex
-from origin.encode import AUDIO_CHANNELS, AUDIO_RATE_HZ
-from origin.ladder import AudioPlan, Ladder, VideoPlan
+from origin.encode import AUDIO_CHANNELS, AUDIO_RATE_HZ, text_file
+from origin.ladder import AudioPlan, Ladder, SubtitlePlan, Track, VideoPlan
 
 MPD_FILE = "packager.mpd"
 MASTER_FILE = "packager.m3u8"
@@ -25,9 +25,12 @@ POSTER_FILE = "poster.jpg"
 POSTER_TIER = "base"
 MP4 = "video/mp4"
 MP4_AUDIO = "audio/mp4"
+MP4_TEXT = "application/mp4"
 PLAYLIST = "application/vnd.apple.mpegurl"
 DASH = "application/dash+xml"
 JPEG = "image/jpeg"
+_TYPES = {FileKind.VIDEO: MP4, FileKind.AUDIO: MP4_AUDIO, FileKind.SUBTITLES: MP4_TEXT}
+_DEAF = "public.accessibility.transcribes-spoken-dialog;public.accessibility.describes-music-and-sound"
 _MPD = "{urn:mpeg:dash:schema:mpd:2011}"
 _PEAK_SHARE = 0.5
 
@@ -61,6 +64,11 @@ def arguments(ladder: Ladder, encoded: str, packaged: str) -> tuple[str, ...]:
         f"hls_group_id=audio,hls_name={audio.id}{_language(audio)}"
         for audio in ladder.audios
     ]
+    streams += [
+        f"in={encoded}/{text_file(text)},stream=text,format=vtt+mp4,output={packaged}/{text.id}.mp4,"
+        f"playlist_name={text.id}.m3u8,hls_group_id=subtitles,hls_name={text.id}{_language(text)}{_purpose(text)}"
+        for text in ladder.subtitles
+    ]
     length = f"{ladder.segment_s:.6f}"
     return (
         *streams,
@@ -85,12 +93,13 @@ def read_codecs(mpd: bytes) -> dict[str, str]:
     return found
 
 
-def rendition(title: str, plan: VideoPlan | AudioPlan, ladder: Ladder, codecs: str, index: SegmentIndex) -> Rendition:
+def rendition(title: str, plan: Track, ladder: Ladder, codecs: str, index: SegmentIndex) -> Rendition:
     """Everything that manifests need to know of one packaged track."""
     video = plan if isinstance(plan, VideoPlan) else None
+    audio = isinstance(plan, AudioPlan)
     return Rendition(
         id=plan.id,
-        kind=FileKind.VIDEO if video else FileKind.AUDIO,
+        kind=kind_of(plan),
         path=MediaName(title, plan.tier, f"{plan.id}.mp4").path,
         playlist_path=MediaName(title, plan.tier, f"{plan.id}.m3u8").path,
         tier=plan.tier,
@@ -104,11 +113,17 @@ def rendition(title: str, plan: VideoPlan | AudioPlan, ladder: Ladder, codecs: s
         width=video.width if video else 0,
         height=video.height if video else 0,
         frame_rate=float(ladder.rate) if video else 0.0,
-        sample_rate_hz=0 if video else AUDIO_RATE_HZ,
-        channels=0 if video else AUDIO_CHANNELS,
+        sample_rate_hz=AUDIO_RATE_HZ if audio else 0,
+        channels=AUDIO_CHANNELS if audio else 0,
         language="und" if isinstance(plan, VideoPlan) else plan.language,
         iframe_playlist_path=MediaName(title, plan.tier, f"{plan.id}{FRAMES}.m3u8").path if video else "",
     )
+
+
+def kind_of(plan: Track) -> FileKind:
+    if isinstance(plan, VideoPlan):
+        return FileKind.VIDEO
+    return FileKind.AUDIO if isinstance(plan, AudioPlan) else FileKind.SUBTITLES
 
 
 def peak_bps(index: SegmentIndex) -> int:
@@ -127,10 +142,9 @@ def publications(title: str, ladder: Ladder) -> tuple[Publication, ...]:
     found: list[Publication] = []
     for plan in ladder.tracks:
         group = f"{title}/{plan.id}"
-        picture = isinstance(plan, VideoPlan)
-        kind, content_type = (FileKind.VIDEO, MP4) if picture else (FileKind.AUDIO, MP4_AUDIO)
-        found.append(Publication(MediaName(title, plan.tier, f"{plan.id}.mp4"), kind, group, content_type))
-        for name in (plan.id, f"{plan.id}{FRAMES}") if picture else (plan.id,):
+        kind = kind_of(plan)
+        found.append(Publication(MediaName(title, plan.tier, f"{plan.id}.mp4"), kind, group, _TYPES[kind]))
+        for name in (plan.id, f"{plan.id}{FRAMES}") if kind is FileKind.VIDEO else (plan.id,):
             found.append(Publication(MediaName(title, plan.tier, f"{name}.m3u8"), FileKind.PLAYLIST, group, PLAYLIST))
     for file, content_type in ((manifests.DASH_FILE, DASH), (manifests.HLS_FILE, PLAYLIST)):
         manifest = MediaName(title, manifests.TIER, file)
@@ -155,6 +169,14 @@ def _default_language(ladder: Ladder) -> tuple[str, ...]:
     return () if language == "und" else ("--default_language", language)
 
 
-def _language(audio: AudioPlan) -> str:
+def _language(track: AudioPlan | SubtitlePlan) -> str:
     """The packager knows no `und`."""
-    return "" if audio.language == "und" else f",language={audio.language}"
+    return "" if track.language == "und" else f",language={track.language}"
+
+
+def _purpose(text: SubtitlePlan) -> str:
+    """Roles of DASH (ISO/IEC 23009-1 §5.8.5.5) and their likes in HLS (RFC 8216bis §4.4.6.1)."""
+    deaf = f",hls_characteristics={_DEAF}" if text.for_deaf else ""
+    if text.forced:
+        return f",dash_roles=forced-subtitle,forced_subtitle=1{deaf}"
+    return f",dash_roles={'caption' if text.for_deaf else 'subtitle'}{deaf}"

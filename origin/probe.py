@@ -1,7 +1,8 @@
 """What a source file is, and whether it can become a title. Pure: reads what ffprobe wrote, touches no file.
 
-ffprobe is asked twice: for the streams, then for the time of every video packet. The second answer finds what the first
-cannot: a file whose header promises more than its body holds.
+ffprobe is asked for the streams, then for the time of every video packet, which finds what the first answer cannot: a file
+whose header promises more than its body holds. Where there are subtitles it is asked for their packets too: a track without a
+word is none.
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ FORMATS = ("mov", "matroska,webm", "mpegts", "mpeg", "avi", "flv", "ogg", "asf",
 
 SHORTFALL_SHARE = 0.05
 SHORTFALL_S = 1.0
+TEXT_CODECS = frozenset({"subrip", "mov_text", "webvtt", "ass", "ssa", "text"})
+"""Subtitles that are text; pictures of text (DVD, Blu-ray, DVB) would have to be recognised first."""
+MAX_SUBTITLES = 32
+_WORDLESS_BYTES = {"mov_text": 2}
+"""A packet of so many bytes says that nothing is shown: the length of the text (3GPP TS 26.245 §5.17)."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _SIDEWAYS = 90
 
@@ -64,6 +70,18 @@ class AudioFacts(msgspec.Struct, frozen=True):
     language: str = "und"
 
 
+class SubtitleFacts(msgspec.Struct, frozen=True):
+    """Subtitles inside the source. `stream` counts its subtitle streams from 0, `index` all its streams. `forced` are for those
+    who understand the sound but for some words, `for_deaf` tell noises too."""
+
+    stream: int
+    index: int
+    codec: str
+    language: str = "und"
+    forced: bool = False
+    for_deaf: bool = False
+
+
 class SourceFacts(msgspec.Struct, frozen=True):
     """A source as a player would show it: upright, with square pixels. `video_stream` counts video streams from 0."""
 
@@ -78,6 +96,7 @@ class SourceFacts(msgspec.Struct, frozen=True):
     interlaced: bool
     audios: tuple[AudioFacts, ...]
     packets: int = 0
+    subtitles: tuple[SubtitleFacts, ...] = ()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -89,6 +108,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 class _Disposition(msgspec.Struct, frozen=True):
     attached_pic: int = 0
+    forced: int = 0
+    hearing_impaired: int = 0
 
 
 class _SideData(msgspec.Struct, frozen=True):
@@ -96,6 +117,7 @@ class _SideData(msgspec.Struct, frozen=True):
 
 
 class _Stream(msgspec.Struct, frozen=True):
+    index: int = 0
     codec_type: str = ""
     codec_name: str = ""
     width: int = 0
@@ -133,6 +155,12 @@ def packet_arguments(source: str, video_stream: int) -> tuple[str, ...]:
     return (*_careful(), *chosen, "-of", "csv=p=0", source)
 
 
+def subtitle_arguments(source: str) -> tuple[str, ...]:
+    """ffprobe's arguments for the third question: one line `stream_index,pts_time,size` per packet of subtitles."""
+    chosen = ("-select_streams", "s", "-show_entries", "packet=stream_index,pts_time,size")
+    return (*_careful(), *chosen, "-of", "csv=p=0", source)
+
+
 def _careful() -> tuple[str, ...]:
     return ("-v", "error", "-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS))
 
@@ -160,7 +188,10 @@ def read_streams(answer: bytes, language: str = "und") -> SourceFacts | Rejected
     if number is None:
         what = "it holds sound only" if audios else "it holds neither picture nor sound"
         return Rejected(Rejection.NO_VIDEO, what)
-    return _facts(probe.format, number, videos[number], audios)
+    facts = _facts(probe.format, number, videos[number], audios)
+    if isinstance(facts, Rejected):
+        return facts
+    return msgspec.structs.replace(facts, subtitles=_subtitles(probe.streams, language))
 
 
 def judge(facts: SourceFacts, packets: bytes, stderr: str, limits: Limits) -> SourceFacts | Rejected:
@@ -177,6 +208,20 @@ def judge(facts: SourceFacts, packets: bytes, stderr: str, limits: Limits) -> So
         detail = f"{end_s:.2f} s, at least {limits.min_duration_s:g} s are needed"
         return Rejected(Rejection.TOO_SHORT, detail)
     return msgspec.structs.replace(facts, duration_s=end_s, packets=count)
+
+
+def with_words(facts: SourceFacts, packets: bytes) -> SourceFacts:
+    """The facts with those subtitles only that say something before the picture ends. `packets` is ffprobe's third answer."""
+    wordless = {str(one.index): _WORDLESS_BYTES.get(one.codec, 0) for one in facts.subtitles}
+    speaking = set()
+    for line in packets.decode("ascii", "replace").splitlines():
+        index, _, rest = line.partition(",")
+        pts, _, size = rest.partition(",")
+        size = size.partition(",")[0]
+        if index in wordless and _is_number(size) and int(size) > wordless[index] and _seconds(pts) < facts.duration_s:
+            speaking.add(index)
+    kept = tuple(one for one in facts.subtitles if str(one.index) in speaking)
+    return msgspec.structs.replace(facts, subtitles=kept)
 
 
 def _facts(container: _Format, number: int, video: _Stream, audios: tuple[AudioFacts, ...]) -> SourceFacts | Rejected:
@@ -210,6 +255,22 @@ def _audios(streams: tuple[_Stream, ...], language: str) -> tuple[AudioFacts, ..
         )
         for number, stream in enumerate(found)
         if stream.channels
+    )
+
+
+def _subtitles(streams: tuple[_Stream, ...], language: str) -> tuple[SubtitleFacts, ...]:
+    found = [stream for stream in streams if stream.codec_type == "subtitle"]
+    return tuple(
+        SubtitleFacts(
+            stream=number,
+            index=stream.index,
+            codec=stream.codec_name,
+            language=_language(stream.tags, language),
+            forced=bool(stream.disposition.forced),
+            for_deaf=bool(stream.disposition.hearing_impaired),
+        )
+        for number, stream in enumerate(found[:MAX_SUBTITLES])
+        if stream.codec_name in TEXT_CODECS
     )
 
 

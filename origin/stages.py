@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from contracts.catalogue import Rendition, Title
+from contracts.catalogue import FileKind, Rendition, Title
 from origin import boxes, check, encode, package, probe, publish
 from origin.announce import Announcer
 from origin.check import Measured
@@ -25,7 +25,7 @@ from origin.encode import EncodePlan, Unit
 from origin.errors import SourceRejected, StageFailed
 from origin.folders import TitleFolder, link, publish_folder
 from origin.jobs import Jobs, Lease
-from origin.ladder import AudioPlan, VideoPlan, plan_ladder
+from origin.ladder import Track, plan_ladder
 from origin.objects import MediaObjects
 from origin.probe import Rejected, Rejection, SourceFacts
 from origin.programs import Finished, Programs
@@ -89,6 +89,8 @@ class Stages:
         packets = await self._probe(work, probe.packet_arguments(source, facts.video_stream))
         limits = probe.Limits(self._settings.ingest.min_duration_s)
         facts = _accepted(probe.judge(facts, packets.output, packets.complaints, limits))
+        if facts.subtitles:
+            facts = probe.with_words(facts, (await self._probe(work, probe.subtitle_arguments(source))).output)
         work.folder.write("facts", facts, work.folder.attempt(work.lease.epoch))
 
     async def chunk(self, work: Work) -> None:
@@ -199,7 +201,7 @@ class Stages:
         unfinished.mkdir()
         relative = str(unfinished.relative_to(work.folder.path))
         for unit in encode.units(plan):
-            if unit.audio or len(plan.chunks) == 1:
+            if unit.chunk is None or len(plan.chunks) == 1:
                 for name in encode.outputs(plan, unit):
                     link(work.folder.units / unit.name / name, unfinished / name)
         for video in plan.ladder.videos if len(plan.chunks) > 1 else ():
@@ -228,19 +230,24 @@ class Stages:
         link(work.folder.encoded / package.POSTER_FILE, unfinished / package.POSTER_FILE)
         publish_folder(unfinished, work.folder.packaged)
 
-    async def _measure(self, work: Work, track: VideoPlan | AudioPlan) -> Measured:
+    async def _measure(self, work: Work, track: Track) -> Measured:
         file = work.folder.packaged / f"{track.id}.mp4"
+        kind = package.kind_of(track)
+        index = await asyncio.to_thread(_index, work.folder, track)
+        playlist = file.with_suffix(".m3u8").read_text()
+        if kind is FileKind.SUBTITLES:
+            return Measured(track.id, kind, index, 0, "", playlist)
         counted, decoded = await asyncio.gather(
             self._probe(work, check.count_arguments(str(file.resolve()))),
             self._ffmpeg(work, check.decode_arguments(str(file.resolve()))),
         )
         return Measured(
             id=track.id,
-            video=isinstance(track, VideoPlan),
-            index=await asyncio.to_thread(_index, work.folder, track),
+            kind=kind,
+            index=index,
             frames=check.read_count(counted.output),
             decode_errors=decoded.complaints or ("" if decoded.code == 0 else decoded.last_complaint),
-            playlist=file.with_suffix(".m3u8").read_text(),
+            playlist=playlist,
         )
 
     async def _probe(self, work: Work, arguments: tuple[str, ...]) -> Finished:
@@ -283,7 +290,7 @@ def _accepted(verdict: SourceFacts | Rejected) -> SourceFacts:
     return verdict
 
 
-def _index(folder: TitleFolder, track: VideoPlan | AudioPlan) -> boxes.SegmentIndex:
+def _index(folder: TitleFolder, track: Track) -> boxes.SegmentIndex:
     file = folder.packaged / f"{track.id}.mp4"
     with file.open("rb") as stream:
         head = stream.read(HEAD_BYTES)

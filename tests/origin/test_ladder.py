@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from origin.ladder import DEFAULT_RUNGS, Rung, output_rate, plan_ladder, tier_of
-from origin.probe import AudioFacts, SourceFacts
+from origin.probe import AudioFacts, SourceFacts, SubtitleFacts
 
 
 def source(width: int = 1280, height: int = 720, rate: tuple[int, int] = (25, 1), **others: object) -> SourceFacts:
@@ -34,6 +34,15 @@ def test_a_720p_source_gets_every_rung_tallest_first() -> None:
     ]
     assert [a.id for a in ladder.audios] == ["a-und-96k"]
     assert (ladder.gop_frames, ladder.frames, ladder.segment_s) == (100, 1500, 4.0)
+
+
+def test_each_language_and_purpose_of_subtitles_is_made_once() -> None:
+    told = [("eng", False, False), ("eng", False, False), ("eng", True, False), ("deu", False, True)]
+    texts = tuple(SubtitleFacts(n, n + 2, "subrip", *one) for n, one in enumerate(told))
+    ladder = plan_ladder(source(subtitles=texts), DEFAULT_RUNGS, 96_000)
+    assert [(one.id, one.stream) for one in ladder.subtitles] == [("s-eng", 0), ("s-eng-forced", 2), ("s-deu-cc", 3)]
+    assert ladder.tracks[-3:] == ladder.subtitles
+    assert {one.tier for one in ladder.subtitles} == {"base"}
 
 
 def test_an_upright_source_is_measured_by_its_shorter_side() -> None:

@@ -8,7 +8,7 @@ from contracts.catalogue import FileKind, Segment
 from origin import check, package
 from origin.boxes import SegmentIndex
 from origin.check import Flaw, Measured
-from origin.ladder import AudioPlan, Ladder, VideoPlan
+from origin.ladder import AudioPlan, Ladder, SubtitlePlan, VideoPlan
 
 VIDEO = VideoPlan("v-480", "sd", 854, 480, 1_200_000, 1_500_000, "superfast")
 SMALL = VideoPlan("v-240", "sd", 426, 240, 300_000, 400_000, "superfast")
@@ -36,7 +36,7 @@ def playlist(found: SegmentIndex) -> str:
 
 def measured(id_: str = "v-480", video: bool = True, found: SegmentIndex | None = None) -> Measured:
     found = found or index()
-    return Measured(id_, video, found, 250 if video else 470, "", playlist(found))
+    return Measured(id_, FileKind.VIDEO if video else FileKind.AUDIO, found, 250 if video else 470, "", playlist(found))
 
 
 GOOD = (measured(), measured("v-240"), measured("a-und-96k", video=False))
@@ -63,6 +63,25 @@ def test_every_flaw_is_found_and_named_with_its_track() -> None:
     assert flaws(first, second, short) == {(Flaw.DURATION, "a-und-96k"), (Flaw.SEGMENT_COUNT, "a-und-96k")}
     dark = replace(index(), starts_with_keyframe=(True, False, True))
     assert flaws(first, measured("v-240", found=dark), sound) == {(Flaw.NO_KEYFRAME, "v-240")}
+
+
+def test_subtitles_may_end_early_and_must_be_where_the_playlist_says() -> None:
+    text = replace(measured("s-en", found=index((100,), (1000,))), kind=FileKind.SUBTITLES, frames=0)
+    assert flaws(*GOOD, text) == set()
+    assert flaws(*GOOD, replace(text, playlist="#EXTM3U")) == {(Flaw.PLAYLIST, "s-en")}
+    long = replace(text, index=index((200,), (1000,)), playlist=playlist(index((200,), (1000,))))
+    assert flaws(*GOOD, long) == {(Flaw.SEGMENT_LENGTH, "s-en")}
+
+
+def test_subtitles_are_packaged_with_what_they_are_for() -> None:
+    texts = (SubtitlePlan("s-en", "base", 0, "en"), SubtitlePlan("s-und-forced-cc", "base", 1, "und", True, True))
+    asked = package.arguments(Ladder((VIDEO,), (), 25, 1, 100, 250, texts), "e", "p")
+    assert asked[1] == (
+        "in=e/s-en.vtt,stream=text,format=vtt+mp4,output=p/s-en.mp4,playlist_name=s-en.m3u8,"
+        "hls_group_id=subtitles,hls_name=s-en,language=en,dash_roles=subtitle"
+    )
+    assert "language" not in asked[2]
+    assert ",dash_roles=forced-subtitle,forced_subtitle=1,hls_characteristics=public.accessibility." in asked[2]
 
 
 def test_sound_may_end_one_segment_apart() -> None:

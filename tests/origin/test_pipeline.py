@@ -17,7 +17,7 @@ from origin import boxes, check
 from origin.config import Encode
 from origin.programs import found_programs
 from tests.origin.conftest import Footage
-from tests.origin.room import RUNGS, Room, make_clip, running_room
+from tests.origin.room import RUNGS, Room, ffmpeg, make_clip, running_room
 
 
 def renditions(title: Title, kind: FileKind = FileKind.VIDEO) -> list[str]:
@@ -62,6 +62,51 @@ def assert_published_manifests_lead_to_the_files(room: Room, title: Title) -> No
         assert len(ranges) == len(starts)
         for (offset, length), segment in zip(ranges, picture.segments, strict=True):
             assert segment.offset <= offset < offset + length <= segment.offset + segment.length
+
+
+async def test_subtitles_of_the_source_are_tracks_of_the_title(room: Room, tmp_path: Path) -> None:
+    title = await room.published(with_subtitles(make_clip(tmp_path / "plain.mp4", 9), tmp_path))
+    assert renditions(title, FileKind.SUBTITLES) == ["s-eng", "s-deu-forced"]
+    assert_published_manifests_lead_to_the_files(room, title)
+    said = title.renditions[-2]
+    assert (said.codecs, said.tier, said.language) == ("wvtt", "base", "eng")
+    data = room.object_of(said.path).read_bytes()
+    assert b"Low water &amp; high water" in data or b"Low water & high water" in data
+    assert said.segments == boxes.read_index(data, len(data)).segments
+    master = m3u8.loads(room.object_of(title.hls_path).read_text())
+    told = {one.stable_rendition_id: (one.type, one.language, one.forced) for one in master.media}
+    assert told["s-eng"] == ("SUBTITLES", "en", None)
+    assert told["s-deu-forced"] == ("SUBTITLES", "de", "YES")
+    assert {one.stream_info.subtitles for one in master.playlists} == {"subtitles"}
+
+
+def with_subtitles(clip: Path, folder: Path) -> Path:
+    """The clip with English words, forced German ones, and a track that says nothing before the picture ends."""
+    lines = {"eng": (1, "Low water & high water"), "deu": (5, "Ebbe"), "fra": (100, "rien")}
+    inputs, mapped = [], []
+    for number, (language, (second, words)) in enumerate(lines.items()):
+        file = folder / f"{language}.srt"
+        at, until = (f"00:{time // 60:02}:{time % 60:02},000" for time in (second, second + 2))
+        file.write_text(f"1\n{at} --> {until}\n{words}\n")
+        inputs += ["-i", str(file)]
+        mapped += ["-map", str(number + 1), f"-metadata:s:s:{number}", f"language={language}"]
+    made = folder / "worded.mp4"
+    ffmpeg(
+        "-i",
+        str(clip),
+        *inputs,
+        "-map",
+        "0",
+        *mapped,
+        "-c",
+        "copy",
+        "-c:s",
+        "mov_text",
+        "-disposition:s:1",
+        "forced",
+        str(made),
+    )
+    return made
 
 
 async def test_published_digests_equal_those_taken_apart(room: Room, footage: Footage) -> None:

@@ -57,6 +57,35 @@ def test_a_cover_picture_before_the_video_is_stepped_over() -> None:
     assert facts(cover, VIDEO).video_stream == 1
 
 
+def _text(index: int, codec: str = "mov_text", **disposition: int) -> dict[str, object]:
+    return {
+        "codec_type": "subtitle",
+        "codec_name": codec,
+        "index": index,
+        "disposition": disposition,
+        "tags": {"language": "eng"},
+    }
+
+
+def test_subtitles_of_text_are_read_with_what_they_are_for() -> None:
+    found = facts(
+        VIDEO, AUDIO, _text(2), _text(3, "dvd_subtitle"), _text(4, "subrip", forced=1), _text(5, hearing_impaired=1)
+    )
+    assert [(one.stream, one.index, one.codec, one.forced, one.for_deaf) for one in found.subtitles] == [
+        (0, 2, "mov_text", False, False),
+        (2, 4, "subrip", True, False),
+        (3, 5, "mov_text", False, True),
+    ]
+    assert {one.language for one in found.subtitles} == {"eng"}
+
+
+def test_subtitles_without_a_word_before_the_end_are_none() -> None:
+    found = facts(VIDEO, _text(1), _text(2, "subrip"), _text(3), _text(4, "subrip"))
+    answer = b"1,0.000000,2\n1,5.000000,4\n2,1.000000,1\n3,0.000000,2\n3,1.000000,2\n4,30.000000,7\nnonsense\n4,N/A,\n"
+    assert [one.index for one in probe.with_words(found, answer).subtitles] == [1, 2]
+    assert probe.with_words(found, b"").subtitles == ()
+
+
 def test_a_still_image_is_named_as_such() -> None:
     assert rejected(probe.read_streams(answer(VIDEO, name="png_pipe"))).detail == "it is a still image"
 
