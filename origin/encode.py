@@ -19,7 +19,6 @@ from origin.ladder import AudioPlan, Ladder, SubtitlePlan, VideoPlan
 from origin.probe import FORMATS, SourceFacts
 
 AUDIO_RATE_HZ = 48_000
-AUDIO_CHANNELS = 2
 BUFFER_S = 2
 POSTER_LINES = 360
 POSTER_AT = 0.1
@@ -224,7 +223,7 @@ def _audio_output(ladder: Ladder, audio: AudioPlan, coder: str) -> list[str]:
             "-b:a",
             str(audio.bitrate_bps),
             "-ac",
-            str(AUDIO_CHANNELS),
+            str(audio.channels),
             "-ar",
             str(AUDIO_RATE_HZ),
         ),

@@ -34,6 +34,10 @@ STANDARD_RATES = (
 RATE_TOLERANCE = Fraction(1, 500)
 SD_MAX = 480
 HD_MAX = 1080
+STEREO = 2
+SURROUND = 6
+SURROUND_RATE = 3
+"""5.1 has three times the channels of stereo, and takes as much for each."""
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 
 
@@ -75,13 +79,14 @@ class VideoPlan(msgspec.Struct, frozen=True):
 
 
 class AudioPlan(msgspec.Struct, frozen=True):
-    """One sound track to make: AAC, stereo, 48 kHz. `stream` counts the source's audio streams from 0."""
+    """One sound track to make: AAC, 48 kHz. `stream` counts the source's audio streams from 0."""
 
     id: str
     tier: str
     stream: int
     language: str
     bitrate_bps: int
+    channels: int = STEREO
 
 
 class SubtitlePlan(msgspec.Struct, frozen=True):
@@ -179,13 +184,16 @@ def _video(source: SourceFacts, rung: Rung, lines: int) -> VideoPlan:
 
 
 def _audios(audios: tuple[AudioFacts, ...], bitrate_bps: int) -> tuple[AudioPlan, ...]:
-    """The first track of each language."""
-    first: dict[str, AudioPlan] = {}
+    """The first track of each language in stereo, and the first that has them in 5.1 channels. All stereo comes first."""
+    stereo: dict[str, AudioPlan] = {}
+    surround: dict[str, AudioPlan] = {}
     for audio in audios:
-        name = f"a-{audio.language}-{bitrate_bps // 1000}k"
-        plan = AudioPlan(name, "base", audio.stream, audio.language, bitrate_bps)
-        first.setdefault(audio.language, plan)
-    return tuple(first.values())
+        said, rate = audio.language, bitrate_bps * SURROUND_RATE
+        stereo.setdefault(said, AudioPlan(f"a-{said}-{bitrate_bps // 1000}k", "base", audio.stream, said, bitrate_bps))
+        if audio.channels >= SURROUND:
+            name = f"a-{said}-51-{rate // 1000}k"
+            surround.setdefault(said, AudioPlan(name, "base", audio.stream, said, rate, SURROUND))
+    return (*stereo.values(), *surround.values())
 
 
 def _subtitles(subtitles: tuple[SubtitleFacts, ...]) -> tuple[SubtitlePlan, ...]:

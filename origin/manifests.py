@@ -1,13 +1,14 @@
 """What the packager says of a title as manifests that are published beside its files. Pure.
 
 Laws: a Representation's id is the rendition's, variants and groups have stable ids, and every address is relative to the
-manifest, so that the documents are good under any token and host; nothing else of the packager's is changed. Playback makes
-them personal.
+manifest, so that the documents are good under any token and host; sound of other channels is a set of its own, which players
+choose and do not switch to for want of bandwidth. Nothing else of the packager's is changed. Playback makes them personal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import PurePosixPath
 
 from contracts.manifests import elements, playlists
@@ -26,7 +27,7 @@ Names = Mapping[str, MediaName]
 
 def mpd(packaged: bytes, names: Names) -> str:
     """The MPD to publish. Raises BadManifest when the packager's cannot be read or names another file than `names`."""
-    return elements.write(_element(elements.parse(packaged), names))
+    return elements.write(_element(_with_channels_apart(elements.parse(packaged)), names))
 
 
 def playlist(packaged: bytes, names: Names) -> str:
@@ -51,6 +52,39 @@ def _element(element: Element, names: Names) -> Element:
         file = next((child.text for child in element.elements() if child.local == "BaseURL"), "")
         element = element.having("id", _stem(file))
     return element.holding(children)
+
+
+def _with_channels_apart(mpd: Element) -> Element:
+    """The packager puts all channels of a language into one AdaptationSet."""
+    taken = {one.get("id") for period in mpd.elements() for one in period.elements()}
+    free = (str(number) for number in count() if str(number) not in taken)
+    periods = []
+    for period in mpd.children:
+        if isinstance(period, Element) and period.local == "Period":
+            sets = [part for child in period.children for part in _by_channels(child, free)]
+            period = period.holding(tuple(sets))
+        periods.append(period)
+    return mpd.holding(tuple(periods))
+
+
+def _by_channels(child: Element | str, free: Iterator[str]) -> Iterator[Element | str]:
+    """An AdaptationSet for each number of channels; the first keeps its id."""
+    groups: dict[str, list[Element]] = {}
+    if isinstance(child, Element):
+        for one in child.elements():
+            if one.local == "Representation":
+                groups.setdefault(_channels(one), []).append(one)
+    if not isinstance(child, Element) or len(groups) < 2:
+        yield child
+        return
+    rest = tuple(one for one in child.children if not isinstance(one, Element) or one.local != "Representation")
+    for number, members in enumerate(groups.values()):
+        made = child.holding((*rest, *members))
+        yield made.having("id", next(free)) if number else made
+
+
+def _channels(representation: Element) -> str:
+    return next((one.get("value") for one in representation.elements() if one.local == "AudioChannelConfiguration"), "")
 
 
 def _tag(tag: Tag, names: Names, several: bool) -> Tag:

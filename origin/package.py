@@ -15,8 +15,8 @@ from contracts.manifests.bad import BadManifest
 from contracts.urls import MediaName
 from origin import manifests
 from origin.boxes import SegmentIndex
-from origin.encode import AUDIO_CHANNELS, AUDIO_RATE_HZ, text_file
-from origin.ladder import AudioPlan, Ladder, SubtitlePlan, Track, VideoPlan
+from origin.encode import AUDIO_RATE_HZ, text_file
+from origin.ladder import STEREO, AudioPlan, Ladder, SubtitlePlan, Track, VideoPlan
 
 MPD_FILE = "packager.mpd"
 MASTER_FILE = "packager.m3u8"
@@ -61,7 +61,7 @@ def arguments(ladder: Ladder, encoded: str, packaged: str) -> tuple[str, ...]:
     ]
     streams += [
         f"in={encoded}/{audio.id}.mp4,stream=audio,output={packaged}/{audio.id}.mp4,playlist_name={audio.id}.m3u8,"
-        f"hls_group_id=audio,hls_name={audio.id}{_language(audio)}"
+        f"hls_group_id={'surround' if audio.channels > STEREO else 'audio'},hls_name={audio.id}{_language(audio)}"
         for audio in ladder.audios
     ]
     streams += [
@@ -96,7 +96,6 @@ def read_codecs(mpd: bytes) -> dict[str, str]:
 def rendition(title: str, plan: Track, ladder: Ladder, codecs: str, index: SegmentIndex) -> Rendition:
     """Everything that manifests need to know of one packaged track."""
     video = plan if isinstance(plan, VideoPlan) else None
-    audio = isinstance(plan, AudioPlan)
     return Rendition(
         id=plan.id,
         kind=kind_of(plan),
@@ -113,8 +112,8 @@ def rendition(title: str, plan: Track, ladder: Ladder, codecs: str, index: Segme
         width=video.width if video else 0,
         height=video.height if video else 0,
         frame_rate=float(ladder.rate) if video else 0.0,
-        sample_rate_hz=AUDIO_RATE_HZ if audio else 0,
-        channels=AUDIO_CHANNELS if audio else 0,
+        sample_rate_hz=AUDIO_RATE_HZ if isinstance(plan, AudioPlan) else 0,
+        channels=plan.channels if isinstance(plan, AudioPlan) else 0,
         language="und" if isinstance(plan, VideoPlan) else plan.language,
         iframe_playlist_path=MediaName(title, plan.tier, f"{plan.id}{FRAMES}.m3u8").path if video else "",
     )

@@ -32,8 +32,21 @@ def test_a_720p_source_gets_every_rung_tallest_first() -> None:
         ("v-360", 640, 360),
         ("v-240", 426, 240),
     ]
-    assert [a.id for a in ladder.audios] == ["a-und-96k"]
+    assert [(a.id, a.channels) for a in ladder.audios] == [("a-und-96k", 2), ("a-und-51-288k", 6)]
     assert (ladder.gop_frames, ladder.frames, ladder.segment_s) == (100, 1500, 4.0)
+
+
+def test_each_language_is_heard_in_stereo_and_in_more_channels_where_the_source_has_them() -> None:
+    told = [("eng", 2), ("deu", 8), ("eng", 6), ("deu", 6), ("fra", 1)]
+    audios = tuple(AudioFacts(n, "ac3", channels, 48000, said) for n, (said, channels) in enumerate(told))
+    made = plan_ladder(source(audios=audios), DEFAULT_RUNGS, 64_000).audios
+    assert [(a.id, a.stream, a.channels, a.bitrate_bps) for a in made] == [
+        ("a-eng-64k", 0, 2, 64_000),
+        ("a-deu-64k", 1, 2, 64_000),
+        ("a-fra-64k", 4, 2, 64_000),
+        ("a-deu-51-192k", 1, 6, 192_000),
+        ("a-eng-51-192k", 2, 6, 192_000),
+    ]
 
 
 def test_each_language_and_purpose_of_subtitles_is_made_once() -> None:
@@ -87,14 +100,14 @@ def test_at_ntsc_rates_a_segment_is_a_whole_number_of_frames() -> None:
     assert ladder.segment_s == pytest.approx(4.004)
 
 
-def test_each_language_gets_its_first_track() -> None:
+def test_each_language_gets_its_first_track_and_its_first_with_more_channels() -> None:
     audios = (
         AudioFacts(0, "aac", 2, 48000, "en"),
         AudioFacts(1, "ac3", 6, 48000, "en"),
         AudioFacts(2, "aac", 2, 1, "de"),
     )
     ladder = plan_ladder(source(audios=audios), DEFAULT_RUNGS, 64_000)
-    assert [(a.id, a.stream) for a in ladder.audios] == [("a-en-64k", 0), ("a-de-64k", 2)]
+    assert [(a.id, a.stream) for a in ladder.audios] == [("a-en-64k", 0), ("a-de-64k", 2), ("a-en-51-192k", 1)]
 
 
 def test_tiers_follow_the_lines() -> None:

@@ -53,6 +53,21 @@ def test_nothing_else_of_the_packagers_is_changed() -> None:
     assert _without_ids(ours) == _without_ids(theirs)
 
 
+def test_sound_of_other_channels_is_a_set_of_its_own() -> None:
+    """The packager's document, with the German 5.1 in the set of the English stereo, as it writes it for one language."""
+    text = PACKAGER_MPD.decode()
+    german = text[
+        text.index('<Representation id="3"') : text.index("</AdaptationSet>", text.index('<Representation id="3"'))
+    ]
+    together = text.replace(german, "").replace("</Representation>\n    </AdaptationSet>\n    <AdaptationSet id=\"2\"",
+                                                f'</Representation>{german}</AdaptationSet><AdaptationSet id="2"')  # fmt: skip
+    assert together.count("<Representation") == 5
+    root = elements.parse(manifests.mpd(together.encode(), names()).encode())
+    (period,) = root.elements()
+    members = {one.get("id"): [inner.get("id") for inner in representations(one)] for one in period.elements()}
+    assert members == {"1": ["v-120", "v-180"], "3": ["a-en"], "4": ["a-de"], "2": [], "0": ["s-en"]}
+
+
 @pytest.mark.parametrize(
     ("publish", "document", "name"),
     [

@@ -80,6 +80,29 @@ async def test_subtitles_of_the_source_are_tracks_of_the_title(room: Room, tmp_p
     assert {one.stream_info.subtitles for one in master.playlists} == {"subtitles"}
 
 
+async def test_surround_sound_is_a_track_beside_the_stereo_of_its_language(
+    room: Room, footage: Footage, tmp_path: Path
+) -> None:
+    loud = tmp_path / "loud.mp4"
+    ffmpeg(
+        "-i", str(footage.clip), "-c:v", "copy", "-c:a", "aac", "-ac", "6", "-metadata:s:a:0", "language=eng", str(loud)
+    )
+    title = await room.published(loud)
+    sounds = [one for one in title.renditions if one.kind is FileKind.AUDIO]
+    assert [(one.id, one.channels) for one in sounds] == [("a-eng-96k", 2), ("a-eng-51-288k", 6)]
+    assert_published_manifests_lead_to_the_files(room, title)
+    master = m3u8.loads(room.object_of(title.hls_path).read_text())
+    assert [(one.group_id, one.channels, one.default) for one in master.media] == [
+        ("audio", "2", "YES"),
+        ("surround", "6", "YES"),
+    ]
+    mpd = ElementTree.fromstring(room.object_of(title.dash_path).read_bytes())
+    sets = [
+        one for one in mpd.iter("{urn:mpeg:dash:schema:mpd:2011}AdaptationSet") if one.get("contentType") == "audio"
+    ]
+    assert len({one.get("id") for one in sets}) == 2
+
+
 def with_subtitles(clip: Path, folder: Path) -> Path:
     """The clip with English words, forced German ones, and a track that says nothing before the picture ends."""
     lines = {"eng": (1, "Low water & high water"), "deu": (5, "Ebbe"), "fra": (100, "rien")}
