@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from companions.playback.manifest_mpd import NAMESPACE
-from companions.playback.pathways import FIRST_PATHWAY, Route, joined, media_url, steerable
+from companions.playback.pathways import Route, joined, media_url, steerable
 from companions.playback.sheets import Sheet
 from contracts.manifests.bad import BadManifest
 from contracts.manifests.elements import Element
@@ -93,8 +93,9 @@ class _Work:
 
 
 def _steered(mpd: Element, url: str) -> Element:
-    attributes = (("defaultServiceLocation", FIRST_PATHWAY), ("queryBeforeStart", "false"))
-    steering = _beside(mpd, "ContentSteering", attributes, url)
+    # Without defaultServiceLocation: the BaseURLs stand best first, and Shaka Player 5.2 would know no other place until
+    # steering's first answer, for the whole play where it has read a segment index by then.
+    steering = _beside(mpd, "ContentSteering", (("queryBeforeStart", "false"),), url)
     at = next(n for n, child in enumerate(mpd.children) if _is(child, "Period"))
     return mpd.holding((*mpd.children[:at], steering, *mpd.children[at:]))
 
