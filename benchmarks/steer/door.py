@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -47,12 +50,57 @@ def _measured(folder: Path, with_log: bool, rounds: int, say: Callable[[str], No
     asked = requests(PREFIXES, DISTINCT, 7)
     wanted = folder / "requests"
     wanted.write_bytes(b"".join(_text(one) + b"\0" for one in asked))
+    with steering(folder, with_log=with_log) as server:
+        _check(server.url, asked[:50])
+        return server.under_load(wanted, rounds, {"steering log": float(with_log)}, say)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A steering process that has its world."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def under_load(
+        self, wanted: Path, rounds: int, more: Mapping[str, float], say: Callable[[str], None]
+    ) -> list[Plain]:
+        """Answers per second of its CPU to the requests of a file, a round that warms left out. Raises RuntimeError for a failure."""
+        found = []
+        for at in range(rounds + 1):
+            facts = {**more, **self._round(wanted, at * 997)}
+            if at == 0:
+                continue
+            say("  " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
+            found.append(Plain(facts["answers per CPU second"], facts))
+        return found
+
+    def _round(self, wanted: Path, first: int) -> dict[str, float]:
+        pids = processes.tree(self.process.pid)
+        before, started_s = processes.cpu_of(pids), time.monotonic()
+        seen = asyncio.run(load.measure(int(self.url.rpartition(":")[2]), wanted, SECONDS, first))
+        spent = processes.cpu_of(pids) - before
+        if seen.failures:
+            raise RuntimeError(f"wrk counted failures: {seen}")
+        cpu_s = spent.user_s + spent.system_s
+        return {
+            "answers per CPU second": seen.requests / cpu_s,
+            "answers per second seen": seen.requests / (seen.duration_us / 1e6),
+            "share of the core it got": cpu_s / (time.monotonic() - started_s),
+            "p50 ms": seen.p50_us / 1000,
+            "p99 ms": seen.p99_us / 1000,
+            "resident MiB": processes.resident_kib(pids) / 1024,
+        }
+
+
+@contextmanager
+def steering(folder: Path, *, with_log: bool) -> Iterator[Server]:
+    """A steering process on the server's core, with a world of APPLIANCES and PREFIXES. Raises RuntimeError when it does not come up."""
     read, write = os.pipe()
     command = [sys.executable, "-m", "benchmarks.steer.serving", "--folder", str(folder), "--ready-fd", str(write)]
     command += ["--appliances", str(APPLIANCES), "--prefixes", str(PREFIXES), *([] if with_log else ["--no-log"])]
     process = processes.start(command, folder / "log.txt", processes.SERVER_CORE, (write,))
     os.close(write)
-    found = []
     try:
         with os.fdopen(read, "rb") as ready:
             line = ready.readline()
@@ -60,31 +108,9 @@ def _measured(folder: Path, with_log: bool, rounds: int, say: Callable[[str], No
             raise RuntimeError(f"steering did not start: {(folder / 'log.txt').read_text()[-400:]}")
         url = msgspec.json.decode(line, type=Listening).listening["http"]
         _wait_for_world(url)
-        _check(url, asked[:50])
-        port = int(url.rpartition(":")[2])
-        for at in range(rounds + 1):
-            before, started_s = processes.cpu_of(processes.tree(process.pid)), time.monotonic()
-            seen = asyncio.run(load.measure(port, wanted, SECONDS, at * 997))
-            spent = processes.cpu_of(processes.tree(process.pid)) - before
-            if seen.failures:
-                raise RuntimeError(f"wrk counted failures: {seen}")
-            if at == 0:
-                continue  # warms
-            cpu_s = spent.user_s + spent.system_s
-            facts = {
-                "steering log": float(with_log),
-                "answers per CPU second": seen.requests / cpu_s,
-                "answers per second seen": seen.requests / (seen.duration_us / 1e6),
-                "share of the core it got": cpu_s / (time.monotonic() - started_s),
-                "p50 ms": seen.p50_us / 1000,
-                "p99 ms": seen.p99_us / 1000,
-                "resident MiB": processes.resident_kib(processes.tree(process.pid)) / 1024,
-            }
-            say("  " + ", ".join(f"{name} {value:.4g}" for name, value in facts.items()))
-            found.append(Plain(facts["answers per CPU second"], facts))
+        yield Server(process, url)
     finally:
         processes.stop(process)
-    return found
 
 
 def _text(request: RankRequest) -> bytes:

@@ -21,7 +21,7 @@ from benchmarks.serve.rows import Row
 from benchmarks.steer.playing import figures
 from benchmarks.steer.playing.facts import Session, Task
 from benchmarks.steer.playing.figures import Outcome
-from benchmarks.steer.playing.stage import Stage, open_stage
+from benchmarks.steer.playing.stage import USUAL_TTL_S, Stage, open_stage
 from benchmarks.steer.playing.viewers import shares
 from chassis.client import ServiceClient
 from contracts.world import RankFile, Ranking, RankRequest
@@ -45,6 +45,8 @@ class Setting:
     watch_s: float
     buffer_s: float = 22.0
     """Media seconds that a player keeps ahead at least; with the next segment there are up to four more."""
+    ttl_s: int = USUAL_TTL_S
+    """How long players wait before they ask steering again while all is well."""
 
     def __post_init__(self) -> None:
         if not self.arrive_s < self.kill_s < self.kill_s + self.dead_s < self.watch_s:
@@ -56,7 +58,7 @@ class Setting:
 
 
 WHOLE = Setting(sessions=500, arrive_s=30.0, kill_s=45.0, dead_s=55.0, watch_s=125.0)
-QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=20.0, dead_s=25.0, watch_s=58.0)
+QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=20.0, dead_s=25.0, watch_s=58.0, ttl_s=10)
 
 
 class Broken(RuntimeError):
@@ -69,7 +71,7 @@ def rows(folder: Path, *, quick: bool, say: Callable[[str], None]) -> list[Row]:
 
 
 async def _outcome(folder: Path, setting: Setting, say: Callable[[str], None]) -> Outcome:
-    async with open_stage(folder, math.ceil(setting.watch_s + SEGMENT_S), LADDER) as stage:
+    async with open_stage(folder, math.ceil(setting.watch_s + SEGMENT_S), LADDER, setting.ttl_s) as stage:
         return await through_a_kill(stage, folder, setting, say)
 
 

