@@ -6,6 +6,8 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Processes that share the tests of `make test`; each starts processes of its own, so that more than a few only get into each other's way.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
@@ -22,8 +24,8 @@ demo: $(STAMP) ## play the whole story with real processes; CHECK=1 asserts it a
 up: $(STAMP) ## run the whole system for as long as you like, with its state in .lowtide/
 	@$(BIN)/lowtide up
 
-test: $(STAMP) ## run the tests that need nothing of the distribution; ARGS='…' go to pytest
-	@status=0; $(BIN)/pytest -m 'not system and not long' $(ARGS) || status=$$?; \
+test: $(STAMP) ## run the tests that need nothing of the distribution, on all cores; ARGS='…' go to pytest; WORKERS=0: one after another
+	@status=0; $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not system and not long' $(ARGS) || status=$$?; \
 		echo "not run: system (needs Chromium, and root for sick disks; make test-system), players at length (make test-players), nights that go wrong (make test-nights)"; exit $$status
 
 check: $(STAMP) ## format, lint, types, house rules

@@ -8,8 +8,11 @@ from __future__ import annotations
 import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
+
+from tests.sharing import Pieces, long_first
 
 RANDOM = bool(os.environ.get("LOWTIDE_RANDOM"))
 
@@ -24,6 +27,15 @@ if not RANDOM:
     # Hypothesis also tries constants that it reads in whatever modules are loaded: what a property tries would depend on the tests
     # that the process ran before.
     setattr(providers, "_get_local_constants", lambda: providers._local_constants)  # noqa: B010
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Pieces | None:
+    return Pieces(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items[:] = long_first(items)
 
 
 def pytest_unconfigure() -> None:

@@ -1,4 +1,4 @@
-"""The one running system of these tests: up once per session, and gone without a trace at its end."""
+"""The one running system of these tests: up once, and gone without a trace after the last test of the folder (which is a package for that)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UP_WITHIN_S = 60.0
 """About 15 s on two idle cores."""
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     folder = tmp_path_factory.mktemp("town")
     settings = {MARK: str(folder), **SETTINGS}
