@@ -31,8 +31,14 @@ test: $(STAMP) ## run the tests that need nothing of the distribution, on all co
 check: $(STAMP) ## format, lint, types, house rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target types house
+
+.PHONY: types house
+types: $(STAMP)
 	@$(BIN)/mypy
 	@$(BIN)/mypy tests scripts
+
+house: $(STAMP)
 	@$(BIN)/pytest -q tests/house
 
 fuzz: $(STAMP) ## throw odd bytes at parsers and tokens; SECONDS=60 SEED=N TARGETS='request token …'
