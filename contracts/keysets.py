@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from operator import ge
@@ -60,6 +60,21 @@ class KeySet:
         if any(map(ge, hashes, islice(hashes, 1, None))):
             raise ValueError("a packed set of keys is not in ascending order")
         return cls(hashes)
+
+    @property
+    def base(self) -> array[int]:
+        """The sorted hashes that the set shares with those it was changed from; never written to."""
+        return self._base
+
+    @property
+    def added(self) -> frozenset[int]:
+        """Hashes of the set that are not in its base."""
+        return self._added
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Hashes of the base that are not in the set."""
+        return self._gone
 
     def has(self, hashed: int) -> bool:
         """True for the hash of a key of the set."""
@@ -128,19 +143,6 @@ class KeySet:
 
 
 NO_KEYS = KeySet(array("Q"))
-
-
-def which_have(sets: Sequence[KeySet], hashed: int) -> list[bool]:
-    """`has` of each set, in half the time: most answers are the sieve's."""
-    place, bit = hashed >> 3, 1 << (hashed & 7)
-    found = []
-    for one in sets:
-        mask = one._mask
-        if mask and not one._added and not one._sieve[place & mask] & bit:
-            found.append(False)
-        else:
-            found.append(one.has(hashed))
-    return found
 
 
 def pack(keys: Iterable[str]) -> bytes:

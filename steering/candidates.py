@@ -2,23 +2,25 @@
 
 A `Scene` is a world, the rules and the standings of one moment. It makes the candidates of a site when they are first asked for and
 keeps them: they depend on nothing of the client but family and scheme. The scene of the next moment takes over those of the sites
-where nothing changed, so that a report of one appliance costs its own site and no other.
+where nothing changed, so that a report of one appliance costs its own site and no other; of the others, those appliances of which
+no more than the standing changed are not judged anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import is_
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from contracts.keysets import which_have
 from contracts.places import Appliance, ApplianceState, Site
+from contracts.rendezvous import Salt, salt_of
 from contracts.world import Choice, Health, Why
-from steering.hashing import Kind
 from steering.ladder import Ladder, Rung, band, is_on
-from steering.standing import UNKNOWN, LoadRules, Standing, Standings, settled
+from steering.shelves import Shelf
+from steering.standing import UNKNOWN, LoadRules, Standing, Standings, is_usable, settled
 from steering.world import Held, World
 
 NOTHING_HELD = Held()
@@ -26,8 +28,6 @@ BOTH = (4, 6)
 FOCUS = 3
 """The power of what is left by which holders share their plays. A box that holds more of what is popular settles where its smaller share makes
 up for it: with the first power hottest / mean was 1.16 over the design's instance, with the second 1.11, with the third 1.08."""
-MOST_REMEMBERED = 2048
-"""Answers a shelf remembers, at about 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,11 @@ class Rules:
 DEFAULTS = Rules()
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An appliance as these clients see it. `problem` is why it is no candidate; None when it is one."""
+class Candidate(NamedTuple):
+    """An appliance as these clients see it. `problem` is why it is no candidate; None when it is one.
+
+    Whenever plays were handed out thousands are made, at half the cost of a frozen dataclass.
+    """
 
     appliance: Appliance
     url: str
@@ -61,11 +63,15 @@ class Candidate:
     held: Held
     standing: Standing
     id: str
-    at: int
-    """Its position on its site's shelf."""
+    salt: Salt
+    bit: int
+    """Its place on its site's shelf (steering.shelves)."""
     crowded: bool
     domain: tuple[str, str]
     """Site and failure domain."""
+    egress: float
+    size: float
+    """What it can store; its egress where not all of its site tell that."""
     head_weight: float
     """For files that many hold: egress that is left."""
     tail_weight: float
@@ -78,40 +84,17 @@ class Candidate:
         return self.standing.load
 
 
-class Shelf:
-    """What the boxes of one site hold, and what was asked of it last: half of all plays are for titles that were asked for before."""
+class Boxes(NamedTuple):
+    """Some candidates of one site. `bits` are theirs on its shelf; `crowded` says that any of them is."""
 
-    __slots__ = ("_kinds", "_planned", "_whole", "held")
-
-    def __init__(self, held: tuple[Held, ...]) -> None:
-        self.held = held
-        self._whole = [one.whole for one in held]
-        self._planned = [one.planned for one in held]
-        self._kinds: dict[tuple[int, ...], bytes] = {}
-
-    def kinds(self, hashes: tuple[int, ...]) -> bytes:
-        """The `Kind` of each box, in the order of the boxes, for files by the hashes of their keys."""
-        found = self._kinds.get(hashes)
-        if found is None:
-            if len(self._kinds) >= MOST_REMEMBERED:
-                self._kinds.clear()
-            made = self._of_one(hashes[0]) if len(hashes) == 1 else [kind_of(held, hashes) for held in self.held]
-            found = self._kinds[hashes] = bytes(made)
-        return found
-
-    def _of_one(self, hashed: int) -> list[Kind]:
-        """`kind_of` a single file for each box."""
-        holds, planned, lacks = Kind.HOLDS, Kind.PLANNED, Kind.LACKS
-        here, to_come = which_have(self._whole, hashed), which_have(self._planned, hashed)
-        return [holds if whole else planned if plan else lacks for whole, plan in zip(here, to_come, strict=True)]
+    all: tuple[Candidate, ...]
+    bits: int
+    crowded: bool
 
 
-def kind_of(held: Held, hashes: tuple[int, ...]) -> Kind:
-    """HOLDS when all the files are held, PLANNED when each of them is held or planned to be."""
-    whole, planned = held.whole, held.planned
-    if all(map(whole.has, hashes)):
-        return Kind.HOLDS
-    return Kind.PLANNED if all(planned.has(one) or whole.has(one) for one in hashes) else Kind.LACKS
+def boxes_of(candidates: Iterable[Candidate]) -> Boxes:
+    its = tuple(candidates)
+    return Boxes(its, sum([one.bit for one in its]), any([one.crowded for one in its]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +104,9 @@ class Roster:
     site_id: str
     shelf: Shelf
     candidates: tuple[Candidate, ...]
-    roomy: tuple[Candidate, ...]
+    roomy: Boxes
     """Candidates without a problem that have room, by id."""
-    full: tuple[Candidate, ...]
+    full: Boxes
     """Candidates without a problem that are nearly full, by id."""
     made_of: tuple[object, ...]
     """The boxes and what is known of each: while these are the very same objects, so is the roster."""
@@ -132,35 +115,37 @@ class Roster:
 class Scene:
     """A world under rules and standings. `standings` may be empty: then the reports alone say how loaded everybody is."""
 
-    def __init__(self, world: World, rules: Rules = DEFAULTS, standings: Standings | None = None) -> None:
+    def __init__(
+        self, world: World, rules: Rules = DEFAULTS, standings: Standings | None = None, before: Scene | None = None
+    ) -> None:
+        """`before` is a scene of an earlier moment under the same rules."""
         self.world = world
         self.rules = rules
         self.standings: Standings = standings or {}
         self._loads = rules.loads
         self._rosters: dict[tuple[str, int, str], Roster] = {}
+        self._earlier: dict[tuple[str, int, str], Roster] = {}
+        """The last rosters that were made, shared from scene to scene: each looks at one when it first needs it."""
         self._below: dict[tuple[str, Rung], tuple[tuple[Site, ...], ...]] = {}
-        self._shelves: dict[str, Shelf] = {}
+        if before is not None and before.world.sites is world.sites:
+            self._earlier, self._below = before._earlier, before._below
+        elif before is not None:
+            self._earlier = {key: roster for key, roster in before._earlier.items() if roster.site_id in world.sites}
         self.last: dict[tuple[str, str], tuple[Choice, ...]] = {}
         """What is no appliance, by own site and scheme, as far as it was asked for (steering.ranking)."""
 
     def next(self, world: World, standings: Standings) -> Scene:
         """The scene of the next moment."""
-        made = Scene(world, self.rules, standings)
-        for key, roster in self._rosters.items():
-            now = made._made_of(world.by_site.get(roster.site_id, ()))
-            if len(now) == len(roster.made_of) and all(map(is_, now, roster.made_of)):
-                made._rosters[key] = roster
-        made._shelves = self._shelves
-        if world.sites is self.world.sites:
-            made._below = self._below
-        return made
+        return Scene(world, self.rules, standings, self)
 
     def roster(self, site_id: str, version: int, scheme: str) -> Roster:
         """The candidates of a site for clients of IP `version` (4 or 6) and `scheme`."""
         key = (site_id, version, scheme)
         found = self._rosters.get(key)
         if found is None:
-            found = self._rosters[key] = self._made(site_id, version, scheme)
+            found = self._rosters[key] = self._earlier[key] = self._now(
+                self._earlier.get(key), site_id, version, scheme
+            )
         return found
 
     def below(self, own: str, rung: Rung) -> tuple[tuple[Site, ...], ...]:
@@ -179,37 +164,58 @@ class Scene:
                 bands.setdefault(band(site, home), []).append(site)
         return tuple(tuple(sites) for _, sites in sorted(bands.items(), key=lambda item: item[0]))
 
-    def _shelf(self, site_id: str, boxes: Sequence[Appliance]) -> Shelf:
-        held = tuple(self.world.holdings.get(box.id, NOTHING_HELD) for box in boxes)
-        shelf = self._shelves.get(site_id)
-        if shelf is None or len(shelf.held) != len(held) or not all(map(is_, shelf.held, held)):
-            shelf = self._shelves[site_id] = Shelf(held)
-        return shelf
+    def _now(self, earlier: Roster | None, site_id: str, version: int, scheme: str) -> Roster:
+        boxes = self.world.by_site.get(site_id, ())
+        made_of = self._made_of(boxes)
+        if earlier is not None and _are_same(made_of, earlier.made_of):
+            return earlier
+        candidates = self._candidates(boxes, made_of, earlier, version, scheme)
+        well = [candidate for candidate in candidates if candidate.problem is None]
+        return Roster(
+            site_id,
+            self._shelf(boxes, earlier),
+            candidates,
+            boxes_of([candidate for candidate in well if not candidate.standing.full]),
+            boxes_of([candidate for candidate in well if candidate.standing.full]),
+            made_of,
+        )
 
     def _made_of(self, boxes: Sequence[Appliance]) -> tuple[object, ...]:
+        """Boxes and what is known of them, the standings last."""
         health, holdings, standings = self.world.health, self.world.holdings, self.standings
         names = [box.id for box in boxes]
         return (*boxes, *map(health.get, names), *map(holdings.get, names), *map(standings.get, names))
 
-    def _made(self, site_id: str, version: int, scheme: str) -> Roster:
-        world, boxes = self.world, self.world.by_site.get(site_id, ())
+    def _shelf(self, boxes: Sequence[Appliance], earlier: Roster | None) -> Shelf:
+        held = tuple([self.world.holdings.get(box.id, NOTHING_HELD) for box in boxes])
+        before = earlier.shelf if earlier is not None else None
+        return before if before is not None and before.is_of(held) else Shelf(held, before)
+
+    def _candidates(
+        self,
+        boxes: Sequence[Appliance],
+        made_of: tuple[object, ...],
+        earlier: Roster | None,
+        version: int,
+        scheme: str,
+    ) -> tuple[Candidate, ...]:
+        world = self.world
         standings: Mapping[str, Standing] = self.standings
         if any(box.id not in standings for box in boxes):
-            standings = settled(boxes, world.health, self._loads, standings, {}, {})
+            usable = {box.id for box in boxes if is_usable(box, world.health.get(box.id), self._loads)}
+            standings = settled(boxes, world.health, self._loads, standings, {}, {}, usable)
+        if earlier is not None and _are_same(made_of, earlier.made_of, len(made_of) - len(boxes)):
+            return tuple([stands(one, standings.get(one.id, UNKNOWN)) for one in earlier.candidates])
         by_disk = all(box.disk_bytes > 0 for box in boxes)
-        found = tuple(
+        return tuple(
             judge(world, box, at, version, scheme, self.rules, standings.get(box.id, UNKNOWN), by_disk=by_disk)
             for at, box in enumerate(boxes)
         )
-        well = [candidate for candidate in found if candidate.problem is None]
-        return Roster(
-            site_id,
-            self._shelf(site_id, boxes),
-            found,
-            tuple(candidate for candidate in well if not candidate.standing.full),
-            tuple(candidate for candidate in well if candidate.standing.full),
-            self._made_of(boxes),
-        )
+
+
+def _are_same(some: Sequence[object], others: Sequence[object], first: int | None = None) -> bool:
+    """As many, and each the very same object; `first` asks for no more than so many of them."""
+    return len(some) == len(others) and all(map(is_, some[:first], others[:first]))
 
 
 def judge(
@@ -229,25 +235,54 @@ def judge(
     """
     health = world.health.get(appliance.id)
     url, unreachable = reachable_url(appliance, version, scheme)
-    suspect = health is None or health.suspect
     egress = float(appliance.egress_bps)
+    share = standing.left**FOCUS * standing.ramp
     size = float(appliance.disk_bytes) if by_disk else egress
+    return Candidate(
+        appliance,
+        url,
+        _problem(appliance, health, unreachable, rules),
+        health.score if health else 0.0,
+        health is None or health.suspect,
+        world.holdings.get(appliance.id, NOTHING_HELD),
+        standing,
+        appliance.id,
+        salt_of(appliance.id),
+        1 << at,
+        standing.crowded,
+        (appliance.site_id, appliance.failure_domain or appliance.id),
+        egress,
+        size,
+        egress * share,
+        size * share,
+        size * standing.ramp,
+    )
+
+
+def stands(candidate: Candidate, standing: Standing) -> Candidate:
+    """The candidate of whom nothing but the standing changed."""
+    if candidate.standing is standing:
+        return candidate
+    appliance, url, problem, score, suspect, held, _, name, salt, bit, _, domain, egress, size, _, _, _ = candidate
     share = standing.left**FOCUS * standing.ramp
     return Candidate(
-        appliance=appliance,
-        url=url,
-        problem=_problem(appliance, health, unreachable, rules),
-        score=health.score if health else 0.0,
-        suspect=suspect,
-        held=world.holdings.get(appliance.id, NOTHING_HELD),
-        standing=standing,
-        id=appliance.id,
-        at=at,
-        crowded=standing.crowded,
-        domain=(appliance.site_id, appliance.failure_domain or appliance.id),
-        head_weight=egress * share,
-        tail_weight=size * share,
-        miss_weight=size * standing.ramp,
+        appliance,
+        url,
+        problem,
+        score,
+        suspect,
+        held,
+        standing,
+        name,
+        salt,
+        bit,
+        standing.crowded,
+        domain,
+        egress,
+        size,
+        egress * share,
+        size * share,
+        size * standing.ramp,
     )
 
 

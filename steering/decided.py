@@ -16,8 +16,7 @@ from contracts.world import RankRequest, Why
 from steering.candidates import Candidate, Roster
 from steering.content_steering import Course, Steered
 from steering.explaining import WORDS
-from steering.hashing import Kind
-from steering.prefixes import IpAddress
+from steering.prefixes import IpAddress, network_words
 from steering.ranking import Ranked, View
 
 MOVED = {
@@ -109,8 +108,9 @@ class Recorder:
 
     def cut(self, client: IpAddress) -> str:
         """An address as the log has it."""
-        drop = (32 if client.version == 4 else 128) - self._bits[client.version]
-        return str(type(client)(int(client) >> drop << drop))
+        kept = self._bits[client.version]
+        drop = client.max_prefixlen - kept
+        return network_words(client.version, kept, int(client) >> drop << drop)
 
     def _instant(self, wall_s: float) -> str:
         second = int(wall_s)
@@ -188,8 +188,7 @@ def _believed(box: BoxFacts | None) -> str:
 def holders_of(view: View, hashes: tuple[int, ...]) -> Iterator[Candidate]:
     """The own appliances that hold all of some files, whether they are candidates or not."""
     for roster, _ in view.own:
-        known = roster.shelf.kinds(hashes)
-        at = known.find(Kind.HOLDS)
-        while at >= 0:
-            yield roster.candidates[at]
-            at = known.find(Kind.HOLDS, at + 1)
+        bits = roster.shelf.stock(hashes).holders
+        for candidate in roster.candidates:
+            if candidate.bit & bits:
+                yield candidate

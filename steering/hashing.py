@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TypeVar
 
-from contracts.rendezvous import ranked_places
+from contracts.rendezvous import Salt, ranked_places
 
 B = TypeVar("B")
 
@@ -35,13 +35,12 @@ def name_of(group: str, client: str, kind: Kind) -> str:
 def by_rendezvous(
     name: str,
     boxes: Sequence[B],
-    id_of: Callable[[B], str],
+    salt_of: Callable[[B], Salt],
     weight_of: Callable[[B], float],
-    crowded: Callable[[B], bool],
+    crowded: Callable[[B], bool] | None,
 ) -> list[B]:
-    """Best first: those within the bound before the crowded, then by rendezvous score, then by id."""
-    order = ranked_places(name, list(map(id_of, boxes)), list(map(weight_of, boxes)))
-    found = [boxes[at] for at in order]
-    if any(map(crowded, found)):
+    """Best first: those within the bound before the crowded, then by rendezvous score, then by id. `crowded` is None for nobody."""
+    found = [boxes[at] for at in ranked_places(name, list(map(salt_of, boxes)), list(map(weight_of, boxes)))]
+    if crowded is not None:
         found.sort(key=crowded)
     return found

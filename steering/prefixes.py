@@ -91,10 +91,10 @@ TableMaker = Callable[[Iterable[Announced]], PrefixTable]
 
 def parse_address(text: str) -> IpAddress:
     """An address as the network sees it: IPv4 inside IPv6 is IPv4, a zone is dropped. Raises ValueError."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    if ":" not in text:
+        return ipaddress.IPv4Address(text.partition("%")[0])
+    address = ipaddress.IPv6Address(text.partition("%")[0])
+    return address.ipv4_mapped or address
 
 
 def parse_prefix(text: str) -> tuple[int, int, int]:
@@ -306,7 +306,18 @@ def _without(known: tuple[Announcement, ...], site_id: str, by_hand: bool) -> tu
 
 
 def _words(version: int, length: int, key: int) -> str:
-    bits = key << (_BITS[version] - length)
+    return f"{network_words(version, length, key << (_BITS[version] - length))}/{length}"
+
+
+def network_words(version: int, length: int, bits: int) -> str:
+    """The address `bits` in words (RFC 5952), of which nothing is set after the first `length`."""
     if version == 4:
-        return f"{bits >> 24}.{bits >> 16 & 255}.{bits >> 8 & 255}.{bits & 255}/{length}"
-    return f"{ipaddress.IPv6Address(bits)}/{length}"
+        return f"{bits >> 24}.{bits >> 16 & 255}.{bits >> 8 & 255}.{bits & 255}"
+    if length > 64:
+        return str(ipaddress.IPv6Address(bits))
+    # The last four words are zero: no other run is longer, so that they and the zeros before them are what `::` stands for.
+    top = bits >> 64
+    words = [top >> 48, top >> 32 & 65535, top >> 16 & 65535, top & 65535]
+    while words and not words[-1]:
+        words.pop()
+    return ":".join([f"{word:x}" for word in words]) + "::"

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from contracts.keysets import key_hash
 from contracts.places import Attachment, Site
 from contracts.world import Choice, GroupRanking, RankFile, Ranking, RankRequest, Why
-from steering.candidates import DEFAULTS, Candidate, Roster, Rules, Scene
+from steering.candidates import DEFAULTS, Boxes, Candidate, Roster, Rules, Scene, boxes_of
 from steering.errors import NothingKnown, RankError
 from steering.hashing import Kind, by_rendezvous, name_of
 from steering.ladder import OF_APPLIANCES, Rung
@@ -39,11 +39,11 @@ MOST_FILES = 2_000
 HEAD_COPIES = 3
 """A plan gives two copies to what is only safe to hold twice; files that more boxes of a site hold are its head."""
 _ATTACHMENT_RANK = {kind: rank for rank, kind in enumerate(Attachment)}
-_KIND_WHY = {Kind.HOLDS: Why.HOLDS, Kind.PLANNED: Why.PLANNED, Kind.LACKS: Why.RENDEZVOUS}
+_KINDS = ((Kind.HOLDS, Why.HOLDS), (Kind.PLANNED, Why.PLANNED), (Kind.LACKS, Why.RENDEZVOUS))
 _RUNG_WHY = {Rung.SIBLING: Why.SIBLING, Rung.PEERING: Why.PEERING, Rung.TIER: Why.OTHER_SITE}
 LEAST_BAD = (Why.OVERLOADED, Why.SHEDDING, Why.UNHEALTHY)
 """What comes back when nobody else is left, in this order, before suspects. What cannot be reached or is not live never does."""
-_ID = attrgetter("id")
+_SALT = attrgetter("salt")
 _CROWDED = attrgetter("crowded")
 _HEAD = attrgetter("head_weight")
 _TAIL = attrgetter("tail_weight")
@@ -82,6 +82,8 @@ class View(NamedTuple):
     matches: tuple[Match, ...]
     own: tuple[tuple[Roster, Match], ...]
     """The roster of each site that announces the client's address, with its longest prefix, the best site first."""
+    client_name: str
+    """What is hashed of the client: its address as a number, which costs a tenth of writing out an IPv6 address."""
 
     @property
     def prefix(self) -> str:
@@ -90,11 +92,6 @@ class View(NamedTuple):
     @property
     def site_id(self) -> str:
         return self.own[0][0].site_id if self.own else ""
-
-    @property
-    def client_name(self) -> str:
-        """What is hashed of the client: its address as a number, which costs a tenth of writing out an IPv6 address."""
-        return f"{int(self.client):x}"
 
 
 class Ranked(NamedTuple):
@@ -141,7 +138,7 @@ def look(scene: Scene, request: RankRequest) -> View:
         roster = scene.roster(site_id, client.version, request.scheme)
         if roster.candidates:
             own.append((roster, match))
-    return View(scene, client, request.scheme, request.count, matches, tuple(own))
+    return View(scene, client, request.scheme, request.count, matches, tuple(own), f"{int(client):x}")
 
 
 def order_of(view: View, group: Group, *, whole: bool = False) -> Order:
@@ -191,22 +188,20 @@ def _last_choices(view: View) -> tuple[Choice, ...]:
     return tuple(found)
 
 
-def in_kinds(roster: Roster, candidates: Sequence[Candidate], group: Group, client: str) -> Iterator[Placed]:
+def in_kinds(roster: Roster, boxes: Boxes, group: Group, client: str) -> Iterator[Placed]:
     """Some candidates of one site: holders, then planned ones, then the others. Nothing is hashed before it is asked for.
 
     Clusters of one site do not stand before each other: a holder of either comes before one that must fetch.
     """
-    known = roster.shelf.kinds(group.hashes)
-    kinds: tuple[list[Candidate], list[Candidate], list[Candidate]] = ([], [], [])
-    for candidate in candidates:
-        kinds[known[candidate.at]].append(candidate)
-    is_head = len(kinds[Kind.HOLDS]) + len(kinds[Kind.PLANNED]) >= HEAD_COPIES
-    for kind in Kind:
-        boxes = kinds[kind]
-        if boxes:
+    holders, planned = roster.shelf.stock(group.hashes)
+    of_kinds = (boxes.bits & holders, boxes.bits & planned, boxes.bits & ~(holders | planned))
+    is_head = (boxes.bits & (holders | planned)).bit_count() >= HEAD_COPIES
+    crowded = _CROWDED if boxes.crowded else None
+    for bits, (kind, why) in zip(of_kinds, _KINDS, strict=True):
+        if bits:
+            its = [candidate for candidate in boxes.all if candidate.bit & bits]
             weight = _MISS if kind is Kind.LACKS else _HEAD if is_head else _TAIL
-            why = _KIND_WHY[kind]
-            for candidate in by_rendezvous(name_of(group.name, client, kind), boxes, _ID, weight, _CROWDED):
+            for candidate in by_rendezvous(name_of(group.name, client, kind), its, _SALT, weight, crowded):
                 yield Placed(candidate, why)
 
 
@@ -230,18 +225,21 @@ class _Picked:
         return not self._chosen
 
     def take(self, ranked: Iterable[Placed]) -> None:
+        count, chosen, domains = self._count, self._chosen, self._domains
         for placed in ranked:
-            if len(self._chosen) < self._count and placed.candidate.domain not in self._domains:
-                self._domains.add(placed.candidate.domain)
-                self._chosen.append(placed)
-                if not self.wants_more:
+            domain = placed.candidate.domain
+            if len(chosen) < count and domain not in domains:
+                domains.add(domain)
+                chosen.append(placed)
+                if len(chosen) == count and not self._whole:
                     return
             else:
                 self._passed.append(placed)
 
     def take_passed(self) -> None:
         passed, self._passed = self._passed, []
-        self.take_all(passed)
+        if passed and self.wants_more:
+            self.take_all(passed)
 
     def take_all(self, ranked: Iterable[Placed]) -> None:
         for placed in ranked:
@@ -270,12 +268,13 @@ def _elsewhere(view: View, group: Group) -> Iterator[Placed]:
             others: list[Candidate] = []
             for site_id in near:
                 roster = scene.roster(site_id, view.client.version, view.scheme)
-                known = roster.shelf.kinds(group.hashes)
-                for box in roster.roomy:
-                    (holders if known[box.at] == Kind.HOLDS else others).append(box)
+                bits = roster.shelf.stock(group.hashes).holders
+                for box in roster.roomy.all:
+                    (holders if box.bit & bits else others).append(box)
             for boxes in (holders, others if rung is Rung.SIBLING else ()):
-                for box in by_rendezvous(group.name, boxes, _ID, _HEAD, _CROWDED):
-                    yield Placed(box, _RUNG_WHY[rung])
+                if boxes:
+                    for box in by_rendezvous(group.name, boxes, _SALT, _HEAD, _CROWDED):
+                        yield Placed(box, _RUNG_WHY[rung])
 
 
 def _least_bad(view: View, group: Group, *, everything: bool) -> list[Placed]:
@@ -290,7 +289,7 @@ def _least_bad(view: View, group: Group, *, everything: bool) -> list[Placed]:
 
 def _left_out(view: View, group: Group, problem: Why) -> list[Placed]:
     why = Why.SUSPECT_LAST if problem is Why.SUSPECT else problem
-    out = [(roster, [box for box in roster.candidates if box.problem is problem]) for roster, _ in view.own]
+    out = [(roster, boxes_of([box for box in roster.candidates if box.problem is problem])) for roster, _ in view.own]
     ranked = (in_kinds(roster, boxes, group, view.client_name) for roster, boxes in out)
     return [Placed(placed.candidate, why) for its in ranked for placed in its]
 

@@ -58,14 +58,16 @@ def changed(rules: Rules, settings: Mapping[str, float]) -> Rules:
 def replay(decisions: Iterable[Decision], world: World, rules: Rules) -> Outcome:
     """All rankings made again, in their order; moves of running sessions are left out."""
     found = Outcome()
+    scene = Scene(world, rules)
     for decision in decisions:
         if decision.steered:
             continue  # what a running session was given follows from more than a ranking
         files = tuple(RankFile(key, group.group) for group in decision.groups for key in group.keys)
         request = RankRequest(decision.client, files, decision.count, decision.scheme)
         found.groups += len(decision.groups)
+        scene = scene.next(as_believed(world, decision), {})
         try:
-            ranking = rank_in(Scene(as_believed(world, decision), rules), request)
+            ranking = rank_in(scene, request)
         except NothingKnown:
             found.unanswered += len(decision.groups)
             found.firsts += [""] * len(decision.groups)

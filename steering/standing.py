@@ -14,9 +14,10 @@ Laws
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from math import floor
+from typing import NamedTuple
 
 from contracts.places import Appliance, ApplianceState
 from contracts.world import Health
@@ -39,8 +40,7 @@ class LoadRules:
     slow_start_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One appliance. `left` (0..1] is what is left of its capacity, in steps and never nothing; `ramp` (0..1] its slow start."""
 
     load: float = 0.0
@@ -77,7 +77,7 @@ def remember(memory: Memory, world: World, given: Mapping[str, float], now_s: fl
     ramps = {name: ramp_of(now_s - since, rules.slow_start_s) for name, since in returned_s.items()}
     standings: dict[str, Standing] = {}
     for boxes in world.by_site.values():
-        standings.update(settled(boxes, world.health, rules, memory.standings, given, ramps))
+        standings.update(settled(boxes, world.health, rules, memory.standings, given, ramps, usable))
     return Memory(standings, usable, returned_s)
 
 
@@ -88,24 +88,24 @@ def settled(
     before: Standings,
     given: Mapping[str, float],
     ramps: Mapping[str, float],
+    usable: Set[str],
 ) -> dict[str, Standing]:
-    """The standings of one site's appliances. With nothing before, nothing given and no ramps: what the reports alone say."""
+    """The standings of one site's appliances, of which `usable` count for the means of their clusters.
+
+    With nothing before, nothing given and no ramps: what the reports alone say.
+    """
     clusters: dict[str, list[tuple[str, float]]] = {}
-    means: dict[str, float] = {}
     for box in boxes:
-        told = health.get(box.id)
-        clusters.setdefault(box.manifest_cluster, []).append(
-            (box.id, (told.load if told else 0.0) + given.get(box.id, 0.0))
-        )
-    by_id = {box.id: box for box in boxes}
-    for cluster, its in clusters.items():
-        counted = [load for name, load in its if is_usable(by_id[name], health.get(name), rules)]
-        means[cluster] = sum(counted) / len(counted) if counted else 0.0
-    return {
-        name: _standing(before.get(name), load, means[cluster], ramps.get(name, 1.0), rules)
-        for cluster, its in clusters.items()
-        for name, load in its
-    }
+        name, told = box.id, health.get(box.id)
+        load = (told.load if told else 0.0) + given.get(name, 0.0)
+        clusters.setdefault(box.manifest_cluster, []).append((name, load))
+    found: dict[str, Standing] = {}
+    for its in clusters.values():
+        counted = [load for name, load in its if name in usable]
+        bound = max(BUSY_FROM, rules.load_factor * (sum(counted) / len(counted) if counted else 0.0))
+        for name, load in its:
+            found[name] = _standing(before.get(name), load, bound, ramps.get(name, 1.0), rules)
+    return found
 
 
 def is_usable(box: Appliance, told: Health | None, rules: LoadRules) -> bool:
@@ -124,8 +124,7 @@ def ramp_of(since_s: float, slow_start_s: float) -> float:
     return min(1.0, max(RAMP_FLOOR, since_s / slow_start_s))
 
 
-def _standing(before: Standing | None, load: float, mean: float, ramp: float, rules: LoadRules) -> Standing:
-    bound = max(BUSY_FROM, rules.load_factor * mean)
+def _standing(before: Standing | None, load: float, bound: float, ramp: float, rules: LoadRules) -> Standing:
     was_crowded, was_full = (before.crowded, before.full) if before else (False, False)
     made = Standing(
         load=round(load, 3),  # finer, every standing and with it every roster would be another at each look

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.keysets import HASH_BYTES, NO_KEYS, KeySet, key_hash, pack, which_have
+from contracts.keysets import HASH_BYTES, NO_KEYS, KeySet, key_hash, pack
 from contracts.reports import Holding
 from contracts.world import Holdings, digest_of
 
@@ -39,15 +39,6 @@ def test_any_deltas_leave_what_a_plain_set_would_hold(first: set[str], deltas: l
         assert found == KeySet.of(plain)
         assert len(found) == len(plain)
         assert KeySet.unpacked(found.packed()) == found
-
-
-@given(st.lists(st.tuples(KEYS, KEYS, KEYS), max_size=6), st.text("abcdef", max_size=3))
-def test_many_sets_are_asked_at_once_as_one_by_one(
-    given_sets: list[tuple[set[str], set[str], set[str]]], asked: str
-) -> None:
-    sets = [KeySet.of(a).changed(map(key_hash, b), map(key_hash, c)) for a, b, c in given_sets]
-    for _ in range(2):
-        assert which_have(sets, key_hash(asked)) == [asked in one for one in sets]
 
 
 def test_a_delta_sifts_the_base_that_it_shares_no_second_time() -> None:

@@ -179,6 +179,7 @@ DECIDING = (
     "steering.replaying",
     "steering.reservations",
     "steering.sessions",
+    "steering.shelves",
     "steering.standing",
     "steering.vigilance",
     "steering.world",

@@ -15,6 +15,7 @@ from steering.prefixes import (
     PrefixTable,
     TableMaker,
     is_prefix,
+    network_words,
     parse_address,
     parse_prefix,
 )
@@ -156,3 +157,11 @@ def test_a_prefix_is_what_the_standard_library_takes_for_one(text: str) -> None:
 
 def test_a_zone_is_no_part_of_an_address() -> None:
     assert str(parse_address("fe80::1%eth0")) == "fe80::1"
+
+
+@given(st.integers(0, 128), st.lists(st.sampled_from([0, 0, 1, 0x2001, 0xFFFF]), min_size=8, max_size=8))
+def test_the_words_of_a_network_are_those_of_the_standard_library(length: int, words: list[int]) -> None:
+    bits = sum(word << 16 * at for at, word in enumerate(words)) >> (128 - length) << (128 - length)
+    assert network_words(6, length, bits) == str(ipaddress.IPv6Address(bits))
+    if length <= 32:
+        assert network_words(4, length, bits >> 96) == str(ipaddress.IPv4Address(bits >> 96))
