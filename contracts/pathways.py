@@ -27,8 +27,11 @@ def pathway_names(most: int) -> tuple[str, ...]:
 
 def appliances_of(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     """The choices that stand in `pathway-1` and following: appliances, no address twice, at most MOST_APPLIANCES."""
-    distinct = {choice.url.rstrip("/"): choice for choice in reversed(choices) if choice.appliance_id}
-    return tuple(choice for choice in choices if distinct.get(choice.url.rstrip("/")) is choice)[:MOST_APPLIANCES]
+    found: dict[str, Choice] = {}
+    for choice in choices:
+        if choice.appliance_id:
+            found.setdefault(choice.url.rstrip("/"), choice)
+    return tuple(found.values())[:MOST_APPLIANCES]
 
 
 def last_of(choices: Sequence[Choice]) -> Choice | None:

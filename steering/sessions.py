@@ -18,6 +18,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 from hmac import compare_digest
 from urllib.parse import urlsplit
@@ -178,7 +179,10 @@ def opened(request: RankRequest, ranking: Ranking, wall_s: float) -> Session | N
     placed = [appliances_of(group.choices) for group in ranking.groups]
     boxes = tuple(dict.fromkeys(choice.appliance_id for choices in placed for choice in choices))
     number = {name: at for at, name in enumerate(boxes)}
-    bases = {_hostless((appliances_of(group.choices) or (last_of(group.choices),))[0]) for group in ranking.groups}
+    bases = {
+        _hostless(choices[0] if choices else last_of(group.choices))
+        for choices, group in zip(placed, ranking.groups, strict=True)
+    }
     return Session(
         play=request.play,
         until=int(request.until),
@@ -212,6 +216,7 @@ def is_inside(address: IpAddress, network: str) -> bool:
     return address in ipaddress.ip_network(network)
 
 
+@lru_cache(maxsize=16384)
 def hostless(url: str) -> str:
     """An address without its host: what a clone keeps. Standard ports are left out."""
     parts = urlsplit(url)
@@ -228,6 +233,7 @@ def _short(title: str, group: str) -> str:
     return group.removeprefix(f"{title}/") if group.startswith(f"{title}/") else _FOREIGN + group
 
 
+@lru_cache(maxsize=65536)
 def _media_name(key: str) -> MediaName | None:
     try:
         service, path = split_key(key)
