@@ -156,17 +156,16 @@ class _Places:
         self.client = str(asked.client) if self.has_moved else somebody_in(session.client, session.play)
         self._version = parse_address(self.client).version
         self._known: dict[str, Candidate | None] = {}
+        self._led = {pathway(number): session.at(number) for number in range(1, session.pathways + 1)}
         self.head = session.course[0] if session.course else _BASE
         self.here = tuple(dict.fromkeys(filter(None, self.boxes_of(self.head))))
 
     def boxes_of(self, name: str) -> tuple[str, ...]:
         """The appliances that a pathway or clone leads to, by group; empty where it leads to the origin."""
-        if name == ORIGIN_PATHWAY:
-            return ()
-        for number in range(1, self.session.pathways + 1):
-            if name == pathway(number):
-                return self.session.at(number)
-        return () if name == _BASE else (name,) * len(self.session.places)
+        found = self._led.get(name)
+        if found is not None:
+            return found
+        return () if name in (ORIGIN_PATHWAY, _BASE) else (name,) * len(self.session.places)
 
     def candidate(self, box: str) -> Candidate | None:
         """An appliance as the session's client sees it; None for one that there is no more."""
@@ -241,8 +240,7 @@ class _Places:
 
     def _name(self, box: str) -> str:
         """What leads to one appliance for all renditions: a pathway of the manifest, else a clone; empty for neither."""
-        numbers = range(1, self.session.pathways + 1)
-        own = next((pathway(number) for number in numbers if set(self.session.at(number)) == {box}), "")
+        own = next((name for name, boxes in self._led.items() if set(boxes) == {box}), "")
         return own or (box if self.clone(box) is not None else "")
 
     def _other_pathway(self, why: Steered) -> tuple[str, ...]:
