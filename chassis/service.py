@@ -33,8 +33,10 @@ from chassis.clock import SYSTEM_CLOCK, Clock
 from chassis.errors import ChassisError
 from chassis.front import Front
 from chassis.health import Health
+from chassis.https import Door
 from chassis.logs import get_logger
 from chassis.metrics import Metrics
+from chassis.tls import CertificateWatch
 from chassis.web import STOPPING
 
 T = TypeVar("T")
@@ -70,13 +72,17 @@ class Inherited:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One door of a service with its own application. `ssl` makes it TLS; `front` is a short way past the application."""
+    """One door of a service with its own application. `ssl` makes it TLS; `front` is a short way past the application.
+
+    `https` is a second door to the same application: `https` beside `http`, `NAME-https` beside another name.
+    """
 
     name: str
     app: web.Application
     at: Tcp | UnixPath | Inherited
     ssl: ssl_module.SSLContext | None = None
     front: Front | None = None
+    https: Door | None = None
 
 
 class OnDeath(Enum):
@@ -129,6 +135,9 @@ class Service:
         if any(other.name == listener.name for other in self._listeners):
             raise ValueError(f"there is a listener {listener.name!r} already")
         self._listeners.append(listener)
+        if listener.https is not None:
+            watch = CertificateWatch(listener.https.context, listener.https.files)
+            self.background(f"{_second(listener.name)}-certificate", partial(watch.run, self.clock))
 
     def background(self, name: str, run: Callable[[], Awaitable[None]], on_death: OnDeath = OnDeath.RESTART) -> None:
         """Runs `run()` beside the listeners. Its return is its end; its error is a death: logged, counted, then `on_death`."""
@@ -215,8 +224,19 @@ class Service:
         if isinstance(listener.at, UnixPath):
             listener.at.path.chmod(listener.at.mode)
             return url
+        if listener.https is not None:
+            self.urls[_second(listener.name)] = await self._open_second(listener.https, runner)
         scheme = "https" if listener.ssl is not None else "http"
         return _tcp_url(scheme, runner.addresses[0])
+
+    async def _open_second(self, door: Door, runner: web.AppRunner) -> str:
+        site = web.TCPSite(runner, door.host, door.port, ssl_context=door.context, backlog=BACKLOG)
+        try:
+            await site.start()
+        except OSError as error:
+            where = f"{door.host}:{door.port}"
+            raise ChassisError(f"{self.name}: cannot listen on {where}: {error.strerror or error}") from error
+        return _tcp_url("https", runner.addresses[1])
 
     def _start_task(self, name: str, run_task: Callable[[], Awaitable[None]], on_death: OnDeath) -> None:
         task = asyncio.create_task(self._supervise(name, run_task, on_death), name=name)
@@ -310,6 +330,10 @@ def _site(runner: web.AppRunner, listener: Listener) -> tuple[web.BaseSite, str]
             return web.UnixSite(runner, path, ssl_context=listener.ssl), f"unix:{path}"
         case Inherited(given):
             return web.SockSite(runner, given, ssl_context=listener.ssl, backlog=BACKLOG), "an inherited socket"
+
+
+def _second(name: str) -> str:
+    return "https" if name == "http" else f"{name}-https"
 
 
 def _tcp_url(scheme: str, address: object) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Ge, Le
 from typing_extensions import Doc
+
+from chassis.https import Https
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Http:
     trusted_proxies: Annotated[
         tuple[str, ...], Doc("Networks of reverse proxies whose X-Forwarded-For is believed, in CIDR notation")
     ] = ()
+
+    https: Annotated[Https, Doc("A second door for browsers, by TLS")] = field(default_factory=Https)
 
     def __post_init__(self) -> None:
         for network in self.trusted_proxies:

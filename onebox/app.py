@@ -142,7 +142,7 @@ class OneBox:
 
     @property
     def viewer_url(self) -> str:
-        return f"{self.url('playback')}/"
+        return f"{self.layout.public_url('playback') or self.url('playback')}/"
 
     @property
     def operator_url(self) -> str:

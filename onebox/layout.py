@@ -29,6 +29,17 @@ SERVICE_PORTS = {
 """Listener → distance from the base port."""
 WORKER_PORTS = 10
 APPLIANCE_PORTS = {"media": 30, "peers": 31, "status": 32}
+TLS_PORT = 33
+LABELS = {
+    "playback": "watch",
+    "auth": "auth",
+    "catalog": "catalog",
+    "recommendation": "home",
+    "steering": "steering",
+    "origin": "origin",
+}
+"""Service → the first part of its public name."""
+HTTPS_PORTS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,27 @@ class Layout:
         scheme = "https" if listener.endswith((".mtls", ".peers")) else "http"
         host = self.topology.host
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.ports[listener]}"
+
+    @property
+    def zone(self) -> str:
+        return self.topology.public.zone
+
+    def public_name(self, service: str) -> str:
+        """Host name of a service; empty where everything is http."""
+        return f"{LABELS[service]}.{self.zone}" if self.zone else ""
+
+    def public_url(self, service: str) -> str:
+        """Base URL of a service as browsers reach it; empty where that is the address it listens on."""
+        return f"https://{self.public_name(service)}" if self.zone else ""
+
+    def doors(self) -> dict[str, tuple[str, int]]:
+        """Public host name → address and port where it is served. What a resolver, and a router in between, would do."""
+        if not self.zone:
+            return {}
+        found = {self.public_name(name): (self.topology.host, self.ports[f"{name}.https"]) for name in LABELS}
+        for spec in self.topology.appliances:
+            found[f"{spec.id}.{self.zone}"] = (spec.address, self.ports[f"{spec.id}.tls"])
+        return found
 
     def code_file(self, name: str) -> Path:
         return self.root / "codes" / f"{name}.code"
@@ -109,7 +141,8 @@ class Layout:
                 "code_file": str(self.code_file(spec.id)),
                 "report_s": spec.report_s,
             },
-            "serving": {"workers": spec.workers, "media": listen["media"], "peers": listen["peers"]},
+            "serving": {"workers": spec.workers, "media": listen["media"], "peers": listen["peers"]}
+            | self._named(spec),
             "status": listen["status"],
             "log_level": self.topology.log_level,
             "cache_only": spec.cache_only,
@@ -118,6 +151,30 @@ class Layout:
 
     def _command(self, name: str, arguments: tuple[str, ...], settings: Settings) -> Command:
         return Command(name, arguments, self.root / "config" / f"{name}.yaml", settings)
+
+    def _named(self, spec: ApplianceSpec) -> Settings:
+        """A listener with TLS under the appliance's public name, which players dial without a port."""
+        if not self.zone:
+            return {}
+        listener = {"host": spec.address, "port": self.ports[f"{spec.id}.tls"], "tls": True}
+        return {"listeners": [listener], "names": {"managed": True, "port": 443}}
+
+    def _https(self, service: str) -> Settings:
+        if not self.zone:
+            return {}
+        public = self.topology.public
+        return self._listen(f"{service}.https") | {"certificate": public.certificate, "key": public.key}
+
+    def _names(self) -> Settings:
+        """Of the control plane."""
+        public = self.topology.public
+        if not public.zone:
+            return {}
+        dns = {"server": public.dns_server, "port": public.dns_port, "ttl_s": 5}
+        keyed = {"key_name": public.key_name, "key_file": public.key_file} if public.key_name else {}
+        acme: Settings = {"directory": public.directory, "terms_agreed": True}
+        acme |= {"ca_file": public.ca_file} if public.ca_file else {}
+        return {"zone": public.zone, "dns": dns | keyed, "acme": acme, "settle_s": 0.0, "first_retry_s": 2.0}
 
     def _listen(self, listener: str) -> Settings:
         return {"host": self.topology.host, "port": self.ports[listener]}
@@ -128,6 +185,7 @@ class Layout:
             "http": self._listen("control-plane.http"),
             "mtls": {**self._listen("control-plane.mtls"), "names": [self.topology.host, "localhost"]},
             "steering": {"urls": [self.url("steering.http")]},
+            "names": self._names(),
             "log_level": self.topology.log_level,
         }
 
@@ -135,6 +193,7 @@ class Layout:
         return {
             "state_dir": str(self.folder("steering")),
             "http": self._listen("steering.http"),
+            "https": self._https("steering"),
             "control_plane": {
                 "url": self.url("control-plane.mtls"),
                 "code_file": str(self.code_file("steering")),
@@ -150,7 +209,8 @@ class Layout:
         return {
             "state_dir": str(self.folder("origin")),
             "operator_token_file": str(self.operator_token),
-            "http": self._listen("origin.http"),
+            "http": self._listen("origin.http") | {"public_url": self.public_url("origin")},
+            "https": self._https("origin"),
             "mtls": self._listen("origin.mtls"),
             "control_plane": {"url": self.url("control-plane.mtls")},
             "catalog": {"url": self.url("catalog.http"), "secret_file": str(self.catalog_secret)},
@@ -168,14 +228,14 @@ class Layout:
         return {
             "database": str(folder / "auth.sqlite"),
             "key_file": str(folder / "access.key"),
-            "http": self._listen("auth.http"),
+            "http": self._listen("auth.http") | {"https": self._https("auth")},
         }
 
     def _catalog(self) -> Settings:
         return {
             "database": str(self.folder("catalog") / "catalog.sqlite"),
             "secret_file": str(self.catalog_secret),
-            "http": self._listen("catalog.http"),
+            "http": self._listen("catalog.http") | {"https": self._https("catalog")},
         }
 
     def _recommendation(self) -> Settings:
@@ -183,7 +243,7 @@ class Layout:
             "auth_url": self.url("auth.http"),
             "catalog_url": self.url("catalog.http"),
             "playback_url": self.url("playback.http"),
-            "http": self._listen("recommendation.http"),
+            "http": self._listen("recommendation.http") | {"https": self._https("recommendation")},
         }
 
     def _playback(self) -> Settings:
@@ -198,14 +258,17 @@ class Layout:
             "key_file": str(folder / "media.key"),
             "auth_url": self.url("auth.http"),
             "catalog_url": self.url("catalog.http"),
+            "media_scheme": "https" if self.zone else "http",
             "steering_url": self.url("steering.http"),
             "origin_url": self.url("origin.http"),
-            "http": self._listen("playback.http"),
+            "http": self._listen("playback.http") | {"https": self._https("playback")},
             "public": {
-                "playback_url": self.url("playback.http"),
-                "auth_url": self.url("auth.http"),
-                "catalog_url": self.url("catalog.http"),
-                "recommendation_url": self.url("recommendation.http"),
+                "playback_url": self.public_url("playback") or self.url("playback.http"),
+                "auth_url": self.public_url("auth") or self.url("auth.http"),
+                "catalog_url": self.public_url("catalog") or self.url("catalog.http"),
+                "recommendation_url": self.public_url("recommendation") or self.url("recommendation.http"),
+                "origin_url": self.public_url("origin"),
+                "steering_url": self.public_url("steering"),
                 "regions": sorted({site.region for site in self.topology.sites}),
             },
             "control_plane": {
@@ -225,10 +288,14 @@ def wanted_ports(topology: Topology) -> dict[str, tuple[str, int]]:
         return topology.base_port + distance if topology.base_port else 0
 
     found = {name: (topology.host, wish(distance)) for name, distance in SERVICE_PORTS.items()}
+    if topology.public.zone:
+        found |= {f"{name}.https": (topology.host, wish(HTTPS_PORTS + number)) for number, name in enumerate(LABELS)}
     for number in range(topology.origin_workers):
         found[f"origin-worker-{number}.http"] = (topology.host, wish(WORKER_PORTS + number))
     for spec in topology.appliances:
         found |= {f"{spec.id}.{name}": (spec.address, wish(distance)) for name, distance in APPLIANCE_PORTS.items()}
+        if topology.public.zone:
+            found[f"{spec.id}.tls"] = (spec.address, wish(TLS_PORT))
     return found
 
 

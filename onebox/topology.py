@@ -44,6 +44,23 @@ class ApplianceSpec:
     report_s: Annotated[float, Gt(0), Doc("Time between reports to the control plane")] = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class PublicSpec:
+    """Everything that a browser asks for under host names by https, as outside (docs/names.md)."""
+
+    zone: Annotated[
+        str, Doc("Zone of the names: ID.ZONE, and watch, auth, … for the services; empty: addresses and http")
+    ] = ""
+    directory: Annotated[str, Doc("URL of the ACME directory that appliances' certificates are ordered from")] = ""
+    ca_file: Annotated[str, Doc("PEM file of the CA of the directory's own certificate")] = ""
+    dns_server: Annotated[str, Doc("IP address of the name server that takes updates of the zone")] = "127.0.0.1"
+    dns_port: Annotated[int, Ge(1), Le(65535), Doc("Its port")] = 53
+    key_name: Annotated[str, Doc("Name of the TSIG key")] = ""
+    key_file: Annotated[str, Doc("File with the key's secret in base64")] = ""
+    certificate: Annotated[str, Doc("PEM file with the chain for the services' names")] = ""
+    key: Annotated[str, Doc("PEM file with its private key")] = ""
+
+
 def default_sites() -> tuple[SiteSpec, ...]:
     return (
         SiteSpec("a", "Harbour", "Northwind Telecom", "DE", ("127.1.0.0/16",), is_tier=True),
@@ -76,4 +93,7 @@ class Topology:
     allow_demo_network: Annotated[
         bool, Doc("Profiles may act as members of another network (for a browser on this machine)")
     ] = True
+    public: Annotated[PublicSpec, Doc("Host names and https, for tests of real players")] = field(
+        default_factory=PublicSpec
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Doc("Lowest level that is written")] = "info"

@@ -12,6 +12,7 @@ from chassis.database import Database
 from chassis.enrolment import ensure_enrolled
 from chassis.errors import ServiceError
 from chassis.health import NotReady
+from chassis.https import door_of
 from chassis.linelog import LineLimits, LineLog
 from chassis.logs import get_logger
 from chassis.routes import Routes
@@ -57,7 +58,8 @@ def origin_service(settings: OriginSettings, *, ready_fd: int | None = None, rea
         IngestApi(settings, jobs, UploadMetrics(service.metrics)).add_to(routes, operator)
         _media_routes(routes, door)
         app = build_app(routes, metrics=service.metrics, health=service.health, cors=_open_cors())
-        service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port)))
+        https = door_of(settings.https)
+        service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), https=https))
         if settings.control_plane.url:
             await _join_control_plane(service, settings, door, keys)
 

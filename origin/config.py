@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
+from chassis.https import Https
 from origin.ladder import DEFAULT_RUNGS, Rung
 
 ENV_PREFIX = "LOWTIDE_ORIGIN_"
@@ -144,6 +145,7 @@ class OriginSettings:
         Literal["debug", "info", "warning", "error", "critical"], Doc("Lowest level that is written.")
     ] = "info"
     http: Annotated[Listen, Doc("Ingest, and media for players.")] = field(default_factory=Listen)
+    https: Annotated[Https, Doc("Media for players by TLS, a second door beside http.")] = field(default_factory=Https)
     mtls: Annotated[Listen, Doc("Media for appliances.")] = field(default_factory=Listen)
     control_plane: Annotated[ControlPlane, Doc("The control plane.")] = field(default_factory=ControlPlane)
     catalog: Annotated[Catalog, Doc("The catalog.")] = field(default_factory=Catalog)

@@ -12,6 +12,7 @@ from chassis.client import ServiceClient
 from chassis.clock import Clock
 from chassis.enrolment import ensure_enrolled
 from chassis.front import Front
+from chassis.https import door_of
 from chassis.logs import get_logger
 from chassis.service import Listener, Service, Tcp
 from chassis.tls import client_context
@@ -101,7 +102,9 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     cors = Cors(settings.content_steering.cors_origins, methods=("GET", "HEAD"), under=PATH.partition("{")[0])
     app = build_app(routes, metrics=service.metrics, health=service.health, cors=cors)
     front = Front(RANK_PATH, api.answer, service.metrics)
-    service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front))
+    service.listen(
+        Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front, https=door_of(settings.https))
+    )
     service.background("feed", feed.run)
     service.background("saver", saver.run)
     service.background("standings", decisions.run)

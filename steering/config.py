@@ -10,6 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
+from chassis.https import Https
 from chassis.logs import LEVELS
 from contracts.content_steering import LONGEST_TTL_S
 from steering.ladder import USUAL, Cdn, Ladder, Rung, problem_of
@@ -159,6 +160,7 @@ class SteeringSettings:
     state_dir: Annotated[Path, Doc("Folder of the certificate and of the last world.")]
     control_plane: Annotated[ControlPlane, Doc("Where the world comes from")]
     http: Annotated[Http, Doc("Where rankings are asked for")] = field(default_factory=Http)
+    https: Annotated[Https, Doc("A second door for players, by TLS")] = field(default_factory=Https)
     save_every_s: Annotated[float, Gt(0), Doc("Seconds between two saves of the world, when it has changed.")] = 5.0
     save_routes_every_s: Annotated[
         float, Gt(0), Doc("Seconds between two saves of the routes, when they have changed.")

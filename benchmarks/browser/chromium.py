@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,10 @@ class Tab:
 
 
 @asynccontextmanager
-async def open_tab(folder: Path, *more_flags: str, size: tuple[int, int] = (1200, 800)) -> AsyncIterator[Tab]:
-    """A browser with a fresh profile in `folder`; it ends with the block."""
+async def open_tab(
+    folder: Path, *more_flags: str, size: tuple[int, int] = (1200, 800), env: Mapping[str, str] | None = None
+) -> AsyncIterator[Tab]:
+    """A browser with a fresh profile in `folder`; it ends with the block. `env` is added to its environment."""
     process = await asyncio.create_subprocess_exec(
         _program(),
         *FLAGS,
@@ -163,6 +166,7 @@ async def open_tab(folder: Path, *more_flags: str, size: tuple[int, int] = (1200
         "about:blank",
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
     )
     try:
         async with aiohttp.ClientSession() as session:

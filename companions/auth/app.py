@@ -6,6 +6,7 @@ import ipaddress
 
 from chassis.auth import Jwks, JwksSource, MemberGuard, TokenVerifier
 from chassis.database import Database
+from chassis.https import door_of
 from chassis.service import Listener, Service, Tcp
 from chassis.web import Cors, build_app
 from companions.auth.access import AUDIENCE, ISSUER, jwks_of
@@ -57,4 +58,5 @@ async def compose(service: Service, settings: Auth, listener: str = "http") -> N
         cors=Cors(settings.http.cors_origins),
         listener=listener,
     )
-    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))
+    https = door_of(settings.http.https)
+    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port), https=https))

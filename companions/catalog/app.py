@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chassis.auth import SecretGuard, read_or_make_secret
 from chassis.database import Database
+from chassis.https import door_of
 from chassis.service import Listener, Service, Tcp
 from chassis.web import Cors, build_app
 from companions.catalog.api import CatalogApi, PageSizes
@@ -30,4 +31,5 @@ async def compose(service: Service, settings: Catalog, listener: str = "http") -
         cors=Cors(settings.http.cors_origins),
         listener=listener,
     )
-    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))
+    https = door_of(settings.http.https)
+    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port), https=https))

@@ -10,6 +10,7 @@ from chassis.auth import member_guard
 from chassis.client import ServiceClient
 from chassis.clock import Clock
 from chassis.database import Database
+from chassis.https import door_of
 from chassis.pages import add_pages
 from chassis.service import Listener, Service, Tcp
 from chassis.web import Cors, build_app
@@ -82,7 +83,7 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
         metrics=metrics,
     )
     rules = PlayRules(
-        origin_url=settings.origin_url,
+        origin_url=settings.public.origin_url or settings.origin_url,
         steering_url=_players_steering(settings),
         heartbeat_s=settings.sessions.heartbeat_s,
         token_extra_s=settings.sessions.token_extra_s,
@@ -102,7 +103,8 @@ async def compose(service: Service, settings: Playback, listener: str = "http") 
     )
     service.background("playback-streams", partial(_count_streams, records, metrics, clock))
     service.background("playback-sweep", partial(_sweep, records, settings.sessions.keep_s, clock))
-    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))
+    https = door_of(settings.http.https)
+    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port), https=https))
 
 
 def _register_key(

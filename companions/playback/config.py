@@ -35,6 +35,7 @@ class Public:
     auth_url: Annotated[str, Doc("Base URL of auth; empty is auth_url")] = ""
     catalog_url: Annotated[str, Doc("Base URL of the catalog; empty is catalog_url")] = ""
     recommendation_url: Annotated[str, Doc("Base URL of recommendation, for the viewer page")] = ""
+    origin_url: Annotated[str, Doc("Base URL of the origin's media, the last resort; empty is origin_url")] = ""
     steering_url: Annotated[str, Doc("Base URL of steering, for players that are steered; empty is steering_url")] = ""
     regions: Annotated[tuple[str, ...], Doc("ISO 3166 codes that the sign-up form offers")] = ("DE", "FR", "US")
 

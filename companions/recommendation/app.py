@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chassis.auth import member_guard
 from chassis.client import ServiceClient
+from chassis.https import door_of
 from chassis.service import Listener, Service, Tcp
 from chassis.web import Cors, build_app
 from companions.recommendation.api import RecommendationApi
@@ -35,4 +36,5 @@ async def compose(service: Service, settings: Recommendation, listener: str = "h
         cors=Cors(settings.http.cors_origins),
         listener=listener,
     )
-    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port)))
+    https = door_of(settings.http.https)
+    service.listen(Listener(listener, app, Tcp(settings.http.host, settings.http.port), https=https))

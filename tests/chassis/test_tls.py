@@ -16,10 +16,11 @@ from chassis.auth import PeerGuard, PeerIdentity
 from chassis.client import ServiceClient
 from chassis.clock import VirtualClock
 from chassis.errors import CertificateError, ProblemError, ServiceError
+from chassis.https import Https, door_of
 from chassis.metrics import Metrics
 from chassis.routes import Call, Routes
 from chassis.service import Listener, Service, Tcp
-from chassis.tls import CertificateWatch, ClientCertificate, TlsFiles, client_context, server_context
+from chassis.tls import WATCH_EVERY_S, CertificateWatch, ClientCertificate, TlsFiles, client_context, server_context
 from chassis.web import build_app
 from contracts.enrolment import CaAnswer, CodeAnswer, EnrolAnswer, EnrolRequest, PeerKind, san_uri
 from contracts.problems import ProblemCode
@@ -207,3 +208,37 @@ def test_contexts_ask_for_tls_1_2_and_say_which_file_is_wrong(authority: Authori
         server_context(missing)
     with pytest.raises(CertificateError, match="CA"):
         server_context(TlsFiles(authority.files.certificate, authority.files.key), ClientCertificate.REQUIRED)
+
+
+async def test_a_second_door_serves_the_same_by_tls_and_shows_a_new_certificate_without_a_restart(
+    authority: Authority, tmp_path: Path
+) -> None:
+    files = authority.issue(tmp_path / "door", "lowtide://service/door", ("127.0.0.1",))
+    clock = VirtualClock()
+    settings = Https("127.0.0.1", 0, files.certificate, files.key)
+
+    async def compose(service: Service) -> None:
+        routes = Routes("door")
+        routes.get("/v1/ca", authority.ca, summary="the CA")
+        app = build_app(routes, metrics=service.metrics)
+        service.listen(Listener("http", app, Tcp("127.0.0.1", 0), https=door_of(settings)))
+
+    async with Service("door", compose, clock=clock).running() as urls:
+        assert urls["https"].startswith("https://127.0.0.1:")
+        context = client_context(ca_pem=authority.pem)
+        for url, tls in ((urls["http"], None), (urls["https"], context)):
+            async with ServiceClient(url, ssl=tls) as client:
+                assert (await client.get("/v1/ca", CaAnswer)).ca_pem == authority.pem
+        at = ("127.0.0.1", int(urls["https"].rpartition(":")[2]))
+        before = await asyncio.to_thread(ssl.get_server_certificate, at)
+        authority.issue(tmp_path / "door", "lowtide://service/door", ("127.0.0.1",))
+        await clock.advance(WATCH_EVERY_S)
+        assert await asyncio.to_thread(ssl.get_server_certificate, at) != before
+
+
+def test_a_door_needs_both_files_and_none_is_opened_without_an_address() -> None:
+    with pytest.raises(ValueError, match="certificate, key: both are needed"):
+        Https("127.0.0.1", 0, Path("cert.pem"))
+    assert door_of(Https()) is None
+    with pytest.raises(CertificateError, match="nothing"):
+        door_of(Https("127.0.0.1", 0, Path("nothing.pem"), Path("nothing.key")))

@@ -20,7 +20,7 @@ from oca.config import Appliance
 from onebox.app import OneBox
 from onebox.layout import APPLIANCE_PORTS, Command, Layout, fitting, media_listeners, wanted_ports
 from onebox.ports import allocate
-from onebox.topology import Topology, default_sites
+from onebox.topology import PublicSpec, Topology, default_sites
 from origin.config import OriginSettings
 from steering.config import SteeringSettings
 
@@ -33,22 +33,41 @@ READERS: dict[str, type[object]] = {
 }
 
 
-def layout(root: Path) -> Layout:
-    topology = Topology(state_dir=str(root), base_port=0, ladder=("240@280", "480@1100"), preset="ultrafast")
+PUBLIC = PublicSpec(
+    "cdn.test", "https://127.0.0.1:14000/dir", "/ca.pem", dns_port=5353, certificate="/tls.pem", key="/tls.key"
+)
+
+
+def layout(root: Path, public: PublicSpec | None = None) -> Layout:
+    ladder = ("240@280", "480@1100")
+    topology = Topology(str(root), base_port=0, ladder=ladder, preset="ultrafast", public=public or PublicSpec())
     return Layout(topology, root, allocate(wanted_ports(topology), root / "ports.json"))
 
 
-def commands(root: Path) -> list[Command]:
-    laid_out = layout(root)
+def commands(root: Path, public: PublicSpec | None = None) -> list[Command]:
+    laid_out = layout(root, public)
     return [*laid_out.services(), *(laid_out.appliance(spec) for spec in laid_out.topology.appliances)]
 
 
-def test_every_process_s_settings_are_accepted_by_the_room_that_reads_them(tmp_path: Path) -> None:
-    for command in commands(tmp_path):
+@pytest.mark.parametrize("public", [None, PUBLIC], ids=["addresses", "names"])
+def test_every_process_s_settings_are_accepted_by_the_room_that_reads_them(
+    tmp_path: Path, public: PublicSpec | None
+) -> None:
+    for command in commands(tmp_path, public):
         command.config_file.parent.mkdir(exist_ok=True)
         command.config_file.write_text(yaml.safe_dump(command.settings))
         reader = READERS[command.arguments[0]]
         assert isinstance(load(reader, command.config_file, environ={}), reader)
+
+
+def test_under_public_names_everything_a_browser_asks_for_has_one_and_is_dialled_without_a_port(tmp_path: Path) -> None:
+    laid_out = layout(tmp_path, PUBLIC)
+    doors = laid_out.doors()
+    services = {"watch", "auth", "catalog", "home", "steering", "origin"}
+    assert set(doors) == {f"{name}.cdn.test" for name in services | {"a1", "a2", "b1"}}
+    assert len(set(doors.values())) == len(doors)
+    assert laid_out.public_url("playback") == "https://watch.cdn.test"
+    assert layout(tmp_path).doors() == {}
 
 
 def test_the_default_system_is_two_sites_and_three_appliances_with_every_service_once(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from demo.footage import SourceTitle
 from demo.operator import Operator, read_token
 from demo.scenario import Network, past_week
 from onebox.app import OneBox
-from onebox.topology import ApplianceSpec, SiteSpec, Topology
+from onebox.topology import ApplianceSpec, PublicSpec, SiteSpec, Topology
 from player.membership import Member, Services
 
 SEED = 7
@@ -150,10 +150,15 @@ def make_film(film: Film, folder: Path) -> Path:
 
 @asynccontextmanager
 async def open_small_system(
-    folder: Path, films: Sequence[Film] = FILMS, *, filled: bool = True, ladder: Sequence[str] = LADDER
+    folder: Path,
+    films: Sequence[Film] = FILMS,
+    *,
+    filled: bool = True,
+    ladder: Sequence[str] = LADDER,
+    public: PublicSpec | None = None,
 ) -> AsyncIterator[SmallSystem]:
     """Everything up, every film published, and (unless told otherwise) filled to where the plan wants it."""
-    topology = replace(small_topology(folder / "state"), ladder=tuple(ladder))
+    topology = replace(small_topology(folder / "state"), ladder=tuple(ladder), public=public or PublicSpec())
     box = OneBox(topology)
     try:
         await box.start(_quiet)
