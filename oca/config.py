@@ -85,16 +85,11 @@ class PlayerTls:
 class PublicNames:
     """The public host name that the control plane has for this box (docs/names.md)."""
 
-    managed: Annotated[
-        bool, Doc("Make a key, have a certificate ordered for the box's public name, and show it on listeners with TLS")
-    ] = False
+    managed: Annotated[bool, Doc("Make a key, have its certificate ordered, show it on listeners with TLS")] = False
     addresses: Annotated[
-        tuple[str, ...],
-        Doc("IP addresses published for the name; empty takes those that listeners with TLS are bound to"),
+        tuple[str, ...], Doc("IP addresses published for the name; empty: those of the listeners with TLS")
     ] = ()
-    port: Annotated[
-        int, Ge(0), Le(65535), Doc("TCP port that players dial; 0 is that of the first listener with TLS")
-    ] = 0
+    port: Annotated[int, Ge(0), Le(65535), Doc("TCP port players dial; 0: of the first listener with TLS")] = 0
 
     def __post_init__(self) -> None:
         for address in self.addresses:

@@ -71,6 +71,7 @@ class NameDesk:
         self._say_at_s = 0.0
         self._one_publisher = asyncio.Lock()
         self._zone_problem = ""
+        self._ended_one = asyncio.Event()
 
     async def load(self) -> None:
         """Names as the archive has them. Call it before anybody listens."""
@@ -160,14 +161,24 @@ class NameDesk:
             return
         try:
             while True:
+                self._ended_one.clear()
                 await self.pass_time()
-                await self.desk.clock.sleep(TICK_S)
+                await self._tick()
         finally:
             for task in self._working.values():
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
             if self._issuer is not None:
                 await self._issuer.close()
+
+    async def _tick(self) -> None:
+        """Until the next second, or until some work has ended: what follows from it is not waited for."""
+        both = {asyncio.create_task(self._ended_one.wait()), asyncio.create_task(self.desk.clock.sleep(TICK_S))}
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
 
     async def pass_time(self) -> None:
         """One round: names for those who are there, the zone as it should be, work that is due."""
@@ -278,6 +289,7 @@ class NameDesk:
 
     def _ended(self, box_id: str, task: asyncio.Task[None]) -> None:
         del self._working[box_id]
+        self._ended_one.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOG.error("name-not-kept", appliance=box_id, detail=repr(error), then="again in the next round")
 

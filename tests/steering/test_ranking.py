@@ -254,6 +254,20 @@ def test_the_address_of_the_clients_family_and_scheme_is_given() -> None:
     assert answers == ["http://192.0.2.1:80", "http://[2001:db8::1]:80", "https://192.0.2.1"]
 
 
+@pytest.mark.parametrize(("families", "reached"), [((), (4, 6)), ((4,), (4,)), ((6,), (6,)), ((4, 6), (4, 6))])
+def test_a_host_name_reaches_the_families_that_it_is_published_for(
+    families: tuple[int, ...], reached: tuple[int, ...]
+) -> None:
+    named = box("a1", "a", "https://a1.example")
+    assert named.appliance is not None
+    named = Change(0, appliance=msgspec.structs.replace(named.appliance, families=families))
+    it = world([site("a", "10.0.0.0/8", "2001:db8::/32"), named, well("a1"), origin()])
+    clients = {4: "10.0.0.1", 6: "2001:db8::9"}
+    assert (
+        tuple(v for v, client in clients.items() if "a1" in names(rank(it, asking(client, scheme="https")))) == reached
+    )
+
+
 def test_a_crowded_holder_goes_behind_the_other_holder() -> None:
     changes = [site("a", "10.0.0.0/8"), origin(), *(box(n, "a") for n in ("a1", "a2", "a3"))]
     changes += [holds("a1", key()), holds("a2", key()), well("a3", load=0.2)]
