@@ -203,7 +203,7 @@ class _Places:
             return None
         if not session.base or hostless(found.url) != session.base:
             return None
-        return PathwayClone(_BASE, box, UriReplacement(_host(found.url, with_port=self.asked.heard.quotes)))
+        return PathwayClone(_BASE, box, UriReplacement(_host(found.url, with_port=self.asked.heard.takes_port)))
 
     def elsewhere(self, why: Steered) -> tuple[tuple[str, ...], Ranked] | None:
         """(where to go, best first; the ranking it comes from); None when nothing is better."""
@@ -359,7 +359,6 @@ def _ttl(places: _Places, why: Steered, rules: SteeringRules) -> int:
 
 
 def _host(url: str, with_port: bool) -> str:
-    """hls.js and Shaka Player keep the base's port and take no other; dash.js forgets it and takes what is here."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     shown = f"[{host}]" if ":" in host else host

@@ -34,6 +34,12 @@ class Heard(NamedTuple):
     quotes: bool = False
     ignored: tuple[Ignored, ...] = ()
 
+    @property
+    def takes_port(self) -> bool:
+        """Whether HOST of a clone has a port where it is no standard one. dash.js forgets the base's; the others keep it and take no other.
+        Who says nothing yet is dash.js too, for hls.js always says where it is, and Shaka Player makes no clones."""
+        return self.quotes or not self.pathway
+
 
 def heard(query: Iterable[tuple[str, str]]) -> Heard:
     """The query of a request. Raises nothing: garbage is left out and said to be."""

@@ -99,7 +99,7 @@ def test_who_sits_on_a_place_that_serves_no_more_is_moved_whole_to_one_that_does
     assert course.why is why
     clone = course.clones[0]
     assert course.priority[0] == clone.id != lost
-    assert (clone.base_id, clone.uri_replacement.host) == ("pathway-1", f"{clone.id}.example")
+    assert (clone.base_id, clone.uri_replacement.host) == ("pathway-1", f"{clone.id}.example{PORT}")
     assert course.priority[-1] == "origin"
     assert course.reserved == (clone.id,)
     assert lost in course.left
@@ -274,11 +274,11 @@ def test_a_pathway_that_is_one_appliance_is_used_instead_of_a_clone_of_it() -> N
 def test_dash_js_gets_the_port_with_the_host_and_the_others_do_not() -> None:
     session = begun(WELL)
     broken = scene(suspect(first_box(session)))
-    hosts = {
-        quotes: going_on(broken, session, heard=Heard(quotes=quotes)).clones[0].uri_replacement.host
-        for quotes in (True, False)
-    }
-    assert hosts[True] == hosts[False] + PORT
+    dash_js, begins, hls_js = (
+        going_on(broken, session, heard=said).clones[0].uri_replacement.host
+        for said in (Heard("pathway-1", 5e6, quotes=True), SILENT, Heard("pathway-1", 5e6))
+    )
+    assert dash_js == begins == hls_js + PORT
 
 
 def test_a_session_of_the_origin_alone_is_left_there() -> None:

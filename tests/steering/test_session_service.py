@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 import pytest
+from msgspec.structs import replace
+from typer.testing import CliRunner
 
 from chassis.client import ServiceClient
+from chassis.clock import SYSTEM_CLOCK
 from chassis.service import Service
 from contracts.content_steering import SteeringManifest
 from contracts.decisions import PlayExplanation
@@ -21,8 +24,11 @@ from contracts.plays import PlayList
 from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.world import Change, RankFile, Ranking, RankRequest, WorldFacts
 from steering.app import assemble
+from steering.cli import app
 from steering.config import ContentSteering, ControlPlane, Http, SteeringSettings
 from steering.decided import read
+from steering.keyring import FILE_NAME as KEY_FILE
+from steering.keyring import Keyring
 from steering.misses import account
 from tests.steering.worlds import key, suspect, two_networks, well
 
@@ -124,10 +130,13 @@ async def test_what_is_no_state_of_this_session_is_refused_in_words_and_counted(
     async with steering(tmp_path) as running:
         mine = (await running.begin("s-1")).steering
         state = mine.partition("?s=")[2]
+        keys = Keyring(tmp_path / KEY_FILE, SYSTEM_CLOCK).keys
+        ended = keys.seal(replace(keys.open(state), until=1_763_000_000))
         for address, code in (
             ("/v1/steering/s-1", ProblemCode.BAD_QUERY),
             ("/v1/steering/s-1?s=%20", ProblemCode.BAD_QUERY),
             (f"/v1/steering/s-2?s={state}", ProblemCode.STEERING_STATE_INVALID),
+            (f"/v1/steering/s-1?s={ended}", ProblemCode.STEERING_OVER),
             (f"/v1/steering/s-1?s={state[:-4]}AAAA", ProblemCode.STEERING_STATE_INVALID),
             ("/v1/steering/s-1?s=" + "a" * 5000, ProblemCode.URI_TOO_LONG),
         ):
@@ -177,6 +186,8 @@ async def test_a_session_leaves_who_falls_silent_and_the_whole_story_is_told(tmp
         assert [one.why for one in told.moves] == ["place-suspect", "place-gone"]
         assert [one.course for one in told.moves] == [first.priority, second.priority]
         assert "was moved from a2 to" in told.moves[0].sentence
+        said = await asyncio.to_thread(CliRunner().invoke, app, ["why", "s-1", "--url", running.url])
+        assert all(one.sentence in said.stdout for one in told.moves)
         listed = await running.client.get("/v1/plays", PlayList, query={"play": "s-1"})
         assert len(listed.plays) == 3
         async with running.http.get(running.url + "/metrics") as response:
