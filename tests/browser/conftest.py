@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,15 +11,20 @@ from tests.browser import summary
 from tests.browser.chromium import Tab, open_tab
 from tests.browser.player_bed import PlayerBed, open_bed
 from tests.browser.runs import RUN, folder
-from tests.browser.scenarios import LONG_FILM
+from tests.browser.scenarios import LONG_FILM, STEERED_OFTEN
 from tests.system.small_system import FILMS, SmallSystem, open_small_system
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmallSystem]:
-    """One filled system for all browser tests; whoever kills something in it brings it back."""
-    async with open_small_system(tmp_path_factory.mktemp("system"), (*FILMS, LONG_FILM)) as running:
-        yield running
+    """One filled system for all browser tests; whoever kills something in it brings it back. Its sessions are steered often."""
+    os.environ.update(STEERED_OFTEN)
+    try:
+        async with open_small_system(tmp_path_factory.mktemp("system"), (*FILMS, LONG_FILM)) as running:
+            yield running
+    finally:
+        for name in STEERED_OFTEN:
+            del os.environ[name]
 
 
 @pytest_asyncio.fixture(loop_scope="session")

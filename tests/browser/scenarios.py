@@ -21,6 +21,14 @@ LONG_FILM = Film(
     f"testsrc2=size=640x360:rate=15:duration={LONG_FILM_S}",
     f"sine=frequency=520:duration={LONG_FILM_S}",
 )
+TTL_S = 5
+STEERED_OFTEN = {
+    "LOWTIDE_STEERING_CONTENT_STEERING__TTL_S": str(TTL_S),
+    "LOWTIDE_STEERING_CONTENT_STEERING__TROUBLE_TTL_S": "2",
+}
+"""For the environment of a system's processes: a minute is long for a test."""
+STEERED_WITHIN_S = TTL_S + 5.0
+"""One TTL, and what it takes on a busy machine until steering has heard and the player has asked for its next piece."""
 UNLIMITED = -1
 HEARD_WITHIN_S = 30.0
 POLL_S = 0.2

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from demo.footage import SourceTitle
 from tests.browser.chromium import Tab, unexpected
+from tests.browser.observations import PRESSED
 from tests.browser.player_bed import (
     KEEP_LOW,
     LET_GO,
@@ -21,8 +22,10 @@ from tests.browser.player_bed import (
     counted,
     press_play,
 )
+from tests.browser.run_result import Bounds
+from tests.browser.runs import watched
 from tests.browser.viewer_page import ViewerPage
-from tests.system.small_system import Film, SmallSystem, open_small_system
+from tests.system.small_system import SEED, Film, SmallSystem, open_small_system
 
 ONE_HERE = [PLAYERS[0], *(pytest.param(player, marks=pytest.mark.long) for player in PLAYERS[1:])]
 """What takes a minute for each player: one of them in `make test-system`, all in `make test-players`."""
@@ -39,6 +42,8 @@ FILM = Film(
     f"sine=frequency=390:duration={FILM_S}",
 )
 RESUMED_WITHIN_S = 3.0
+RELOADS = 2
+"""The picture waits while a manifest is loaded again; two requests may be refused one after the other."""
 LADDER = ("180@300", "270@900", "360@2700")
 PACING = {"floor_bps": 1_000_000, "healthy_buffer_s": 4.0}
 """The floor is too low for the best rung, so that it is what players say that lets them climb."""
@@ -76,37 +81,48 @@ async def preflights(system: SmallSystem) -> float:
 async def test_a_player_whose_token_ended_resumes_from_a_fresh_manifest(
     town: SmallSystem, bed: PlayerBed, player: str, record_property: Callable[[str, object], None]
 ) -> None:
-    await bed.play(player, await press_play(town, TITLE.id), SMALL_BUFFER[player])
-    refused = await bed.until_refused(TOKEN_S + SKEW_S + 30.0)
-    went_on = await bed.resumption(refused)
+    async with watched(bed.tab, "expire", player, SEED) as run:
+        answer = await press_play(town, TITLE.id)
+        await bed.play(player, answer, SMALL_BUFFER[player])
+        refused = await bed.until_refused(TOKEN_S + SKEW_S + 30.0)
+        went_on = await bed.resumption(refused)
+        await bed.play_on(3.0)
+        await run.hold(Bounds(stalls=RELOADS, still_s=RESUMED_WITHIN_S), record_property, answer.dash_url)
     record_property(
         f"play/resumed-s/{player}",
         f"{went_on.resumed_s:.2f} (longest still picture {went_on.longest_still_s:.2f}, position {went_on.moved_s:+.2f})",
     )
     assert went_on.resumed_s < RESUMED_WITHIN_S
     assert abs(went_on.moved_s) < 2.0
-    await bed.until_position((await bed.frames())[-1].position_s + 3.0)
 
 
 async def test_the_viewer_page_renews_its_token_before_it_ends_and_a_renewal_that_fails_disturbs_nothing(
-    town: SmallSystem, page: ViewerPage
+    town: SmallSystem, page: ViewerPage, record_property: Callable[[str, object], None]
 ) -> None:
-    await page.arrive("Fay", town.box.topology.sites[0])
-    await page.open_title(TITLE.name)
-    await page.press_play()
-    town.box.pull_the_plug("playback")
-    try:
-        while sum("/renew" in error for error in page.tab.errors) < 3:
-            await page.until_position(await page.position() + 0.2)
-    finally:
-        town.box.revive("playback")
-    await page.until_position(TOKEN_S + SKEW_S + 5.0, 60.0)
+    async with watched(page.tab, "renew", "viewer", SEED) as run:
+        await page.arrive("Fay", town.box.topology.sites[0])
+        await page.open_title(TITLE.name)
+        await run.mark(PRESSED)
+        await page.press_play()
+        await without_renewals(town, page)
+        await page.until_position(TOKEN_S + SKEW_S + 5.0, 60.0)
+        await run.hold(Bounds(played_s=TOKEN_S + SKEW_S), record_property)
     await page.sees_a_moving_picture()
     answers = await page.answers()
     assert [answer for answer in answers if answer.status == 403] == []
     assert len({answer.token for answer in answers}) >= 4
     assert (await page.tab.value("document.querySelector('#facts').innerText.match(/Stalls\\s+(\\d+)/i)[1]")) == "0"
     assert unexpected(page.tab.errors, town.box.url("playback")) == []
+
+
+async def without_renewals(town: SmallSystem, page: ViewerPage) -> None:
+    """Playback is dead until three renewals failed."""
+    town.box.pull_the_plug("playback")
+    try:
+        while sum("/renew" in error for error in page.tab.errors) < 3:
+            await page.until_position(await page.position() + 0.2)
+    finally:
+        town.box.revive("playback")
 
 
 @pytest.mark.long
