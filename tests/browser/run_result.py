@@ -33,6 +33,7 @@ class Reason(Enum):
     KEPT_ASKING = "kept-asking-whom-it-should-have-left"
     NEVER_THERE = "was-never-where-it-should-have-left"
     PREFLIGHTS = "too-many-preflights"
+    UNFINISHED = "scenario-not-finished"
 
 
 class Verdict(Enum):
@@ -139,6 +140,8 @@ class Bounds:
     played_s: float = 0.0
     leavings: tuple[Leaving, ...] = ()
     preflights: int | None = 0
+    is_whole: bool = True
+    """False when what the scenario waited for never came: no run holds that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,7 @@ def judged(result: RunResult, bounds: Bounds) -> tuple[tuple[Reason, str], ...]:
     """Every bound that the run does not hold, with its figures; empty when it holds all."""
     if result.startup_s is None:
         return ((Reason.NO_PICTURE, f"none in {result.watched_s:.1f} s"),)
-    why: list[tuple[Reason, str]] = []
+    why = [] if bounds.is_whole else [(Reason.UNFINISHED, f"left after {result.watched_s:.1f} s")]
     stalls = result.stalls
     if stalls.count > bounds.stalls:
         at = ", ".join(f"{at_s:.1f}" for at_s in stalls.at_s)

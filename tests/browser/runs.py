@@ -18,7 +18,7 @@ import msgspec
 
 from chassis.logs import redact_path
 from tests.browser.chromium import Tab, js
-from tests.browser.observations import Observed, Page
+from tests.browser.observations import PRESSED, Observed, Page
 from tests.browser.run_result import Bounds, Name, RunResult, Verdict, result_of
 from tests.browser.timeline import draw
 from tests.browser.wire import Wire
@@ -50,6 +50,7 @@ class Run:
     tab: Tab
     name: Name
     wire: Wire
+    is_over: bool = False
 
     async def mark(self, what: str) -> None:
         await self.tab.value(f"observed.mark({js(what)})")
@@ -57,7 +58,9 @@ class Run:
     async def end(self, bounds: Bounds, dash_url: str = "") -> RunResult:
         """Judges what was seen until now. `dash_url` names the manifest whose pathways are meant; empty: the one that the
         page fetched last. Raises LookupError when a mark of the bounds was never set."""
-        pathways = await pathways_of(dash_url or str(await self.tab.value(MANIFEST)))
+        self.is_over = True
+        manifest = dash_url or await self.tab.value(MANIFEST)
+        pathways = await pathways_of(manifest) if manifest else {}
         page = msgspec.convert(await self.tab.value("observed.everything()"), type=Page, strict=False)
         seen = Observed(
             page,
@@ -80,11 +83,17 @@ class Run:
 
 @asynccontextmanager
 async def watched(tab: Tab, scenario: str, player: str, seed: int) -> AsyncIterator[Run]:
-    """Begins before the page is opened; the page is observed whether it knows of it or not."""
+    """Begins before the page is opened; the page is observed whether it knows of it or not. A scenario that breaks off leaves a
+    result that says so."""
     wire = Wire(tab)
     await wire.listen()
     await tab.command("Page.addScriptToEvaluateOnNewDocument", source=OBSERVING.read_text(encoding="utf-8"))
-    yield Run(tab, Name(scenario, player, version_of(player), seed), wire)
+    run = Run(tab, Name(scenario, player, version_of(player), seed), wire)
+    try:
+        yield run
+    finally:
+        if not run.is_over and await tab.value(f"window.observed?.marks.some(row => row[1] === {js(PRESSED)})"):
+            await run.end(Bounds(is_whole=False))
 
 
 def folder() -> Path:

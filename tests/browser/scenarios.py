@@ -6,12 +6,14 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from contracts.places import ApplianceState, StateChange
 from demo.footage import SourceTitle
 from tests.browser.chromium import Tab
 from tests.browser.line import Line
+from tests.browser.run_result import Leaving
 from tests.browser.runs import Run
 from tests.system.small_system import Film, SmallSystem
 
@@ -36,32 +38,46 @@ _spare = itertools.count(101)
 """The last part of loopback addresses that nobody listens on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Away:
+    """An appliance that is not to be used between two marks."""
+
+    began: str
+    ended: str
+
+    def leaving(self, host: str) -> Leaving:
+        """Nobody asks it any more, one TTL of steering after it began."""
+        return Leaving(host, self.began, STEERED_WITHIN_S, self.ended)
+
+
 @asynccontextmanager
-async def without_power(system: SmallSystem, name: str, run: Run) -> AsyncIterator[None]:
+async def without_power(system: SmallSystem, name: str, run: Run) -> AsyncIterator[Away]:
     """kill −9 for an appliance; behind the block it lives again, and steering may send there."""
+    away = Away(f"{name} killed", f"{name} returned")
     system.box.pull_the_plug(name)
     try:
-        await run.mark(f"{name} killed")
-        yield
+        await run.mark(away.began)
+        yield away
     finally:
+        await run.mark(away.ended)
         system.box.revive(name)
         await system.until_live(name)
-    await run.mark(f"{name} returned")
 
 
 @asynccontextmanager
-async def in_maintenance(system: SmallSystem, name: str, run: Run) -> AsyncIterator[None]:
+async def in_maintenance(system: SmallSystem, name: str, run: Run) -> AsyncIterator[Away]:
     """Drained by its operator; behind the block it went through maintenance and is live again."""
+    away = Away(f"{name} drained", f"{name} back from maintenance")
     await system.operator.put_state(name, StateChange(ApplianceState.DRAINING, "a disk is changed"))
     try:
-        await run.mark(f"{name} drained")
-        yield
+        await run.mark(away.began)
+        yield away
         for state in (ApplianceState.DRAINED, ApplianceState.MAINTENANCE):
             await system.operator.put_state(name, StateChange(state, "a disk is changed"))
     finally:
+        await run.mark(away.ended)
         await system.operator.put_state(name, StateChange(ApplianceState.LIVE, "back"))
         await system.until_live(name)
-    await run.mark(f"{name} back from maintenance")
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import pytest
 from tests.browser.player_bed import GOAL_S, KEEP_LOW, LET_GO, PLAYERS, SMALL_BUFFER, STEADY, PlayerBed, press_play
 from tests.browser.run_result import Bounds
 from tests.browser.runs import Record, watched
-from tests.browser.scenarios import LONG_FILM, in_maintenance, squeezed, without_power
+from tests.browser.scenarios import LONG_FILM, STEERED_WITHIN_S, in_maintenance, squeezed, without_power
 from tests.system.small_system import SEED, SmallSystem
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="session")]
@@ -52,32 +52,36 @@ async def test_quality_follows_the_hand_and_the_network(
 
 
 @pytest.mark.parametrize("player", mostly("hls.js"))
-async def test_an_appliance_that_is_killed_and_returns_stalls_nobody(
+async def test_an_appliance_that_is_killed_is_left_within_one_ttl_and_stalls_nobody(
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:
     async with watched(bed.tab, "kill", player, SEED) as run:
         answer = await press_play(system, TITLE)
         await bed.play(player, answer, STEADY[player])
         await bed.until_buffered(GOAL_S - 4)
-        async with without_power(system, system.appliance_at(await bed.host()), run):
+        host = await bed.host()
+        async with without_power(system, system.appliance_at(host), run) as away:
             await bed.play_on(GOAL_S + 2)
             await run.mark("seek to 150 s")
             await bed.jump(150.0)
             await run.mark("seek to 20 s")
             await bed.jump(20.0)
         await bed.play_on(4.0)
-        await run.hold(Bounds(played_s=GOAL_S), record_property, answer.dash_url)
+        bounds = Bounds(played_s=GOAL_S, leavings=(away.leaving(host),))
+        await run.hold(bounds, record_property, answer.dash_url)
 
 
 @pytest.mark.parametrize("player", mostly("shaka"))
-async def test_an_appliance_in_maintenance_stalls_nobody(
+async def test_steering_moves_players_off_an_appliance_that_is_drained_within_one_ttl(
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:
     async with watched(bed.tab, "drain", player, SEED) as run:
         answer = await press_play(system, TITLE)
         await bed.play(player, answer, STEADY[player])
         await bed.until_buffered(GOAL_S - 4)
-        async with in_maintenance(system, system.appliance_at(await bed.host()), run):
-            await bed.play_on(15.0)
+        host = await bed.host()
+        async with in_maintenance(system, system.appliance_at(host), run) as away:
+            await bed.play_on(2 * STEERED_WITHIN_S)
         await bed.play_on(4.0)
-        await run.hold(Bounds(played_s=15.0), record_property, answer.dash_url)
+        bounds = Bounds(played_s=2 * STEERED_WITHIN_S, leavings=(away.leaving(host),))
+        await run.hold(bounds, record_property, answer.dash_url)

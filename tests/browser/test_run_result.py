@@ -131,6 +131,12 @@ def test_a_play_that_stopped_early_fell_short() -> None:
     assert reasons(judge(seen(frames(1_400, 5_000)), Bounds(played_s=10.0))) == [Reason.FELL_SHORT]
 
 
+def test_a_scenario_that_broke_off_holds_nothing() -> None:
+    result = judge(seen(frames(1_400, 5_000)), Bounds(is_whole=False))
+    assert result.verdict is Verdict.BROKE
+    assert reasons(result) == [Reason.UNFINISHED]
+
+
 def test_heights_are_switches_of_quality_and_only_pictures_switch_pathways() -> None:
     shown = [*frames(1_400, 3_000), *frames(3_000, 5_000, 1.6, 180), *frames(5_000, 7_000, 3.6)]
     answers = (
