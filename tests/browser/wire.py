@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 
-from tests.browser.chromium import Tab
 from tests.browser.observations import Steered
 
 STEERING_PATH = "/v1/steering/"
+MEDIA_PATH = "/media/"
+
+
+class Browser(Protocol):
+    """What is needed of a tab."""
+
+    hear: Callable[[str, dict[str, Any]], None]
+
+    async def command(self, method: str, **parameters: Any) -> dict[str, Any]: ...
 
 
 class _Replacement(msgspec.Struct, rename="upper"):
@@ -32,9 +41,9 @@ class _Manifest(msgspec.Struct, rename={"ttl_s": "TTL", "priority": "PATHWAY-PRI
 
 
 class Wire:
-    """Listens to a tab from `listen` on; `steered` gives what steering said, in seconds since 1970 as `at_ms` × 1000."""
+    """Listens to a tab from `listen` on. `preflights` are those for media."""
 
-    def __init__(self, tab: Tab) -> None:
+    def __init__(self, tab: Browser) -> None:
         self.preflights = 0
         self._tab = tab
         self._asked: dict[str, tuple[float, int]] = {}
@@ -53,7 +62,8 @@ class Wire:
     def _hear(self, method: str, params: dict[str, Any]) -> None:
         if method == "Network.requestWillBeSent":
             self._wall_s = params["wallTime"] - params["timestamp"]
-            self.preflights += params.get("type") == "Preflight"
+            is_preflight = params["initiator"]["type"] == "preflight"
+            self.preflights += is_preflight and MEDIA_PATH in params["request"]["url"]
         elif method == "Network.responseReceived" and STEERING_PATH in params["response"]["url"]:
             if params.get("type") != "Preflight":
                 self._asked[params["requestId"]] = (params["timestamp"] + self._wall_s, params["response"]["status"])
