@@ -11,6 +11,8 @@ from tests.browser.scenarios import LONG_FILM, STEERED_WITHIN_S, in_maintenance,
 from tests.system.small_system import SEED, SmallSystem
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="session")]
+FORGIVEN_WITHIN_S = 120.0
+"""dash.js stays off a rung that it had to give up until that is a small share of its last pieces, about a minute."""
 TITLE = LONG_FILM.title.id
 
 
@@ -19,7 +21,7 @@ def mostly(chosen: str) -> list[object]:
     return [player if player == chosen else pytest.param(player, marks=pytest.mark.long) for player in PLAYERS]
 
 
-@pytest.mark.parametrize("player", mostly("shaka"))
+@pytest.mark.parametrize("player", mostly("dash.js"))
 async def test_a_player_starts_and_seeks(
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:
@@ -33,7 +35,7 @@ async def test_a_player_starts_and_seeks(
         await run.hold(Bounds(played_s=8.0), record_property, answer.dash_url)
 
 
-@pytest.mark.parametrize("player", mostly("dash.js"))
+@pytest.mark.parametrize("player", mostly("shaka"))
 async def test_quality_follows_the_hand_and_the_network(
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:
@@ -46,7 +48,7 @@ async def test_quality_follows_the_hand_and_the_network(
         await bed.until_height(360, 60.0)
         async with squeezed(bed.tab, run, 700_000):
             await bed.until_height(180, 60.0)
-        await bed.until_height(360, 60.0)
+        await bed.until_height(360, FORGIVEN_WITHIN_S)
         result = await run.hold(Bounds(), record_property, answer.dash_url)
         assert result.switches.quality >= 3
 
@@ -71,7 +73,7 @@ async def test_an_appliance_that_is_killed_is_left_within_one_ttl_and_stalls_nob
         await run.hold(bounds, record_property, answer.dash_url)
 
 
-@pytest.mark.parametrize("player", mostly("shaka"))
+@pytest.mark.parametrize("player", mostly("dash.js"))
 async def test_steering_moves_players_off_an_appliance_that_is_drained_within_one_ttl(
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:

@@ -23,6 +23,6 @@ window.bed = {
     this.player = await PLAY[name](video, manifest, more);
     GIVES_UP[name](this.player, (words) => this.failures.push(words));
     new Function("player", then)(this.player);
-    await video.play();
+    if (name !== "dash.js") await video.play(); // dash.js plays by itself: a play before its manifest is there is one without steering
   },
 };
