@@ -85,7 +85,7 @@ class PlayerBed:
 
     async def play(self, player: str, answer: PlayAnswer, more: dict[str, Any] | None = None, then: str = "") -> None:
         """Opens the page anew and plays; returns when pictures move. `then` is done with `player` before that."""
-        manifest = answer.hls_url if player == "hls.js" else answer.dash_url
+        manifest = answer.dash_url if player == "dash.js" else answer.hls_url
         await self.tab.open(self.url)
         await self.tab.until("window.bed")
         settings = msgspec.json.encode(more or {}).decode()

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -32,9 +33,8 @@ RUN = "run"
 OBSERVING = HERE / "bed" / "observing.js"
 FAILURES = "[...(window.bed?.failures ?? []), ...[...document.querySelectorAll('.curtain')].map(one => one.innerText)]"
 """What a player of the bed, or the viewer page, says when it gives up."""
-MANIFEST = (
-    "performance.getEntriesByType('resource').map(entry => entry.name).findLast(name => /\\.mpd(\\?|$)/.test(name))"
-)
+SESSION = "performance.getEntriesByType('resource').map(one => one.name.match(/^.*\\/v1\\/play\\/[^/]+\\//)?.[0]).findLast(Boolean)"
+"""Where the manifests of the session lie that the page played last."""
 _VERSIONS = {"hls.js": "hls.js", "dash.js": "dashjs", "shaka": "shaka-player", "viewer": "shaka-player"}
 
 
@@ -55,12 +55,11 @@ class Run:
     async def mark(self, what: str) -> None:
         await self.tab.value(f"observed.mark({js(what)})")
 
-    async def end(self, bounds: Bounds, dash_url: str = "") -> RunResult:
-        """Judges what was seen until now. `dash_url` names the manifest whose pathways are meant; empty: the one that the
-        page fetched last. Raises LookupError when a mark of the bounds was never set."""
+    async def end(self, bounds: Bounds) -> RunResult:
+        """Judges what was seen until now. Raises LookupError when a mark of the bounds was never set."""
         self.is_over = True
-        manifest = dash_url or await self.tab.value(MANIFEST)
-        pathways = await pathways_of(manifest) if manifest else {}
+        session = await self.tab.value(SESSION)
+        pathways = await pathways_of(f"{session}manifest.mpd") if session else {}
         page = msgspec.convert(await self.tab.value("observed.everything()"), type=Page, strict=False)
         seen = Observed(
             page,
@@ -73,9 +72,9 @@ class Run:
         _write(result, seen)
         return result
 
-    async def hold(self, bounds: Bounds, record: Record, dash_url: str = "") -> RunResult:
+    async def hold(self, bounds: Bounds, record: Record) -> RunResult:
         """Ends the run and says so; the words of a failure are those of its result."""
-        result = await self.end(bounds, dash_url)
+        result = await self.end(bounds)
         record(RUN, result.run)
         assert result.verdict is Verdict.HELD, result.why
         return result
@@ -108,9 +107,11 @@ def version_of(player: str) -> str:
 
 
 async def pathways_of(dash_url: str) -> dict[tuple[str, str], str]:
-    """(host, file) → pathway, as a manifest says it now."""
+    """(host, file) → pathway, as a manifest says it now; nothing when its session is over."""
     async with httpx.AsyncClient() as client:
         answer = await client.get(dash_url)
+    if answer.status_code == HTTPStatus.NOT_FOUND:
+        return {}
     found = {}
     for element in ElementTree.fromstring(answer.raise_for_status().text).iter("{*}BaseURL"):
         url = urlsplit(element.text or "")

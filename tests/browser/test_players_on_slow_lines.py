@@ -42,4 +42,4 @@ async def test_an_appliance_that_turns_slow_stalls_nobody(
             await bed.play_on(2 * GOAL_S, 120.0)
         finally:
             slow.rate_bps = 0
-        await run.hold(Bounds(), record_property, answer.dash_url)
+        await run.hold(Bounds(), record_property)

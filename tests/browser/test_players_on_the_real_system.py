@@ -87,7 +87,7 @@ async def test_a_player_whose_token_ended_resumes_from_a_fresh_manifest(
         refused = await bed.until_refused(TOKEN_S + SKEW_S + 30.0)
         went_on = await bed.resumption(refused)
         await bed.play_on(3.0)
-        await run.hold(Bounds(stalls=RELOADS, still_s=RESUMED_WITHIN_S), record_property, answer.dash_url)
+        await run.hold(Bounds(stalls=RELOADS, still_s=RESUMED_WITHIN_S), record_property)
     record_property(
         f"play/resumed-s/{player}",
         f"{went_on.resumed_s:.2f} (longest still picture {went_on.longest_still_s:.2f}, position {went_on.moved_s:+.2f})",

@@ -32,7 +32,7 @@ async def test_a_player_starts_and_seeks(
         for place_s in (120.0, 200.0, 30.0):
             await run.mark(f"seek to {place_s:.0f} s")
             await bed.jump(place_s)
-        await run.hold(Bounds(played_s=8.0), record_property, answer.dash_url)
+        await run.hold(Bounds(played_s=8.0), record_property)
 
 
 @pytest.mark.parametrize("player", mostly("shaka"))
@@ -49,7 +49,7 @@ async def test_quality_follows_the_hand_and_the_network(
         async with squeezed(bed.tab, run, 700_000):
             await bed.until_height(180, 60.0)
         await bed.until_height(360, FORGIVEN_WITHIN_S)
-        result = await run.hold(Bounds(), record_property, answer.dash_url)
+        result = await run.hold(Bounds(), record_property)
         assert result.switches.quality >= 3
 
 
@@ -70,7 +70,7 @@ async def test_an_appliance_that_is_killed_is_left_within_one_ttl_and_stalls_nob
             await bed.jump(20.0)
         await bed.play_on(4.0)
         bounds = Bounds(played_s=GOAL_S, leavings=(away.leaving(host),))
-        await run.hold(bounds, record_property, answer.dash_url)
+        await run.hold(bounds, record_property)
 
 
 @pytest.mark.parametrize("player", mostly("dash.js"))
@@ -86,4 +86,4 @@ async def test_steering_moves_players_off_an_appliance_that_is_drained_within_on
             await bed.play_on(2 * STEERED_WITHIN_S)
         await bed.play_on(4.0)
         bounds = Bounds(played_s=2 * STEERED_WITHIN_S, leavings=(away.leaving(host),))
-        await run.hold(bounds, record_property, answer.dash_url)
+        await run.hold(bounds, record_property)

@@ -1,4 +1,7 @@
-// A play: session at playback, Shaka Player on its DASH manifest, heartbeats, and what is happening, for those who look.
+// A play: session at playback, Shaka Player on its HLS manifest, heartbeats, and what is happening, for those who look.
+//
+// Not on its DASH manifest: Shaka Player (5.2.12) takes an index for a file of its own when places change while it is fetched (a
+// place that fails, an answer of content steering), and then reads every segment from a wrong byte.
 import { MediaToken, refusalOf } from "./media_token.js";
 import { call, deviceId, keepLastWord } from "./services.js";
 import { Failure } from "./words.js";
@@ -74,7 +77,7 @@ export class Playing {
     await this.player.attach(this.video);
     this.configure();
     this.listen(library);
-    await this.player.load(session.dash_url, session.position_s).catch((error) => {
+    await this.player.load(session.hls_url, session.position_s).catch((error) => {
       throw new Failure("player", wordsOf(error, library));
     });
     if (this.over) return undefined;
@@ -102,8 +105,9 @@ export class Playing {
       request.uris = request.uris.map((uri) => this.token.put(uri));
     });
     networking.addEventListener("retry", (event) => this.refused(event, library));
-    networking.registerResponseFilter((type, response) => {
+    networking.registerResponseFilter((type, response, context) => {
       if (type !== segment) return;
+      if (context?.stream?.type === "video") this.rendition = renditionAt(response.uri);
       this.facts.host = new URL(response.uri).host;
       this.facts.hosts.add(this.facts.host);
       this.facts.bytes += response.data.byteLength;
@@ -134,11 +138,10 @@ export class Playing {
   look() {
     const track = this.player.getVariantTracks().find((one) => one.active);
     const stats = this.player.getStats();
-    this.rendition = track?.originalVideoId ?? "";
     this.onFacts({
       ...this.facts,
       hosts: [...this.facts.hosts],
-      rendition: this.rendition,
+      rendition: this.rendition ?? "",
       height: track?.height ?? 0,
       bps: track?.bandwidth ?? 0,
       estimateBps: stats.estimatedBandwidth || 0,
@@ -192,6 +195,11 @@ export class Playing {
     keepLastWord(this.say("stop"));
     await this.player?.destroy();
   }
+}
+
+/** Media files are named after their renditions. */
+function renditionAt(uri) {
+  return new URL(uri).pathname.split("/").pop().replace(/\.[^.]*$/, "");
 }
 
 function wordsOf(error, library) {
