@@ -1,7 +1,9 @@
 """The result of one play, computed from what was seen of it. Pure.
 
-A **stall** begins with a `waiting` of the video after its first `playing` and outside a seek, and ends with the next picture that is
-shown; its length is the time between the two. A **seek** begins with `seeking` and ends with the first picture behind its
+A **stall** is a time without a new picture, after the first `playing` of the video and outside a seek, while less than a second of
+what follows was there. It begins with a `waiting` or with the last picture before a gap of half a second, and ends with the next
+picture. The same while there was more to show is a **hitch**: the machine was too busy to show it, delivery had no part in it.
+A **seek** begins with `seeking` and ends with the first picture behind its
 `seeked`. `longest_still_s` is the longest time between two pictures that follow each other, outside seeks: a busy machine shows
 in it too. A switch of **quality** is a picture of another height than the one before; a switch of **pathway** is a good answer
 with pictures from another pathway than the last one, in the order of asking.
@@ -19,6 +21,8 @@ import msgspec
 from tests.browser.observations import PRESSED, Answered, Frame, Mark, Observed, Page, Steered
 
 FORMAT = 1
+STARVED_S = 1.0
+GAP_MS = 500.0
 VIDEO_FILES = "v-"
 
 
@@ -46,6 +50,7 @@ class Stalls(msgspec.Struct, frozen=True):
     seconds: float
     at_s: tuple[float, ...]
     """When each began, in seconds from the press."""
+    hitches: int
     longest_still_s: float
 
 
@@ -74,7 +79,7 @@ class Departure(msgspec.Struct, frozen=True):
 
     host: str
     mark: str
-    within_s: float
+    within_s: float | None
     asked_for_s: float
     requests_before: int
 
@@ -123,11 +128,12 @@ class RunResult(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """From `mark` on, `within_s` later, until `until` (a later mark; empty: the end), nobody asks `host` any more."""
+    """From `mark` on, `within_s` later, until `until` (a later mark; empty: the end), nobody asks `host` any more. With None it
+    is only measured."""
 
     host: str
     mark: str
-    within_s: float
+    within_s: float | None
     until: str = ""
 
 
@@ -178,7 +184,8 @@ def result_of(name: Name, seen: Observed, bounds: Bounds) -> RunResult:
     page, pressed_ms = seen.page, seen.marked_ms(PRESSED)
     frames = [frame for frame in page.frames if frame.shown_ms >= pressed_ms]
     seeks = seeks_of(page)
-    stalls = stalls_of(page, seeks)
+    still = stills_of(page, seeks)
+    stalls = [span for span in still if is_starved(page, span)]
     departures = tuple(_departure(seen, leaving) for leaving in bounds.leavings)
     made = RunResult(
         format=FORMAT,
@@ -194,6 +201,7 @@ def result_of(name: Name, seen: Observed, bounds: Bounds) -> RunResult:
             len(stalls),
             sum(stall.seconds for stall in stalls),
             tuple((stall.begins_ms - pressed_ms) / 1000 for stall in stalls),
+            len(still) - len(stalls),
             _longest_still_s(frames, seeks, page.ended_ms),
         ),
         seeks=Seeks(len(seeks), max((seek.seconds for seek in seeks), default=0.0)),
@@ -247,15 +255,30 @@ def seeks_of(page: Page) -> list[Span]:
 
 def stalls_of(page: Page, seeks: Sequence[Span]) -> list[Span]:
     """By the definition at the top."""
+    return [span for span in stills_of(page, seeks) if is_starved(page, span)]
+
+
+def stills_of(page: Page, seeks: Sequence[Span]) -> list[Span]:
+    """Stalls and hitches, in the order of their beginnings; none touches another or a seek."""
     began_ms = next((event.at_ms for event in page.events if event.kind == "playing"), page.ended_ms)
+    waits = [Span(event.at_ms, _next_picture_ms(page, event.at_ms)) for event in page.events if event.kind == "waiting"]
+    shown = [*(frame.shown_ms for frame in page.frames), page.ended_ms]
+    gaps = [Span(before, after) for before, after in itertools.pairwise(shown) if after - before > GAP_MS]
     spans: list[Span] = []
-    for event in page.events:
-        at_ms = event.at_ms
-        known = [*seeks, *spans]
-        if event.kind != "waiting" or at_ms <= began_ms or any(s.begins_ms <= at_ms <= s.ends_ms for s in known):
-            continue
-        spans.append(Span(at_ms, _next_picture_ms(page, at_ms)))
+    for span in sorted((*waits, *gaps), key=lambda span: span.begins_ms):
+        known = (*seeks, *spans)
+        if span.begins_ms >= began_ms and not any(
+            one.touches(span.begins_ms, span.ends_ms) or one.begins_ms == span.begins_ms for one in known
+        ):
+            spans.append(span)
     return spans
+
+
+def is_starved(page: Page, span: Span) -> bool:
+    """Whether there was too little to show at some time of it; where nobody looked, there was."""
+    before = [sample for sample in page.samples if sample.at_ms <= span.begins_ms][-1:]
+    seen = [*before, *(sample for sample in page.samples if span.begins_ms < sample.at_ms < span.ends_ms)]
+    return min((sample.buffer_s for sample in seen), default=0.0) < STARVED_S
 
 
 def _next_picture_ms(page: Page, after_ms: float) -> float:
@@ -324,7 +347,7 @@ def _judged_departure(departure: Departure) -> list[tuple[Reason, str]]:
     said = f"{departure.host} after {departure.mark!r}"
     if not departure.requests_before:
         return [(Reason.NEVER_THERE, said)]
-    if departure.asked_for_s > departure.within_s:
+    if departure.within_s is not None and departure.asked_for_s > departure.within_s:
         return [(Reason.KEPT_ASKING, f"{said}: for {departure.asked_for_s:.1f} s, not {departure.within_s:.1f}")]
     return []
 

@@ -45,9 +45,9 @@ class Away:
     began: str
     ended: str
 
-    def leaving(self, host: str) -> Leaving:
+    def leaving(self, host: str, within_s: float | None = STEERED_WITHIN_S) -> Leaving:
         """Nobody asks it any more, one TTL of steering after it began."""
-        return Leaving(host, self.began, STEERED_WITHIN_S, self.ended)
+        return Leaving(host, self.began, within_s, self.ended)
 
 
 @asynccontextmanager

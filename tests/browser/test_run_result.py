@@ -44,6 +44,7 @@ def seen(
     answers: tuple[Answered, ...] = (),
     marks: tuple[tuple[float, str], ...] = (),
     ended_ms: float | None = None,
+    buffer_s: float = 0.2,
     **more: object,
 ) -> Observed:
     playing = VideoEvent(shown[0].shown_ms if shown else 0.0, "playing", 0.0)
@@ -55,7 +56,7 @@ def seen(
         answers,
         tuple(shown),
         (playing, *told),
-        (Sample(PRESS_MS, 0.0, 3.0),),
+        tuple(Sample(PRESS_MS + n * 250, 0.0, buffer_s) for n in range(40)),
         (Mark(PRESS_MS, PRESSED), *(Mark(at_ms, what) for at_ms, what in marks)),
     )
     return msgspec.structs.replace(Observed(page, {(HERE, "v-360.mp4"): "pathway-1"}), **more)
@@ -85,20 +86,34 @@ def test_no_picture_at_all_breaks_a_run_whatever_else_it_holds() -> None:
     assert result.startup_s is None
 
 
-def test_a_stall_lasts_from_waiting_to_the_next_picture() -> None:
+def test_a_short_stall_lasts_from_waiting_to_the_next_picture() -> None:
+    result = judge(seen([*frames(1_400, 5_000), *frames(5_300, 9_000, 3.6)], events=((5_000, "waiting"),)))
+    assert result.stalls.count == 1
+    assert result.stalls.seconds == pytest.approx(0.3)
+
+
+def test_a_long_stall_lasts_from_the_last_picture_to_the_next() -> None:
     result = judge(
         seen([*frames(1_400, 5_000), *frames(6_500, 9_000, 3.6)], events=((5_000, "waiting"), (6_480, "playing")))
     )
     assert result.stalls.count == 1
-    assert result.stalls.seconds == pytest.approx(1.5)
-    assert list(result.stalls.at_s) == [pytest.approx(4.0)]
+    assert result.stalls.seconds == pytest.approx(1.54)
+    assert list(result.stalls.at_s) == [pytest.approx(3.96)]
     assert reasons(result) == [Reason.STALLED]
 
 
 def test_what_waits_twice_before_a_picture_stalls_once_and_a_stall_without_end_lasts_to_the_end() -> None:
     result = judge(seen(frames(1_400, 5_000), events=((5_000, "waiting"), (5_400, "waiting")), ended_ms=8_000))
     assert result.stalls.count == 1
-    assert result.stalls.seconds == pytest.approx(3.0)
+    assert result.stalls.seconds == pytest.approx(3.04)
+
+
+def test_a_gap_without_a_word_is_a_stall_too_and_one_with_enough_to_show_is_a_hitch() -> None:
+    shown = [*frames(1_400, 5_000), *frames(6_500, 9_000, 3.6)]
+    assert judge(seen(shown)).stalls.count == 1
+    busy = judge(seen(shown, buffer_s=20.0, events=((5_000, "waiting"),)))
+    assert (busy.stalls.count, busy.stalls.hitches) == (0, 1)
+    assert busy.verdict is Verdict.HELD
 
 
 def test_waiting_before_the_first_playing_is_startup() -> None:
@@ -122,9 +137,11 @@ def test_waiting_inside_a_seek_is_no_stall_and_the_seek_ends_with_its_picture() 
 
 def test_a_picture_that_stands_still_without_a_word_breaks_the_run() -> None:
     shown = [*frames(1_400, 5_000), *frames(12_000, 14_000, 3.6)]
-    assert reasons(judge(seen(shown))) == [Reason.STOOD_STILL]
-    assert judge(seen(shown), Bounds(still_s=None)).verdict is Verdict.HELD
-    assert reasons(judge(seen(frames(1_400, 5_000), ended_ms=20_000))) == [Reason.STOOD_STILL], "also at its end"
+    full = seen(shown, buffer_s=20.0)
+    assert reasons(judge(full)) == [Reason.STOOD_STILL]
+    assert judge(full, Bounds(still_s=None)).verdict is Verdict.HELD
+    late = seen(frames(1_400, 5_000), ended_ms=20_000, buffer_s=20.0)
+    assert reasons(judge(late)) == [Reason.STOOD_STILL], "also at its end"
 
 
 def test_a_play_that_stopped_early_fell_short() -> None:
@@ -167,6 +184,9 @@ def test_a_host_that_is_asked_for_longer_than_allowed_breaks_the_run() -> None:
     assert reasons(result) == [Reason.KEPT_ASKING]
     assert result.departures[0].asked_for_s == pytest.approx(2.0)
     assert judge(observed, Bounds(leavings=(Leaving(HERE, "drained", 2.5),))).verdict is Verdict.HELD
+    measured = judge(observed, Bounds(leavings=(Leaving(HERE, "drained", None),)))
+    assert measured.verdict is Verdict.HELD
+    assert measured.departures[0].asked_for_s == pytest.approx(2.0)
 
 
 def test_what_is_asked_after_it_returned_does_not_count() -> None:
