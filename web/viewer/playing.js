@@ -8,6 +8,7 @@ import { Failure } from "./words.js";
 
 const SHAKA = "/web/vendor/shaka-player/shaka-player.compiled-es2021.js";
 const WATCH_MS = 500;
+const STARVED_S = 1;
 const STOP_WORDS = {
   "another-play-on-this-device": "This went on in another window of this browser.",
   "too-many-streams": "Other devices of your account took all streams of your plan.",
@@ -115,7 +116,8 @@ export class Playing {
     this.player.addEventListener("adaptation", () => { this.facts.switches += 1; });
     this.player.addEventListener("error", ({ detail }) => this.stop(wordsOf(detail, library)));
     this.video.addEventListener("waiting", () => {
-      if (this.facts.firstFrameMs !== null && !this.video.seeking) this.facts.rebuffers += 1;
+      const isStarved = this.bufferS() < STARVED_S; // a busy device waits with a full buffer, too
+      if (this.facts.firstFrameMs !== null && !this.video.seeking && isStarved) this.facts.rebuffers += 1;
     });
     this.video.addEventListener("playing", () => {
       this.facts.firstFrameMs ??= Math.round(performance.now() - this.pressedAt);
