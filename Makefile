@@ -6,8 +6,8 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes that share the tests of `make test`; each starts processes of its own, so that more than a few only get into each other's way.
-WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
+# Processes that share the tests of `make test`: one more than cores, because tests of processes mostly wait; never many, because they start more of their own.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 7 ? n + 1 : 8)))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 

@@ -9,18 +9,26 @@ from xdist.scheduler import LoadFileScheduling
 
 WHOLE = ("tests/system/",)
 """Folders with something expensive that runs as long as their tests do."""
+LONG = (
+    *WHOLE,
+    "tests/oca/appliance/",
+    "tests/oca/supervisor/",
+    "tests/oca/store/test_store_probe.py",
+    "tests/oca/pulling/test_pulled_outages.py",
+    "tests/oca/worker/test_worker_tls.py",
+    "tests/oca/worker/test_worker_limits.py",
+    "tests/origin/test_worker.py",
+    "tests/fill_planner/test_toplists.py",
+)
+"""What comes first, in this order, so that nobody begins a long piece when the others are done."""
 
 
-class Marked(Protocol):
-    """What is asked of a collected test."""
-
+class Named(Protocol):
     @property
     def nodeid(self) -> str: ...
 
-    def get_closest_marker(self, name: str) -> object: ...
 
-
-Item = TypeVar("Item", bound=Marked)
+Item = TypeVar("Item", bound=Named)
 
 
 class Pieces(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
@@ -37,6 +45,9 @@ def piece_of(nodeid: str) -> str:
 
 
 def long_first(items: Sequence[Item]) -> list[Item]:
-    """Pieces with a test marked `slow` come first, so that nobody begins a long one when the others are done. Keeps the order else."""
-    long = {piece_of(item.nodeid) for item in items if item.get_closest_marker("slow") is not None}
-    return sorted(items, key=lambda item: piece_of(item.nodeid) not in long)
+    """`LONG`, then the others as they came."""
+    return sorted(items, key=lambda item: _rank(item.nodeid))
+
+
+def _rank(nodeid: str) -> int:
+    return next((rank for rank, place in enumerate(LONG) if nodeid.startswith(place)), len(LONG))

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,11 +22,14 @@ OURS = frozenset(PACKAGES + ASIDE)
 
 @dataclass(frozen=True)
 class Module:
-    """One file: its dotted name, where it is, and its syntax tree."""
+    """One file: its dotted name, where it is, and its syntax tree, which is read when it is asked for first."""
 
     name: str
     path: Path
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"), str(self.path))
 
     @property
     def where(self) -> str:
@@ -64,21 +67,21 @@ class Module:
 @cache
 def modules() -> tuple[Module, ...]:
     """Every module of the installed packages."""
-    return tuple(_parsed(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    return tuple(_module(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
 
 
 @cache
 def all_modules() -> tuple[Module, ...]:
     """Tests, benchmarks and scripts too."""
     aside = (path for folder in ASIDE for path in sorted((ROOT / folder).rglob("*.py")))
-    return (*modules(), *(_parsed(path) for path in aside))
+    return (*modules(), *(_module(path) for path in aside))
 
 
-def _parsed(path: Path) -> Module:
+def _module(path: Path) -> Module:
     parts = list(path.relative_to(ROOT).with_suffix("").parts)
     if parts[-1] == "__init__":
         parts.pop()
-    return Module(".".join(parts), path, ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    return Module(".".join(parts), path)
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 import pytest
 
 from tests.house.source import ROOT
-from tests.sharing import WHOLE, long_first, piece_of
+from tests.sharing import LONG, WHOLE, long_first, piece_of
 
 
 @dataclass(frozen=True)
-class Test:
-    __test__ = False
+class Found:
     nodeid: str
-    slow: bool = False
-
-    def get_closest_marker(self, name: str) -> object:
-        return self if self.slow and name == "slow" else None
 
 
 @pytest.mark.parametrize("folder", WHOLE)
@@ -30,7 +25,12 @@ def test_other_tests_of_one_file_are_a_piece() -> None:
     assert piece_of("tests/chassis/test_web.py::test_one[a::b]") == "tests/chassis/test_web.py"
 
 
-def test_files_with_a_long_test_come_first_and_stay_whole() -> None:
-    short, long = Test("tests/a/test_a.py::test_short"), Test("tests/b/test_b.py::test_long", slow=True)
-    beside, last = Test("tests/b/test_b.py::test_beside"), Test("tests/c/test_c.py::test_last")
-    assert long_first([short, beside, long, last]) == [beside, long, short, last]
+def test_what_is_long_comes_first_and_the_others_keep_their_order() -> None:
+    short, other = Found("tests/b/test_b.py::test_b"), Found("tests/a/test_a.py::test_a")
+    long, longest = (Found(f"{LONG[rank]}::test") for rank in (-1, 0))
+    assert long_first([short, long, other, longest]) == [longest, long, short, other]
+
+
+@pytest.mark.parametrize("place", LONG)
+def test_what_is_said_to_be_long_exists(place: str) -> None:
+    assert (ROOT / place).exists()

@@ -122,14 +122,14 @@ def box(settings: Appliance, folder: Path, keys: Keys, before: tuple[str, ...] =
             process.wait(5)
 
 
-async def until(condition: object, wait_s: float = 10.0) -> None:
+async def until(condition: object, wait_s: float = 30.0) -> None:
     deadline = time.monotonic() + wait_s
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, "it did not become true in time"
         await asyncio.sleep(0.02)
 
 
-async def until_metric(appliance: Box, name: str, value: float, wait_s: float = 10.0) -> None:
+async def until_metric(appliance: Box, name: str, value: float, wait_s: float = 30.0) -> None:
     deadline = time.monotonic() + wait_s
     while (found := await appliance.metric(name)) != value:
         assert time.monotonic() < deadline, f"{name} stays at {found}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
@@ -218,7 +219,9 @@ async def test_a_slot_whose_worker_cannot_live_is_served_by_its_sibling(tmp_path
             assert (reply.status_code, reply.content) == (206, FILE.data[:10])
         async with httpx.AsyncClient(timeout=10) as client:
             checks = (await client.get(f"{urls['status']}/readyz")).json()["checks"]
-        assert "worker 1 is resting after 3 early deaths" in checks["workers"]["detail"]
+        told = re.search(r"worker 1 is resting after (\d+) early deaths", checks["workers"]["detail"])
+        assert told is not None, checks["workers"]["detail"]
+        assert int(told[1]) >= 3, "it is tried again now and then"
         marker.unlink()
         table.slots[1].try_at = 0.0
         await until(lambda: table.ready_count == 2)
