@@ -381,8 +381,9 @@ class NameDesk:
 
     def _refresh(self, box: Box) -> None:
         """Puts into the record what others may know of the name now, and tells it."""
-        box.name_number = self._number(box)
-        self.desk.tell(self.desk.registry.set_name(box, self._public(box)))
+        box.name_number, public = self._number(box), self._public(box)
+        if public != box.name:
+            self.desk.tell(self.desk.registry.set_name(box, public))
 
     def _public(self, box: Box) -> PublicName:
         record = self._records.get(box.id)

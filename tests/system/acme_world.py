@@ -119,9 +119,17 @@ class Pebble:
 
 @asynccontextmanager
 async def running_pebble(
-    folder: Path, dns_port: int, *, valid_s: int = 86400, refused_nonces: int = 5
+    folder: Path,
+    dns_port: int,
+    *,
+    valid_s: int = 86400,
+    refused_nonces: int = 5,
+    accounts: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Pebble]:
-    """`valid_s` is the life of its certificates; so many of a hundred good nonces it refuses, as RFC 8555 §6.5 allows."""
+    """`valid_s` is the life of its certificates; so many of a hundred good nonces it refuses, as RFC 8555 §6.5 allows.
+
+    With `accounts` (key id → MAC key) only those who have one may open an account (§7.3.4).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port, management = free_port(), free_port()
     _make_own_certificate(folder)
@@ -134,7 +142,8 @@ async def running_pebble(
             "httpPort": 5002,
             "tlsPort": 5001,
             "ocspResponderURL": "",
-            "externalAccountBindingRequired": False,
+            "externalAccountBindingRequired": accounts is not None,
+            "externalAccountMACKeys": dict(accounts or {}),
             "certificateValidityPeriod": valid_s,
         }
     }

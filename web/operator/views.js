@@ -173,7 +173,10 @@ function ApplianceRow({ item }) {
   const behind = item.reported_plan_number !== item.plan_number;
   return html`
     <tr>
-      <td><b>${appliance.id}</b><br /><span class="faint">${appliance.site_id}</span></td>
+      <td>
+        <b>${appliance.id}</b><br /><span class="faint">${appliance.site_id}</span>
+        ${item.name && html`<br /><${NameWords} name=${item.name} />`}
+      </td>
       <td><span class="state ${appliance.state}">${appliance.state}</span></td>
       <td>
         <${HealthWords} health=${health} connected=${item.connected} />
@@ -202,6 +205,13 @@ function HealthWords({ health, connected }) {
   const kind = health.score >= 0.8 ? "good" : "warn";
   const words = `${health.score.toFixed(2)}${connected ? "" : " (no stream)"}`;
   return html`<span class="level"><span class="dot ${kind}"></span>${words}</span>`;
+}
+
+function NameWords({ name }) {
+  const words = name.host || name.appliance_id;
+  return name.trouble
+    ? html`<span class="bad" title=${name.sentence}>${words}: ${name.trouble}</span>`
+    : html`<span class="faint" title=${name.sentence}>${words}</span>`;
 }
 
 function Disk({ item }) {

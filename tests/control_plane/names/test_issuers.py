@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -113,6 +113,25 @@ async def test_the_account_is_found_again_by_its_key(tmp_path: Path) -> None:
         assert (await again.order(csr_for(NAME))).challenges
         await again.close()
     assert (tmp_path / "acme.key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.system
+async def test_an_account_is_bound_to_the_key_that_the_ca_gave_out_and_refused_without_one(tmp_path: Path) -> None:
+    mac_key = tmp_path / "mac.key"
+    mac_key.write_text("zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W")
+    async with (
+        running_knot(tmp_path / "knot", ZONE) as knot,
+        running_pebble(tmp_path / "pebble", knot.port, accounts={"kid-1": mac_key.read_text()}) as pebble,
+    ):
+        bound = AcmeSettings(pebble.directory, pebble.ca_file, terms_agreed=True, eab_kid="kid-1", eab_key_file=mac_key)
+        issuer = AcmeIssuer(bound, tmp_path / "bound.key")
+        assert (await issuer.order(csr_for(NAME))).challenges
+        await issuer.close()
+        unbound = AcmeIssuer(replace(bound, eab_kid="", eab_key_file=None), tmp_path / "unbound.key")
+        with pytest.raises(IssuerError, match="externalAccountRequired") as refused:
+            await unbound.order(csr_for(NAME))
+        assert refused.value.trouble is NameTrouble.CA_REFUSED
+        await unbound.close()
 
 
 class _Nonsense(BaseHTTPRequestHandler):

@@ -20,6 +20,7 @@ from contracts.reports import ReportAnswer
 from control_plane.cli import app
 from control_plane.config import DnsSettings, NameSettings
 from control_plane.names.zone import CHALLENGE
+from tests.browser.chromium import open_tab
 from tests.control_plane.names.fakes import FakeIssuer, FakeNameServer, csr_for
 from tests.control_plane.plane import Plane, report, running
 
@@ -139,3 +140,15 @@ async def command(plane: Plane, *words: str, fails: bool = False) -> str:
     done = await asyncio.to_thread(CliRunner().invoke, app, [*words, *where])
     assert done.exit_code == int(fails), done.output
     return " ".join(done.output.split())
+
+
+@pytest.mark.system
+async def test_the_operator_page_shows_each_name_and_what_is_wrong_with_it(zoned: Zoned, tmp_path: Path) -> None:
+    await zoned.plane.add_box("a1")
+    await zoned.plane.add_box("a_2")
+    await until(zoned.is_known)
+    async with open_tab(tmp_path / "browser") as tab:
+        await tab.open(f"{zoned.plane.urls['http']}/#token={zoned.plane.token}")
+        await tab.until(f"document.querySelector('table span[title*=\"signing request\"]')?.innerText === '{HOST}'")
+        await tab.until("document.querySelector('table span.bad[title]')?.innerText === 'a_2: id-is-no-host-name'")
+        assert tab.errors == []
