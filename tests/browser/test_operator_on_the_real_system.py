@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from chassis.client import ServiceClient
+from contracts.instants import hour_of
 from contracts.members import SignUp
+from contracts.plays import AccountImport, HourAccount
+from contracts.routes import Route, RouteImport, RoutePolicy, SourceFacts, SourceKind
+from demo.operator import read_token
 from player.membership import Member
 from player.viewer import watch
 from tests.browser.chromium import Tab, js
@@ -100,6 +106,97 @@ async def test_the_page_explains_why_a_file_is_where_it_is(system: SmallSystem, 
     assert all("Placed at" in words and "rank" in words for words in by_site.values())
     if PICTURES:
         await page.pictures(Path(PICTURES), "operator-explained", whole=True)
+
+
+async def test_an_operator_finds_a_play_by_its_network_and_reads_why_it_went_where_it_went(
+    system: SmallSystem, page: Tab
+) -> None:
+    network = system.networks[1]
+    member = Member(system.services, network.address(7))
+    try:
+        await member.sign_up(SignUp("why@example.org", "a long tide comes slowly", network.region, "standard"))
+        profile = (await member.account()).profiles[0]
+        answer = await member.play(FILMS[0].title.id, profile.id, "sofa")
+        await member.leave(answer)
+    finally:
+        await member.aclose()
+    await page.value("location.hash = '#/plays'")
+    await page.fill("input[name=client]", network.address(200))
+    await page.click(".asking button")
+    await page.until(f"document.querySelector('.rows').innerText.includes({js(answer.session_id)})")
+    (row,) = [cells for cells in await rows(page, "plays") if cells[1] == answer.session_id]
+    assert row[3:5] == ["b", FILMS[0].title.id]
+    assert row[5].startswith("b1 ")
+    await page.value(
+        "[...document.querySelectorAll('.rows tr')]"
+        f".find(row => row.innerText.includes({js(answer.session_id)})).querySelector('button').click()"
+    )
+    await page.until("document.querySelector('.sentences')")
+    told = await page.value("document.querySelector('.told').innerText")
+    assert f"Why {answer.session_id} went where it went" in told
+    assert "b1 was number 1: it holds the file" in told
+    assert (await rows(page, "told"))[0][0] == "b1"
+    if PICTURES:
+        await page.pictures(Path(PICTURES), "operator-plays", whole=True)
+
+
+async def test_the_route_explorer_marks_what_is_quarantined_and_what_has_no_alternative(
+    system: SmallSystem, page: Tab
+) -> None:
+    async with operator_of(system) as client:
+        await client.put("/v1/sites/a/route-policy", RoutePolicy(("81.2.0.0/16",)), RoutePolicy)
+        given = RouteImport(SourceKind.FILE, (Route("81.2.0.0/18", (64500,)), Route("9.9.9.0/24", (64501,))))
+        source = await client.put("/v1/sites/a/routes/lab", given, SourceFacts)
+        try:
+            await page.value("location.hash = '#/routes'")
+            await page.until("document.querySelector('.prefixes')?.innerText.includes('81.2.0.0/18')")
+            assert (await rows(page, "sources"))[0][:6] == [source.id, "a", "up", "2", "1", "1"]
+            found = {row[0]: row for row in await rows(page, "routes")}
+            assert found["81.2.0.0/18"][1] == "a"
+            assert found["81.2.0.0/18"][3].startswith("no alternative")
+            assert found["9.9.9.0/24"][1] == "–"
+            assert found["9.9.9.0/24"][3].startswith("not-on-the-allow-list")
+            assert {"127.1.0.0/16", "127.2.0.0/16"} <= found.keys()
+            await page.fill("input[name=q]", "81.2.1.1")
+            await page.click(".asking button")
+            await page.until("document.querySelectorAll('.prefixes tbody tr').length === 1")
+            await page.click(".choice button:last-child")
+            await page.until("document.querySelector('.prefixes').innerText.includes('9.9.9.0/24')")
+            if PICTURES:
+                await page.pictures(Path(PICTURES), "operator-routes", whole=True)
+        finally:
+            await client.delete("/v1/routes/sources", query={"id": source.id})
+            await client.delete("/v1/sites/a/route-policy")
+
+
+async def test_misses_are_charted_by_hour_and_saved_as_csv(system: SmallSystem, page: Tab) -> None:
+    async with operator_of(system) as client:
+        hour = hour_of(time.time())
+        causes = {"inside": 90_000_000, "content-miss": 10_000_000, "health-miss": 0, "other": 0}
+        await client.put("/v1/misses", AccountImport((HourAccount("a", hour, 50, causes, {}),)))
+    await page.value("location.hash = '#/misses'")
+    await page.until("document.querySelector('[aria-labelledby=misses] .chart canvas')")
+    (row,) = [
+        cells for cells in await rows(page, "misses") if cells[1] == "a" and cells[0] == f"{hour.replace('T', ' ')}:00"
+    ]
+    assert row[6:9] == ["100 MB", "90.0 %", "10.0 %"]
+    await page.choose("select[name=view]", "as appliances reported")
+    await page.until("document.querySelector('.chart').getAttribute('aria-label').includes('by source')")
+    saved = await page.value(
+        "import('/web/operator/missing.js').then(its => fetch('/v1/misses', { headers: { Authorization: "
+        "'Bearer ' + sessionStorage.getItem('lowtide-operator-token') } }).then(a => a.json()).then(a => its.csv(a.hours)))"
+    )
+    head, *lines = saved.splitlines()
+    listed = dict(
+        zip(head.split(","), next(line for line in lines if line.startswith(f"{hour},a,")).split(","), strict=True)
+    )
+    assert (listed["joined_inside_bytes"], listed["joined_requests"]) == ("90000000", "50")
+    if PICTURES:
+        await page.pictures(Path(PICTURES), "operator-misses", whole=True)
+
+
+def operator_of(system: SmallSystem) -> ServiceClient:
+    return ServiceClient(system.box.url("control-plane"), bearer=read_token(system.box.operator_token_file))
 
 
 _SERVED_HIT = (

@@ -45,7 +45,7 @@ async function answered(path, query = {}) {
   try {
     answer = await fetch(url, {
       headers: { Authorization: `Bearer ${token()}` },
-      signal: AbortSignal.timeout(10_000),
+      signal: AbortSignal.timeout(30_000),
     });
   } catch (error) {
     throw new Refusal(0, "The control plane does not answer.");

@@ -2,8 +2,9 @@
 
 import { h, render } from "../vendor/preact/preact.mjs";
 import { Refusal, forgetToken, get, keepToken, page, token } from "./api.js";
+import { asking, noMisses, noPlays, noRoutes } from "./asking.js";
 import { noHistory, withOverview } from "./rates.js";
-import { App } from "./views.js";
+import { App, PAGES } from "./views.js";
 
 const REFRESH_MS = 2000;
 const TYPING_MS = 250;
@@ -18,6 +19,10 @@ let state = {
   files: null,
   explained: null,
   reports: {},
+  view: viewOf(),
+  plays: noPlays(),
+  routes: noRoutes(),
+  misses: noMisses(),
 };
 let typing = null;
 let turn = 0;
@@ -28,14 +33,17 @@ function show(changes) {
 }
 
 const act = {
+  ...asking(() => state, show, refused),
   enter(text) {
     keepToken(text);
     show({ token: text, problem: null });
+    turnTo(state.view);
     refresh();
   },
   leave() {
     forgetToken();
-    show({ token: null, overview: null, history: noHistory(), problem: null, files: null, explained: null, words: "" });
+    const gone = { plays: noPlays(), routes: noRoutes(), misses: noMisses() };
+    show({ ...gone, token: null, overview: null, history: noHistory(), problem: null, files: null, explained: null, words: "" });
   },
   search(words) {
     show({ words });
@@ -90,6 +98,21 @@ function refused(error) {
   }
 }
 
+/** The page that the address names: `#/plays`; the overview where it names none. */
+function viewOf() {
+  const name = location.hash.replace(/^#\//, "");
+  return name in PAGES ? name : "overview";
+}
+
+// What a page shows at first is asked when it is opened.
+function turnTo(view) {
+  show({ view });
+  if (!state.token) return;
+  if (view === "plays" && !state.plays.list) act.findPlays(state.plays.query);
+  if (view === "misses") act.findMisses(state.misses.query);
+  if (view === "routes" && !state.routes.found) act.findRoutes(state.routes.query);
+}
+
 async function refresh() {
   const mine = ++turn;
   if (state.token && !document.hidden) {
@@ -107,6 +130,8 @@ document.addEventListener("visibilitychange", () => !document.hidden && refresh(
 addEventListener("hashchange", () => {
   const given = token();
   if (given !== state.token) act.enter(given);
+  turnTo(viewOf());
 });
 show({});
+turnTo(state.view);
 refresh();

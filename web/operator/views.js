@@ -3,7 +3,10 @@
 import { h } from "../vendor/preact/preact.mjs";
 import htm from "../vendor/htm/htm.mjs";
 import { ServedChart } from "./chart.js";
+import { Misses } from "./misses.js";
+import { Plays } from "./plays.js";
 import { SOURCES, recent } from "./rates.js";
+import { Routes } from "./routes.js";
 import { age, bytes, count, fileName, moment, rate, share } from "./words.js";
 
 const html = htm.bind(h);
@@ -14,18 +17,28 @@ const SOURCE_WORDS = {
   origin: "from the origin",
 };
 
+export const PAGES = { overview: "Overview", plays: "Plays", misses: "Misses", routes: "Routes" };
+
 export function App({ state, act }) {
   if (!state.token) return html`<${Login} problem=${state.problem} act=${act} />`;
   if (!state.overview) return html`<main class="alone"><p>${state.problem || "Asking the control plane …"}</p></main>`;
   return html`
     <${Head} state=${state} act=${act} />
-    <main>
-      <${Figures} overview=${state.overview} history=${state.history} />
-      <${Sites} overview=${state.overview} reports=${state.reports} act=${act} />
-      <${Appliances} overview=${state.overview} />
-      <${Served} overview=${state.overview} history=${state.history} />
-      <${Explain} state=${state} act=${act} />
-    </main>
+    <main><${Page} state=${state} act=${act} /></main>
+  `;
+}
+
+function Page({ state, act }) {
+  const sites = state.overview.sites.map((item) => item.site);
+  if (state.view === "plays") return html`<${Plays} plays=${state.plays} act=${act} />`;
+  if (state.view === "misses") return html`<${Misses} misses=${state.misses} sites=${sites} act=${act} />`;
+  if (state.view === "routes") return html`<${Routes} routes=${state.routes} sites=${sites} act=${act} />`;
+  return html`
+    <${Figures} overview=${state.overview} history=${state.history} />
+    <${Sites} overview=${state.overview} reports=${state.reports} act=${act} />
+    <${Appliances} overview=${state.overview} />
+    <${Served} overview=${state.overview} history=${state.history} />
+    <${Explain} state=${state} act=${act} />
   `;
 }
 
@@ -56,6 +69,11 @@ function Head({ state, act }) {
   return html`
     <header>
       <h1>Lowtide</h1>
+      <nav>
+        ${Object.entries(PAGES).map(
+          ([name, words]) => html`<a href=${`#/${name}`} aria-current=${name === state.view ? "page" : null}>${words}</a>`,
+        )}
+      </nav>
       <span class=${late ? "pulse bad" : "pulse"} role="status">
         ${late ? `${state.problem} Last seen ${moment(state.overview.at)}.` : `live, ${moment(state.overview.at)}`}
       </span>
