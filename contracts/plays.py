@@ -50,6 +50,8 @@ class FoundPlay(msgspec.Struct, frozen=True, omit_defaults=True):
     first: dict[str, int]
     meant: dict[str, int]
     play: str = ""
+    steered: str = ""
+    """Why a running session was moved; empty for a ranking."""
 
 
 class PlayList(msgspec.Struct, frozen=True):

@@ -49,7 +49,14 @@ def list_plays(
     rows = table_of("time", "session", "client", "site", "title", "groups", "first choices", "meant")
     for one in found.plays:
         counts = (str(one.groups), _counted(one.first), _counted(one.meant))
-        rows.add_row(one.time, one.play, one.client, one.site or "(none)", one.title, *counts)
+        rows.add_row(
+            f"{one.time} moved: {one.steered}" if one.steered else one.time,
+            one.play,
+            one.client,
+            one.site or "(none)",
+            one.title,
+            *counts,
+        )
     show(rows)
     more = "" if found.whole else "; there may be older ones: --limit shows more"
     typer.echo(f"{len(found.plays)} from {found.since} to {found.until}{more}")
@@ -67,6 +74,8 @@ def why(
     for one in found.told:
         decision = one.decision
         typer.echo(f"{decision.time}, world {decision.world}, site {decision.site or '(none)'}.")
+        for move in one.moves:
+            typer.echo(move.sentence)
         for group, sentences in one.sentences.items():
             typer.echo("\n  ".join((f"{group}:", *sentences)))
     _say_silent(found.silent)

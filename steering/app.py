@@ -14,6 +14,7 @@ from chassis.enrolment import ensure_enrolled
 from chassis.front import Front
 from chassis.https import door_of
 from chassis.logs import get_logger
+from chassis.routes import Routes
 from chassis.service import Listener, Service, Tcp
 from chassis.tls import client_context
 from chassis.web import Cors, build_app
@@ -37,7 +38,7 @@ from steering.plays import Tally
 from steering.plays_api import PlaysApi
 from steering.prefixes import HashedPrefixes
 from steering.reservations import ReservationRules
-from steering.sessions_api import Publicity, Sessions
+from steering.sessions_api import Publicity, Sessions, add_to
 from steering.world import World
 
 CHANGES_PATH = "/v1/changes"
@@ -102,9 +103,14 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     cors = Cors(settings.content_steering.cors_origins, methods=("GET", "HEAD"), under=PATH.partition("{")[0])
     app = build_app(routes, metrics=service.metrics, health=service.health, cors=cors)
     front = Front(RANK_PATH, api.answer, service.metrics)
-    service.listen(
-        Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front, https=door_of(settings.https))
-    )
+    door = door_of(settings.https)
+    inner = None if settings.viewer.enabled else door
+    service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front, https=inner))
+    if settings.viewer.enabled:
+        players = Routes("Lowtide steering: players")
+        add_to(players, sessions)
+        outside = build_app(players, metrics=service.metrics, cors=cors, listener="viewer", serve_openapi=False)
+        service.listen(Listener("viewer", outside, Tcp(settings.viewer.host, settings.viewer.port), https=door))
     service.background("feed", feed.run)
     service.background("saver", saver.run)
     service.background("standings", decisions.run)

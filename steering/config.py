@@ -27,6 +27,15 @@ class Http:
 
 
 @dataclass(frozen=True, slots=True)
+class Viewer:
+    """A listener for running players alone: all that `http` answers beside `/v1/steering/` is for services inside."""
+
+    enabled: Annotated[bool, Doc("Whether there is one; else players have to reach `http`.")] = False
+    host: Annotated[str, MinLen(1), Doc("IP address to bind; an IPv6 address without brackets.")] = "127.0.0.1"
+    port: Annotated[int, Ge(0), Le(65535), Doc("TCP port; 0 takes any free one.")] = 8095
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPlane:
     """Where the world comes from, and how this service gets its certificate."""
 
@@ -160,7 +169,12 @@ class SteeringSettings:
     state_dir: Annotated[Path, Doc("Folder of the certificate and of the last world.")]
     control_plane: Annotated[ControlPlane, Doc("Where the world comes from")]
     http: Annotated[Http, Doc("Where rankings are asked for")] = field(default_factory=Http)
-    https: Annotated[Https, Doc("A second door for players, by TLS")] = field(default_factory=Https)
+    https: Annotated[Https, Doc("A second door for players, by TLS: of `viewer` where that is enabled")] = field(
+        default_factory=Https
+    )
+    viewer: Annotated[Viewer, Doc("Where running players ask, and nobody can ask for anything else")] = field(
+        default_factory=Viewer
+    )
     save_every_s: Annotated[float, Gt(0), Doc("Seconds between two saves of the world, when it has changed.")] = 5.0
     save_routes_every_s: Annotated[
         float, Gt(0), Doc("Seconds between two saves of the routes, when they have changed.")

@@ -121,7 +121,15 @@ def plays(
         table.add_column(heading, overflow="fold")
     for one in found.plays:
         counts = (_counted(one.first), _counted(one.meant))
-        table.add_row(one.time, one.play, one.client, one.site or "(none)", one.title, str(one.groups), *counts)
+        table.add_row(
+            f"{one.time} moved: {one.steered}" if one.steered else one.time,
+            one.play,
+            one.client,
+            one.site or "(none)",
+            one.title,
+            str(one.groups),
+            *counts,
+        )
     Console(file=sys.stdout, width=200).print(table)
     more = "" if found.whole else "; there may be older ones: --limit shows more"
     typer.echo(f"{len(found.plays)} from {found.since} to {found.until}{more}.")
@@ -147,8 +155,7 @@ def served_of(given: list[str]) -> Iterator[Served]:
         name, equals, where = text.partition("=")
         if not equals or not name or not where:
             raise ValueError(f"{text!r} is not APPLIANCE=PATH")
-        root = Path(where)
-        for path in sorted(root.glob("access*.jsonl")) if root.is_dir() else [root]:
+        for path in _logs_in(Path(where)):
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     try:
@@ -157,6 +164,17 @@ def served_of(given: list[str]) -> Iterator[Served]:
                         raise ValueError(f"{path}:{number}: no line of an access log: {error}") from error
                     if not one.peer and one.cache != "none":
                         yield Served(name, one.time, one.session, one.path, one.bytes, one.missed_bytes)
+
+
+def _logs_in(root: Path) -> list[Path]:
+    """Raises ValueError for a folder with files that are not there as lines: what is in them would be missing in every sum."""
+    if not root.is_dir():
+        return [root]
+    found = sorted(root.glob("access*.jsonl"))
+    for columns in sorted(root.glob("access-*.parquet")):
+        if columns.with_suffix(".jsonl") not in found:
+            raise ValueError(f"{columns}: is not there as JSON lines (log.format: both keeps them)")
+    return found
 
 
 def _asked(url: str, path: str, kind: type[T], query: dict[str, str | int]) -> T:

@@ -80,6 +80,7 @@ def found_play(decision: Decision) -> FoundPlay:
         dict(first.most_common()),
         {cause.value: causes[cause.value] for cause in Cause if causes[cause.value]},
         decision.play,
+        decision.steered,
     )
 
 

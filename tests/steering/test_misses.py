@@ -264,6 +264,20 @@ def test_the_command_joins_logs_into_accounts(tmp_path: Path) -> None:
     assert "25.0%" in CliRunner().invoke(app, arguments).stdout
 
 
+def test_files_that_are_there_in_columns_alone_are_refused_for_their_bytes_would_be_missing(tmp_path: Path) -> None:
+    log, access, _ = written(tmp_path)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    access.rename(folder / "access.jsonl")
+    arguments = ["misses", "--steering-log", str(log), "--access-log", f"a1={folder}"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    (folder / "access-20251121T093436.123Z.parquet").touch()
+    found = CliRunner().invoke(app, arguments)
+    assert (found.exit_code, "is not there as JSON lines" in found.stderr) == (1, True)
+    (folder / "access-20251121T093436.123Z.jsonl").touch()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
 def test_the_command_makes_decisions_again(tmp_path: Path) -> None:
     log, _, saved = written(tmp_path)
     found = CliRunner().invoke(app, ["replay", str(log), "--world", str(saved), "--set", "load_factor=1.5"])

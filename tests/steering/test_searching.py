@@ -165,3 +165,8 @@ def test_a_tally_keeps_its_last_hours() -> None:
         tally.add(NOON_S + 3600 * hour, ranked(world(two_networks())))
     assert len(tally.rows()) == HOURS
     assert tally.rows()[-1].hour == "2025-11-23T21"
+
+
+def test_a_move_of_a_running_session_is_found_as_one() -> None:
+    moved = msgspec.structs.replace(read(line("s-1", NOON_S)), steered="draining", course=("a3",), left=("a2",))
+    assert found_play(moved).steered == "draining"

@@ -25,7 +25,7 @@ from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.world import Change, RankFile, Ranking, RankRequest, WorldFacts
 from steering.app import assemble
 from steering.cli import app
-from steering.config import ContentSteering, ControlPlane, Http, SteeringSettings
+from steering.config import ContentSteering, ControlPlane, Http, SteeringSettings, Viewer
 from steering.decided import read
 from steering.keyring import FILE_NAME as KEY_FILE
 from steering.keyring import Keyring
@@ -54,6 +54,7 @@ class Running:
     client: ServiceClient
     http: aiohttp.ClientSession
     plane: Plane
+    viewer_url: str = ""
 
     async def begin(self, play: str = "s-1", client: str = "10.1.7.9", until: float = FOREVER) -> Ranking:
         files = (RankFile(key(), "t/v-360"),)
@@ -73,12 +74,15 @@ class Running:
 
 
 @asynccontextmanager
-async def steering(folder: Path, content_steering: ContentSteering | None = None) -> AsyncIterator[Running]:
+async def steering(
+    folder: Path, content_steering: ContentSteering | None = None, viewer: Viewer | None = None
+) -> AsyncIterator[Running]:
     plane = Plane()
     settings = SteeringSettings(
         folder,
         ControlPlane("https://127.0.0.1:1"),
         Http(port=0),
+        viewer=viewer or Viewer(),
         content_steering=content_steering or ContentSteering(),
     )
 
@@ -93,7 +97,7 @@ async def steering(folder: Path, content_steering: ContentSteering | None = None
     ):
         while not (await client.get("/v1/world", WorldFacts)).live:  # noqa: ASYNC110  what is waited for happens behind a queue
             await asyncio.sleep(0.01)
-        yield Running(urls["http"], client, http, plane)
+        yield Running(urls["http"], client, http, plane, urls.get("viewer", ""))
 
 
 async def test_a_session_is_told_the_order_of_its_manifest_while_all_is_well(tmp_path: Path) -> None:
@@ -105,6 +109,27 @@ async def test_a_session_is_told_the_order_of_its_manifest_while_all_is_well(tmp
         assert (answer.version, answer.clones, answer.ttl_s) == (1, (), 60)
         assert answer.reload_uri.startswith(running.url + "/v1/steering/s-1?")
         assert (await running.ask(answer.reload_uri)).priority == answer.priority
+
+
+async def test_the_listener_of_players_answers_them_and_tells_nobody_anything_else(tmp_path: Path) -> None:
+    async with steering(tmp_path, viewer=Viewer(enabled=True, port=0)) as running:
+        address = (await running.begin()).steering
+        async with running.http.get(running.viewer_url + address) as response:
+            assert response.status == 200
+            answer = msgspec.json.decode(await response.read(), type=SteeringManifest)
+        assert answer.reload_uri.startswith(running.viewer_url + "/v1/steering/s-1?")
+        for path in (
+            "/v1/world",
+            "/v1/plays",
+            "/v1/explain?play=s-1",
+            "/v1/meant",
+            "/v1/routes?client=10.1.0.1",
+            "/openapi.json",
+        ):
+            async with running.http.get(running.viewer_url + path) as response:
+                assert response.status == 404, path
+        async with running.http.post(running.viewer_url + "/v1/rank", json={}) as response:
+            assert response.status == 404
 
 
 async def test_a_ranking_for_no_session_has_no_address(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ class Chart extends Component {
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
       cursor: { y: false, points: { show: false } },
       scales: {
-        x: { time: true, range: (_plot, first, last) => [Math.min(first, last - 6 * 3600) - 1800, last + 1800] },
+        x: { time: true, range: () => [Math.min(at[0], at.at(-1) - 6 * 3600) - 1800, at.at(-1) + 1800] },
         y: { range: (_plot, _low, high) => [0, Math.max(high * 1.08, 1)] },
       },
       axes: [{ ...axis, space: 90, values: (_plot, ticks) => ticks.map(hourWords) }, { ...axis, size: 84, values: (_plot, ticks) => ticks.map(words) }],

@@ -80,7 +80,7 @@ function Found({ plays, act }) {
 function PlayRow({ play, chosen, act }) {
   return html`
     <tr>
-      <td title=${play.time}>${local(play.time)}</td>
+      <td title=${play.time}>${local(play.time)}${play.steered && html`<br /><span class="tag">moved: ${play.steered}</span>`}</td>
       <td><code>${play.play || "–"}</code></td>
       <td>${play.client}<br /><span class="faint">${play.prefix || "no prefix"}</span></td>
       <td>${play.site || "nobody's"}</td>
@@ -121,6 +121,7 @@ function Decision({ one, n, of }) {
         ${of > 1 ? `Decision ${n + 1} of ${of}, ` : ""}${local(decision.time)}
         ${" "}<span class="faint">world ${decision.world}, client ${decision.client}</span>
       </h3>
+      ${(one.moves ?? []).map((move) => html`<p>${move.sentence} <span class="faint">Its player was given ${move.course.join(", ")}.</span></p>`)}
       <p>${where}</p>
       ${alike(one.sentences).map(
         ({ groups, sentences }) => html`
