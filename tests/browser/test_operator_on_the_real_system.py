@@ -124,6 +124,9 @@ async def test_an_operator_finds_a_play_by_its_network_and_reads_why_it_went_whe
     await page.fill("input[name=client]", network.address(200))
     await page.click(".asking button")
     await page.until(f"document.querySelector('.rows')?.innerText.includes({js(answer.session_id)})")
+    assert await page.value("document.querySelector('input[name=client]').value") == network.address(200), (
+        "drawing the page anew takes nothing that was typed"
+    )
     (row,) = [cells for cells in await rows(page, "plays") if cells[1] == answer.session_id]
     assert row[3:5] == ["b", FILMS[0].title.id]
     assert row[5].startswith("b1 ")

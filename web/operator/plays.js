@@ -31,9 +31,9 @@ function Search({ query, busy, act }) {
   };
   return html`
     <form class="asking" onSubmit=${find}>
-      <label>Session<input name="play" value=${query.play} placeholder="s-…" spellcheck="false" /></label>
-      <label>Address<input name="client" value=${query.client} placeholder="of a player" spellcheck="false" /></label>
-      <label>Title<input name="title" value=${query.title} placeholder="its id" spellcheck="false" /></label>
+      <label>Session<input name="play" defaultValue=${query.play} placeholder="s-…" spellcheck="false" /></label>
+      <label>Address<input name="client" defaultValue=${query.client} placeholder="of a player" spellcheck="false" /></label>
+      <label>Title<input name="title" defaultValue=${query.title} placeholder="its id" spellcheck="false" /></label>
       <label>
         Within
         <select name="hours">

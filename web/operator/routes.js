@@ -31,7 +31,7 @@ function Search({ query, sites, busy, act }) {
   };
   return html`
     <form class="asking" onSubmit=${find}>
-      <label>Address or prefix<input name="q" value=${query.q} placeholder="81.2.3.4" spellcheck="false" /></label>
+      <label>Address or prefix<input name="q" defaultValue=${query.q} placeholder="81.2.3.4" spellcheck="false" /></label>
       <label>
         Site
         <select name="site">
