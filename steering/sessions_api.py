@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from steering.prefixes import IpAddress, parse_address
 from steering.sessions import MOST_CHARS, Keys, NotSteered, Refused, Session, SessionRefused, opened
 
 CONTENT_TYPE = "application/json"
+_HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _NO_STORE = {"Cache-Control": "no-store"}
 _CODES = {
     Refused.MISSING: ProblemCode.BAD_QUERY,
@@ -87,13 +89,14 @@ class Sessions:
         except SessionRefused as error:
             self._metrics.sessions_refused.labels(error.why.value).inc()
             raise ProblemError(_CODES[error.why], str(error)) from error
+        base = self._base(request)
         course = self._course(session, request)
         sealed = self._keys().seal(course.session)
         if (
             len(sealed) > MOST_CHARS
         ):  # the course does not fit any more: the state before it is as good a start for the next answer
             sealed = self._keys().seal(session)
-        reload_uri = self._base(request) + _path(session, sealed)
+        reload_uri = base + _path(session, sealed)
         answer = SteeringManifest(course.ttl_s, reload_uri, course.priority, VERSION, course.clones)
         return json_response(answer, headers=_NO_STORE)
 
@@ -129,7 +132,12 @@ class Sessions:
 
     def _base(self, request: web.Request) -> str:
         """Absolute: Shaka Player cannot resolve a relative RELOAD-URI."""
-        return self._publicity.public_url or str(request.url.origin())
+        if self._publicity.public_url:
+            return self._publicity.public_url
+        host = request.headers.get("Host", "")
+        if _HOST.fullmatch(host) is None:
+            raise ProblemError(ProblemCode.BAD_REQUEST, f"Host: {host[:80]!r} is no host with or without a port")
+        return f"{request.scheme}://{host}"
 
 
 def add_to(routes: Routes, sessions: Sessions) -> None:

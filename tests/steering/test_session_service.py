@@ -253,3 +253,17 @@ async def test_what_a_player_says_wrongly_does_no_harm(tmp_path: Path, said: str
     async with steering(tmp_path) as running:
         address = (await running.begin()).steering
         assert (await running.ask(f"{address}&{said}")).priority[0] == "pathway-1"
+
+
+@pytest.mark.parametrize("host", ["[::1", "x:999999", "a b", "", "ä", "[zz]:1", "steering.example:80"])
+async def test_a_host_that_is_none_is_no_reason_to_fail(tmp_path: Path, host: str) -> None:
+    async with steering(tmp_path) as running:
+        address = (await running.begin()).steering
+        parts = urlsplit(running.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        writer.write(f"GET {address} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        status = int(answer.split(b" ", 2)[1])
+        assert status in (200, 400), answer
+        assert status == 400 or b'"RELOAD-URI":"' in answer
