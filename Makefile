@@ -79,7 +79,7 @@ bench-store: $(STAMP) ## measure the store: coalescing, first hit, look-ups, fil
 cycle: $(STAMP) ## seven nights of the fill cycle by themselves, with real appliances and viewers, in about sixteen minutes; DAYS=2; ARGS='…'
 	@$(BIN)/python -m benchmarks.cycle $(if $(DAYS),--days $(DAYS)) $(ARGS)
 
-bench-steer: $(STAMP) ## measure steering: decisions, requests, spread of load, a dead box; QUICK=1: under five minutes; ARGS='…'
+bench-steer: $(STAMP) ## measure steering: decisions, requests, spread of load, a dead box, sessions through it, first frame; QUICK=1: fewer rounds; ARGS='…'
 	@$(BIN)/python -m benchmarks.steer $(if $(QUICK),--quick) $(ARGS)
 
 bench-plan: $(STAMP) ## measure planning: time, memory, gap to the bound, forecast, what a plan gains, fills; QUICK=1: under five minutes; ARGS='--top10 FILE'

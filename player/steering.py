@@ -2,8 +2,8 @@
 
 Laws: an order names every address it was given; an answer that cannot be had or read changes nothing but when to ask again; after 410
 nobody is asked again, after 429 not before `Retry-After`, after any other failure not before the last TTL (five minutes when there was
-none) (RFC 8216bis §7); clones stay known to the end of the play. A pathway that failed stands last for PENALTY_S: the rule of Shaka Player,
-where hls.js takes 300 s and dash.js waits for its reset. What a play reports of throughput is per pathway used since the last question.
+none) (RFC 8216bis §7); clones stay known to the end of the play. A host that failed stands last for PENALTY_S, in whatever pathway: the rule of
+Shaka Player. hls.js leaves the pathway for 300 s, dash.js for the answer's TTL. What a play reports of throughput is per pathway used since the last question.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Steering:
     def order(self, addresses: Sequence[Address], now: float) -> tuple[Address, ...]:
         """All addresses and their clones, best first, each URL once; the ones that failed lately last."""
         return _distinct(
-            sorted(self.preferred(addresses), key=lambda address: self._penalised_until.get(_name(address), 0.0) > now)
+            sorted(self.preferred(addresses), key=lambda address: self._penalised_until.get(_host(address), 0.0) > now)
         )
 
     def preferred(self, addresses: Sequence[Address]) -> tuple[Address, ...]:
@@ -98,7 +98,7 @@ class Steering:
         return tuple(sorted(known, key=lambda address: rank.get(address.location, len(rank))))
 
     def failed(self, address: Address, now: float) -> None:
-        self._penalised_until[_name(address)] = now + PENALTY_S
+        self._penalised_until[_host(address)] = now + PENALTY_S
 
     def served(self, address: Address, size_bytes: int, took_s: float) -> None:
         """Bytes came from there, in so many seconds."""
@@ -141,8 +141,8 @@ def _absolute(base: str, reference: str) -> str:
     return url
 
 
-def _name(address: Address) -> str:
-    return address.location or address.url
+def _host(address: Address) -> str:
+    return urlsplit(address.url).netloc
 
 
 def _distinct(addresses: Sequence[Address]) -> tuple[Address, ...]:

@@ -83,12 +83,23 @@ def test_an_address_that_two_pathways_share_is_tried_once() -> None:
     ]
 
 
-def test_a_pathway_that_failed_stands_last_until_its_penalty_is_over() -> None:
+def test_a_host_that_failed_stands_last_until_its_penalty_is_over() -> None:
     found = steering()
     found.failed(ADDRESSES[0], 100.0)
     assert locations(found.order(ADDRESSES, 100.0 + PENALTY_S - 1))[-1] == "pathway-1"
     assert locations(found.order(ADDRESSES, 100.0 + PENALTY_S))[0] == "pathway-1"
     assert locations(found.preferred(ADDRESSES))[0] == "pathway-1"
+
+
+def test_a_host_that_failed_for_one_track_stands_last_for_another_one_on_another_pathway() -> None:
+    found = steering()
+    found.failed(ADDRESSES[0], 100.0)
+    sound = (
+        Address("http://host-1:80/a.mp4", "pathway-1"),
+        Address("http://host-0:80/a.mp4", "pathway-2"),
+        ADDRESSES[3],
+    )
+    assert locations(found.order(sound, 101.0)) == ["pathway-1", "origin", "pathway-2"]
 
 
 def test_when_all_have_failed_the_wanted_order_is_what_is_left() -> None:

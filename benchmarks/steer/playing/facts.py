@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
+ENOUGH_BUFFER_S = 20.0
+READY, FULL = "ready", "full"
+"""Lines of a process of viewers: all have signed up; all play with ENOUGH_BUFFER_S ahead."""
+
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):
     """One request for a range. `ended` is a player.fetching.Ended value."""

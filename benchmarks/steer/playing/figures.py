@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.serve.rows import Plain, Row
-from benchmarks.steer.playing.facts import Ask, Session
+from benchmarks.steer.playing.facts import ENOUGH_BUFFER_S, Ask, Session
 
 AT_IT_S = 10.0
-ENOUGH_BUFFER_S = 20.0
 COMPLETE = "complete"
 STALLS, STALL_SHARE, TO_DEAD, MOVED, WRONG_ANSWER = ROWS = (
     "play/stalls",

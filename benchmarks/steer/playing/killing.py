@@ -19,7 +19,7 @@ import msgspec
 
 from benchmarks.serve.rows import Row
 from benchmarks.steer.playing import figures
-from benchmarks.steer.playing.facts import Session, Task
+from benchmarks.steer.playing.facts import FULL, READY, Session, Task
 from benchmarks.steer.playing.figures import Outcome
 from benchmarks.steer.playing.stage import USUAL_TTL_S, Stage, open_stage
 from benchmarks.steer.playing.viewers import shares
@@ -36,29 +36,35 @@ LADDER = ("180@160",)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Instants count from the first press of play; every session watches for `watch_s`, the last one begins at `arrive_s`."""
+    """Instants count from the first press of play; every session watches for `watch_s`, the last one begins at `arrive_s`. The kill waits
+    for all to have their buffer, `patience_s` at most."""
 
     sessions: int
     arrive_s: float
     kill_s: float
     dead_s: float
     watch_s: float
-    buffer_s: float = 22.0
-    """Media seconds that a player keeps ahead at least; with the next segment there are up to four more."""
+    buffer_s: float = 24.0
+    """Media seconds that a player keeps ahead at least; with the next segment there are up to four more. Fetching takes
+    some of it: what is held at the kill should be ENOUGH_BUFFER_S still."""
+    patience_s: float = 10.0
     ttl_s: int = USUAL_TTL_S
     """How long players wait before they ask steering again while all is well."""
 
     def __post_init__(self) -> None:
-        if not self.arrive_s < self.kill_s < self.kill_s + self.dead_s < self.watch_s:
-            raise ValueError("arrive_s < kill_s < kill_s + dead_s < watch_s: or not all would play through all of it")
-        if self.kill_s + self.buffer_s + SEGMENT_S >= self.watch_s:
+        latest_kill_s = self.kill_s + self.patience_s
+        if not self.arrive_s < self.kill_s < latest_kill_s + self.dead_s < self.watch_s:
             raise ValueError(
-                "kill_s + buffer_s must be below watch_s by more than a segment: or nothing is left to fetch"
+                "arrive_s < kill_s < kill_s + patience_s + dead_s < watch_s: or not all would play through all of it"
+            )
+        if latest_kill_s + self.buffer_s + SEGMENT_S >= self.watch_s:
+            raise ValueError(
+                "kill_s + patience_s + buffer_s must be more than a segment below watch_s: or nothing would be left to fetch"
             )
 
 
-WHOLE = Setting(sessions=500, arrive_s=30.0, kill_s=45.0, dead_s=55.0, watch_s=125.0)
-QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=20.0, dead_s=25.0, watch_s=58.0, ttl_s=10)
+WHOLE = Setting(sessions=500, arrive_s=30.0, kill_s=40.0, dead_s=60.0, watch_s=125.0)
+QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=14.0, dead_s=25.0, watch_s=58.0, ttl_s=10)
 
 
 class Broken(RuntimeError):
@@ -83,6 +89,7 @@ async def through_a_kill(stage: Stage, folder: Path, setting: Setting, say: Call
         async with crowd(shares(task_of(stage, setting), PROCESSES), folder) as plays:
             began_s = await plays.begin()
             await _until(began_s + setting.kill_s)
+            await plays.full(setting.patience_s)
             stage.box.pull_the_plug(victim)
             killed_s = time.monotonic()
             say(f"  {victim} is dead, {setting.sessions} sessions play")
@@ -137,6 +144,16 @@ class Crowd:
             await process.stdin.drain()
         return begins_at_s
 
+    async def full(self, within_s: float) -> bool:
+        """Whether all played with enough ahead before the time was over. Raises Broken."""
+        try:
+            async with asyncio.timeout(within_s):
+                for process, log in zip(self.processes, self.logs, strict=True):
+                    await _expect(FULL, process, log)
+        except TimeoutError:
+            return False
+        return True
+
     async def end(self) -> list[Session]:
         """What they saw, once all have left. Raises Broken."""
         found: list[Session] = []
@@ -166,15 +183,20 @@ async def crowd(tasks: Sequence[Task], folder: Path) -> AsyncIterator[Crowd]:
             made.files.append(out)
             made.logs.append(log)
         for process, log in zip(made.processes, made.logs, strict=True):
-            assert process.stdout is not None
-            if await process.stdout.readline() != b"ready\n":
-                raise Broken(f"viewers did not begin: {log.read_text()[-400:]}")
+            await _expect(READY, process, log)
         yield made
     finally:
         for process in made.processes:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+
+async def _expect(word: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    assert process.stdout is not None
+    line = await process.stdout.readline()
+    if line.decode().strip() != word:
+        raise Broken(f"viewers said {line!r} where {word!r} was expected: {log.read_text()[-400:]}")
 
 
 async def _until(instant_s: float) -> None:

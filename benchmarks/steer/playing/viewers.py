@@ -1,7 +1,7 @@
 """Many scripted plays in one process: `python -m benchmarks.steer.playing.viewers TASK SESSIONS`.
 
-Members sign up first; a line on standard output says that they are ready, a line on standard input when to begin. What happened is written
-to the file SESSIONS. The plays are those of the scripted player, DASH and HLS in turn, each byte checked; only the eyes are missing.
+Members sign up first; a line on standard output says that they are ready, a line on standard input when to begin, and another one on output
+that all play with ENOUGH_BUFFER_S ahead. What happened is written to the file SESSIONS. The plays are those of the scripted player, DASH and HLS in turn, each byte checked; only the eyes are missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from benchmarks.serve import processes
-from benchmarks.steer.playing.facts import Ask, Level, Said, Session, Task
+from benchmarks.steer.playing.facts import ENOUGH_BUFFER_S, FULL, READY, Ask, Level, Said, Session, Task
 from contracts.members import SignUp
 from player.membership import Member, Refused, Services
 from player.playing import Playback, PlayReport
@@ -51,12 +51,17 @@ class Watched:
             timeline, now = self.playback.timeline, time.monotonic()
             self.levels.append(Level(now, timeline.buffer_s(now), timeline.stalls))
 
+    @property
+    def is_full(self) -> bool:
+        return self.playback is not None and bool(self.levels) and self.levels[-1].buffer_s >= ENOUGH_BUFFER_S
+
 
 class Viewers:
-    """The sessions of a task. Sign up with `move_in`, then `play`; close with `aclose`."""
+    """The sessions of a task. Sign up with `move_in`, then `play`; close with `aclose`. `on_full` is told once that all play with enough ahead."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, on_full: Callable[[], None]) -> None:
         self._task = task
+        self._on_full = on_full
         self._services = Services(task.auth, task.catalog, task.recommendation, task.playback)
         self._homes: dict[int, Home] = {}
         self._watched = {number: Watched() for number in task.numbers}
@@ -86,9 +91,13 @@ class Viewers:
         return [one.result() for one in plays]
 
     async def _look(self) -> None:
+        told = False
         while True:
             for watched in self._watched.values():
                 watched.look()
+            if not told and all(watched.is_full for watched in self._watched.values()):
+                told = True
+                self._on_full()
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _one(self, number: int, begins_at_s: float) -> Session:
@@ -139,15 +148,19 @@ def shares(task: Task, count: int) -> list[Task]:
 
 
 async def _main(task_file: Path, out: Path) -> None:
-    viewers = Viewers(msgspec.json.decode(task_file.read_bytes(), type=Task))
+    viewers = Viewers(msgspec.json.decode(task_file.read_bytes(), type=Task), lambda: _tell(FULL))
     try:
         await viewers.move_in()
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        _tell(READY)
         begins_at_s = float(await asyncio.to_thread(sys.stdin.readline))
         out.write_bytes(msgspec.json.encode(await viewers.play(begins_at_s)))
     finally:
         await viewers.aclose()
+
+
+def _tell(word: str) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
