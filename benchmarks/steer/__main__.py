@@ -14,8 +14,7 @@ from benchmarks.suite.shell import Measured, Section, arguments_of, command_of, 
 HERE = Path(__file__).parent
 CONDITIONS = {
     "decision": "one thread, CPU time; requests made before, garbage collection off while timing",
-    "door": "one steering process on core 0, wrk with 32 connections on core 1, loopback; per second of the server's CPU, since the machine is shared",
-    "reloads": "as at the door; sessions that steering itself sealed, of eight renditions each",
+    "door": "one steering process on core 0, wrk with 32 connections on core 1, loopback; per second of the server's CPU, since the machine is shared; reloads: sessions that steering itself sealed, of eight renditions each",
     "spread": "benchmarks/instances/steering.yaml with real decisions over simulated boxes; not a measurement of time, the same on any machine",
     "dead-box": "control plane, steering and three appliances on loopback; kill -9 to a whole appliance, rankings asked for every 20 ms",
     "sessions": "the whole system on loopback and two processes of scripted players, all on the same cores; kill -9 to a whole appliance while all play, started again later",
@@ -48,9 +47,6 @@ def sections_of(arguments: argparse.Namespace) -> list[Section]:
     def at_the_door(folder: Path) -> Measured:
         return door.rows(folder, rounds=rounds, say=say), {}
 
-    def reloading(folder: Path) -> Measured:
-        return reloads.rows(folder, rounds=rounds, say=say), {}
-
     def memory(folder: Path) -> Measured:
         return worlds.rows(rounds, folder), {}
 
@@ -68,8 +64,7 @@ def sections_of(arguments: argparse.Namespace) -> list[Section]:
 
     return [
         Section("decision", ("steer/decision-us",), decision),
-        Section("door", ("steer/requests-per-s",), at_the_door),
-        Section("reloads", (reloads.NAME,), reloading),
+        Section("door", ("steer/requests-per-s", reloads.NAME), at_the_door),
         Section("worlds", ("steer/world-",), memory),
         Section("spread", SPREAD, spreading),
         Section("dead-box", ("steer/dead-box-s",), dead_box),

@@ -15,9 +15,9 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from benchmarks.serve.rows import Plain, Row
+from benchmarks.serve.rows import Row
 from benchmarks.steer.deciding import RENDITIONS, requests
-from benchmarks.steer.door import PREFIXES, steering
+from benchmarks.steer.served import PREFIXES, Server
 from contracts.content_steering import SteeringManifest
 from contracts.world import Ranking, RankRequest
 
@@ -27,20 +27,15 @@ LASTS_S = 6 * 3600.0
 REPORTED = {"_DASH_pathway": '"pathway-1"', "_DASH_throughput": "25000000"}
 
 
-def rows(folder: Path, *, rounds: int, say: Callable[[str], None]) -> list[Row]:
+def row(server: Server, folder: Path, rounds: int, say: Callable[[str], None]) -> Row:
     """Raises RuntimeError for an answer that is no steering manifest."""
-    wanted = folder / "requests"
-    with steering(folder, with_log=True) as server:
-        targets = [_target(server.url, number, one) for number, one in enumerate(_plays())]
-        for target in targets[:50]:
-            _check(server.url + target)
-        wanted.write_bytes(b"".join(_text(target) + b"\0" for target in targets))
-        facts = {"sessions": float(len(targets)), "bytes of an address": statistics.mean(map(len, targets))}
-        found = server.under_load(wanted, rounds, facts, say)
-    return [_row(found)]
-
-
-def _row(found: list[Plain]) -> Row:
+    targets = [_target(server.url, number, one) for number, one in enumerate(_plays())]
+    for target in targets[:50]:
+        _check(server.url + target)
+    wanted = folder / "reloads"
+    wanted.write_bytes(b"".join(_text(target) + b"\0" for target in targets))
+    facts = {"sessions": float(len(targets)), "bytes of an address": statistics.mean(map(len, targets))}
+    found = server.under_load(wanted, rounds, facts, say)
     unit = "answers of /v1/steering per second of CPU of one process, 1,000 appliances, 500,000 prefixes, 8 renditions"
     return Row(NAME, unit, statistics.median(one.value for one in found), None, None, tuple(found))
 
