@@ -34,6 +34,10 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="session")]
 ZONE = "cdn.test"
 FILM = FILMS[0].title
 NAMED_WITHIN_S = 60.0
+ASKED_STEERING = f"""
+performance.getEntriesByType("resource").some(
+  (entry) => entry.name.startsWith("https://steering.{ZONE}/v1/steering/") && entry.responseStatus === 200)
+"""
 
 
 @dataclass
@@ -187,6 +191,7 @@ async def test_the_page_plays_in_the_other_network_from_the_name_of_its_applianc
     await page.until_position(1.0)
     await page.sees_a_moving_picture()
     assert {entry.host for entry in await page.received()} == {f"b1.{ZONE}"}
+    await tab.until(ASKED_STEERING)
     assert tab.errors == []
 
 
