@@ -48,7 +48,7 @@ test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Ch
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m 'system and not long' $(ARGS)
 
-test-players: $(STAMP) ## shaka, hls.js, dash.js and the viewer page in headless Chromium while appliances are killed, drained, slowed and tokens end (many minutes); results in build/players
+test-players: $(STAMP) ## shaka, hls.js, dash.js and the viewer page in headless Chromium while appliances are killed and drained and tokens end (many minutes); results in build/players
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system tests/browser/test_players_on_the_real_system.py tests/browser/test_players_through_trouble.py \
 		tests/browser/test_viewer_through_trouble.py $(ARGS)

@@ -20,7 +20,7 @@ import msgspec
 
 from tests.browser.observations import PRESSED, Answered, Frame, Mark, Observed, Page, Steered
 
-FORMAT = 1
+FORMAT = 2
 STARVED_S = 1.0
 GAP_MS = 500.0
 VIDEO_FILES = "v-"

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import msgspec
 
-from tests.browser.run_result import RunResult
+from tests.browser.run_result import FORMAT, RunResult
 from tests.browser.timeline import STYLE
 
 COLUMNS = ("run", "version", "startup s", "played s", "stalls", "still s", "seek s", "quality", "pathway", "hosts", "failed", "steered", "preflights", "verdict")  # fmt: skip
+
+
+class _Format(msgspec.Struct):
+    format: int
 
 
 def rows(results: Sequence[RunResult]) -> list[tuple[str, ...]]:
@@ -43,8 +47,10 @@ def page(results: Sequence[RunResult]) -> str:
 
 
 def read(folder: Path) -> list[RunResult]:
-    """Every result in a folder. Raises msgspec.MsgspecError for a file that is none."""
-    return [msgspec.json.decode(file.read_bytes(), type=RunResult) for file in sorted(folder.glob("*.json"))]
+    """Every result in a folder; those of another format are left out. Raises msgspec.MsgspecError for a file that is none."""
+    found = [file.read_bytes() for file in sorted(folder.glob("*.json"))]
+    ours = [text for text in found if msgspec.json.decode(text, type=_Format).format == FORMAT]
+    return [msgspec.json.decode(text, type=RunResult) for text in ours]
 
 
 def _row(result: RunResult) -> tuple[str, ...]:

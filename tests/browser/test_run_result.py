@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -236,3 +238,10 @@ def test_the_table_of_runs_names_what_broke_and_its_page_leads_to_each_timeline(
     assert "broke: no-picture" in lines[2]
     assert lines[3].endswith("| held |")
     assert 'href="lost-shaka.html"' in summary.page([held, broke])
+
+
+def test_results_of_another_format_are_left_out_of_the_table(tmp_path: Path) -> None:
+    result = judge(seen(frames(1_400, 5_000)))
+    (tmp_path / "now.json").write_bytes(msgspec.json.encode(result))
+    (tmp_path / "once.json").write_bytes(b'{"format": 1, "run": "once"}')
+    assert summary.read(tmp_path) == [result]
