@@ -28,6 +28,7 @@ from oca.http.ranges import MAX_PARTS, NotSatisfiable, parse_range
 from oca.http.request import Limits, Request, RequestParser, RequestRefused
 from tests.contracts.forging import CAT_CLAIMS, CLAIMS, JWT_CLAIMS, cat_of, jwt_of
 from tests.fuzz.known import ED, KEYS, TOKENS
+from tests.fuzz.manifests import MPD_SEEDS, MPD_WORDS, PLAYLIST_SEEDS, PLAYLIST_WORDS, check_mpd, check_playlist
 from tests.oca.http.shapes import SMUGGLING
 
 Check = Callable[[bytes], Hashable]
@@ -300,4 +301,6 @@ TARGETS = (
             b"(", b"|", b"\\\\.", b"regex:", b"\xff", b"\\u0000", b"\\ud800",
         ),
     ),
+    Target("mpd", check_mpd, MPD_SEEDS, MPD_WORDS),
+    Target("playlist", check_playlist, PLAYLIST_SEEDS, PLAYLIST_WORDS),
 )  # fmt: skip
