@@ -2,7 +2,7 @@
 
 Laws: a Representation's id is the rendition's, variants and groups have stable ids, and every address is relative to the
 manifest, so that the documents are good under any token and host; sound of other channels is a set of its own, which players
-choose and do not switch to for want of bandwidth. Nothing else of the packager's is changed. Playback makes them personal.
+choose and do not switch to for want of bandwidth; variants name the codec of their subtitles. Nothing else of the packager's is changed. Playback makes them personal.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NAMESPACE = "urn:mpeg:dash:schema:mpd:2011"
 DASH_FILE = "manifest.mpd"
 HLS_FILE = "master.m3u8"
 TIER = "base"
+TEXT_CODEC = "wvtt"
 Names = Mapping[str, MediaName]
 """File name → where it is published."""
 
@@ -90,12 +91,22 @@ def _channels(representation: Element) -> str:
 def _tag(tag: Tag, names: Names, several: bool) -> Tag:
     if tag.name == STREAM_INF:
         made = Tag(tag.name, tag.attributes, tag.value, _relative(tag.uri, names))
+        made = _with_text_codec(made)
         group = f".{tag.get('AUDIO')}" if several and tag.get("AUDIO") else ""
         return made.having("STABLE-VARIANT-ID", _stem(tag.uri) + group)
     if not tag.get("URI") or tag.name not in (MEDIA, I_FRAME_STREAM_INF):
         return tag
     name = "STABLE-RENDITION-ID" if tag.name == MEDIA else "STABLE-VARIANT-ID"
     return tag.having("URI", _relative(tag.get("URI"), names)).having(name, _stem(tag.get("URI")))
+
+
+def _with_text_codec(variant: Tag) -> Tag:
+    """CODECS names all that a variant's groups hold (RFC 8216bis §4.4.6.2); the packager leaves out text, and Shaka Player
+    cannot read subtitles then."""
+    codecs = variant.get("CODECS")
+    if not variant.get("SUBTITLES") or TEXT_CODEC in codecs.split(","):
+        return variant
+    return variant.having("CODECS", f"{codecs},{TEXT_CODEC}")
 
 
 def _stem(file: str) -> str:

@@ -30,10 +30,10 @@ from contracts.tokens.media import TokenFormat
 from contracts.viewing import DemoNetwork, ViewerConfig
 
 CONTENT_SECURITY = (
-    "default-src 'self'; connect-src *; media-src * blob:; img-src * data:; worker-src 'self' blob:; "
+    "default-src 'self'; connect-src *; media-src * blob: data:; img-src * data:; worker-src 'self' blob:; "
     "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-"""Media, and the other services, come from anywhere."""
+"""Media, and the other services, come from anywhere; Shaka Player makes tracks of subtitles from `data:,WEBVTT`."""
 COUNT_S = 5.0
 SWEEP_S = 3600.0
 

@@ -49,13 +49,14 @@ def _variants(renditions: Sequence[Rendition]) -> list[Tag]:
     audio = _of(renditions, FileKind.AUDIO)
     peak = max((rendition.bandwidth_bps for rendition in audio), default=0)
     average = max((rendition.average_bandwidth_bps for rendition in audio), default=0)
+    beside = (*audio, *_of(renditions, FileKind.SUBTITLES))
     groups = [Attribute(_TYPES[kind], kind.value) for kind in _TYPES if _of(renditions, kind)]
     tags = []
     for rendition in _of(renditions, FileKind.VIDEO):
         attributes = [
             Attribute("BANDWIDTH", str(rendition.bandwidth_bps + peak), quoted=False),
             Attribute("AVERAGE-BANDWIDTH", str(rendition.average_bandwidth_bps + average), quoted=False),
-            Attribute("CODECS", quotable(_codecs(rendition, audio))),
+            Attribute("CODECS", quotable(_codecs(rendition, beside))),
             Attribute("RESOLUTION", f"{rendition.width}x{rendition.height}", quoted=False),
         ]
         if rendition.frame_rate > 0:
@@ -69,5 +70,5 @@ def _of(renditions: Sequence[Rendition], kind: FileKind) -> list[Rendition]:
     return [rendition for rendition in renditions if rendition.kind is kind]
 
 
-def _codecs(video: Rendition, audio: Sequence[Rendition]) -> str:
-    return ",".join(dict.fromkeys((video.codecs, *(rendition.codecs for rendition in audio))))
+def _codecs(video: Rendition, beside: Sequence[Rendition]) -> str:
+    return ",".join(dict.fromkeys((video.codecs, *(rendition.codecs for rendition in beside))))

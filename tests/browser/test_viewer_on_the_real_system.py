@@ -17,7 +17,7 @@ from tests.system.small_system import FILM_S, FILMS, SmallSystem
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="session")]
 FILM, OTHER = FILMS[0].title, FILMS[1].title
-PLAY_HLS = """
+PLAY = """
 (async () => {
   const { call } = await import("/web/viewer/services.js");
   const account = await call("auth", "GET", "/v1/account");
@@ -29,9 +29,9 @@ PLAY_HLS = """
   document.querySelector("main").prepend(video);
   const player = new shaka.Player();
   await player.attach(video);
-  await player.load(session.hls_url, 0);
+  await player.load(session.ADDRESS, 0);
   await video.play();
-  window.hlsPlayer = player;
+  window.otherPlayer = player;
   return {
     manifest: player.getManifestType(), duration: video.duration,
     heights: [...new Set(player.getVariantTracks().map((track) => track.height))].sort((a, b) => a - b),
@@ -154,7 +154,7 @@ async def test_the_hls_address_plays_in_a_real_player(system: SmallSystem, page:
     await page.tab.click(".back")
     await page.tab.until("document.querySelector('main.title')")
     began_ms = await page.now_ms()
-    shown: dict[str, Any] = await page.tab.value(PLAY_HLS.replace("TITLE", js(OTHER.id)))
+    shown: dict[str, Any] = await page.tab.value(PLAY.replace("TITLE", js(OTHER.id)).replace("ADDRESS", "hls_url"))
     assert shown["manifest"] == "HLS"
     assert shown["heights"] == [180, 360]
     assert abs(shown["duration"] - FILM_S) < 0.5
@@ -165,4 +165,24 @@ async def test_the_hls_address_plays_in_a_real_player(system: SmallSystem, page:
     assert {entry.host for entry in received} <= system.hosts("b")
     assert await counted(system.box.url("playback"), "lowtide_playback_manifests_total", 'source="packaged"') >= 2
     assert page.tab.errors == []
-    await asyncio.wait_for(page.tab.value("hlsPlayer.destroy()"), 30)
+    await asyncio.wait_for(page.tab.value("otherPlayer.destroy()"), 30)
+
+
+@pytest.mark.parametrize(("name", "address"), [("Fay", "dash_url"), ("Gus", "hls_url")])
+async def test_subtitles_of_the_source_are_offered_and_shown(
+    system: SmallSystem, page: ViewerPage, name: str, address: str
+) -> None:
+    words = next(film.words for film in FILMS if film.title is OTHER)
+    await page.arrive(name, site(system, "b"))
+    await page.open_title(OTHER.name)
+    await page.press_play()
+    await page.tab.click(".back")
+    await page.tab.until("document.querySelector('main.title')")
+    await page.tab.value(PLAY.replace("TITLE", js(OTHER.id)).replace("ADDRESS", address))
+    tracks = await page.tab.value("otherPlayer.getTextTracks().map((track) => [track.language, track.forced])")
+    assert tracks == [["en", False]]
+    await page.tab.value("otherPlayer.selectTextTrack(otherPlayer.getTextTracks()[0])")
+    shown = "[...document.querySelector('video').textTracks].flatMap((track) => [...(track.activeCues ?? [])]).map((cue) => cue.text)[0]"
+    assert await page.tab.until(shown, 20.0) == words
+    assert page.tab.errors == []
+    await asyncio.wait_for(page.tab.value("otherPlayer.destroy()"), 30)

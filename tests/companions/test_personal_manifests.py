@@ -147,7 +147,14 @@ def test_each_group_of_sound_has_a_default() -> None:
 def test_without_its_subtitles_a_title_names_no_group_of_them() -> None:
     text = master(sheet([one for one in renditions() if one.id != "s-en"]))
     assert "SUBTITLES" not in text
+    assert "wvtt" not in text
     assert "AUDIO=" in text
+
+
+def test_variants_name_the_codec_of_their_subtitles() -> None:
+    drawn = HLS.write(HLS.personal(HLS.from_facts(sheet()), sheet(), "/"))
+    for text in (master(sheet()), drawn):
+        assert {one.stream_info.codecs.rpartition(",")[2] for one in m3u8.loads(text).playlists} == {"wvtt"}
 
 
 def test_without_one_kind_of_sound_its_variants_go_and_the_others_stay() -> None:

