@@ -122,7 +122,8 @@ def _addressed(kept: _Kept, pathway: str, token: str) -> Tag:
         address = media_url(kept.route.at(pathway), token, kept.path)
         tag = _with_uri(tag, address)
     if tag.name == MEDIA:
-        return tag.having("GROUP-ID", _group(tag.get("GROUP-ID"), pathway))
+        # The attribute is one of variants (§4.4.6.2.1), and ignored elsewhere; Shaka Player 5.2 finds no pathway of subtitles without.
+        return tag.having("GROUP-ID", _group(tag.get("GROUP-ID"), pathway)).having("PATHWAY-ID", pathway)
     for attribute in tag.attributes:
         if attribute.name in _GROUPS and attribute.quoted:
             tag = tag.having(attribute.name, _group(attribute.value, pathway))

@@ -17,6 +17,7 @@ from companions.playback.sheets import Sheet
 from contracts.catalogue import Rendition
 from contracts.manifests.bad import BadManifest
 from contracts.manifests.elements import Element
+from contracts.manifests.playlists import MEDIA
 from contracts.urls import split_token
 from contracts.world import Choice, GroupRanking, Ranking, Why
 from player.presentation import parse_mpd
@@ -133,6 +134,12 @@ def test_ids_are_the_same_on_every_pathway_and_differ_within_one() -> None:
     for one in found.media:
         by_group.setdefault(one.group_id.partition("-")[0], set()).add(one.stable_rendition_id)
     assert by_group == {"audio": {"a-en"}, "surround": {"a-de"}, "subtitles": {"s-en"}}
+
+
+def test_renditions_beside_the_picture_say_the_pathway_of_their_group() -> None:
+    tags = HLS.parse(master(sheet()).encode()).named(MEDIA)
+    assert {tag.get("PATHWAY-ID") for tag in tags} == {"pathway-1", "pathway-2", "pathway-3", "origin"}
+    assert all(tag.get("GROUP-ID").endswith("-" + tag.get("PATHWAY-ID")) for tag in tags)
 
 
 def test_each_group_of_sound_has_a_default() -> None:
