@@ -63,7 +63,7 @@ class Setting:
             )
 
 
-WHOLE = Setting(sessions=500, arrive_s=30.0, kill_s=40.0, dead_s=60.0, watch_s=125.0)
+WHOLE = Setting(sessions=500, arrive_s=45.0, kill_s=55.0, dead_s=60.0, watch_s=140.0)
 QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=14.0, dead_s=25.0, watch_s=58.0, ttl_s=10)
 
 
