@@ -17,12 +17,14 @@ from companions.recommendation.api import RecommendationApi
 from control_plane.appliance_api import ApplianceApi
 from control_plane.names.api import NameApi
 from control_plane.operator_api import OperatorApi
+from control_plane.plays_api import PlaysApi
 from control_plane.routes.api import RouteApi
 from control_plane.service_api import ServiceApi
 from control_plane.trigger_api import TriggerApi
 from control_plane.wish_api import WishApi
 from origin.api import IngestApi
 from steering.api import Api, routes_of
+from steering.plays_api import PlaysApi as PlaysOfOneProcess
 from steering.sessions_api import Sessions
 from tests.house.source import ROOT
 
@@ -42,6 +44,13 @@ def control_plane() -> Routes:
     RouteApi(ANY).add_to(routes, GUARD)
     NameApi(ANY).add_inside(routes)
     NameApi(ANY).add_to(routes, GUARD)
+    PlaysApi(ANY, ANY).add_to(routes, GUARD)
+    return routes
+
+
+def steering() -> Routes:
+    routes = routes_of(Api(ANY, ANY, ANY, ANY, ANY), Sessions(ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY))
+    PlaysOfOneProcess(ANY, ANY, ANY, ANY).add_to(routes)
     return routes
 
 
@@ -65,7 +74,7 @@ def companions() -> Routes:
 
 SECTIONS = {
     "Control plane": control_plane,
-    "Steering": lambda: routes_of(Api(ANY, ANY, ANY, ANY, ANY), Sessions(ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY)),
+    "Steering": steering,
     "Origin": origin,
     "Companions": companions,
 }
