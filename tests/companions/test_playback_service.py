@@ -92,7 +92,7 @@ async def test_the_hls_playlist_names_the_media_playlists_on_every_pathway(house
     heard = await house.http.call("GET", play.hls_url)
     assert heard.headers["Content-Type"].startswith("application/vnd.apple.mpegurl")
     text = heard.body.decode()
-    assert re.findall(r'PATHWAY-ID="([^"]+)"', text) == [
+    assert re.findall(r'STREAM-INF:.*PATHWAY-ID="([^"]+)"', text) == [
         name for name in ("pathway-1", "pathway-2", "origin") for _ in range(2)
     ]
     uris = [line for line in text.splitlines() if not line.startswith("#")]
