@@ -126,11 +126,14 @@ class Scene:
         self._rosters: dict[tuple[str, int, str], Roster] = {}
         self._earlier: dict[tuple[str, int, str], Roster] = {}
         """The last rosters that were made, shared from scene to scene: each looks at one when it first needs it."""
+        self._shelves: dict[str, Shelf] = {}
+        """The last shelf of each site, likewise: rosters of all families and schemes have the same."""
         self._below: dict[tuple[str, Rung], tuple[tuple[Site, ...], ...]] = {}
         if before is not None and before.world.sites is world.sites:
-            self._earlier, self._below = before._earlier, before._below
+            self._earlier, self._shelves, self._below = before._earlier, before._shelves, before._below
         elif before is not None:
             self._earlier = {key: roster for key, roster in before._earlier.items() if roster.site_id in world.sites}
+            self._shelves = {site_id: shelf for site_id, shelf in before._shelves.items() if site_id in world.sites}
         self.last: dict[tuple[str, str], tuple[Choice, ...]] = {}
         """What is no appliance, by own site and scheme, as far as it was asked for (steering.ranking)."""
 
@@ -173,7 +176,7 @@ class Scene:
         well = [candidate for candidate in candidates if candidate.problem is None]
         return Roster(
             site_id,
-            self._shelf(boxes, earlier),
+            self._shelf(site_id, boxes),
             candidates,
             boxes_of([candidate for candidate in well if not candidate.standing.full]),
             boxes_of([candidate for candidate in well if candidate.standing.full]),
@@ -186,10 +189,12 @@ class Scene:
         names = [box.id for box in boxes]
         return (*boxes, *map(health.get, names), *map(holdings.get, names), *map(standings.get, names))
 
-    def _shelf(self, boxes: Sequence[Appliance], earlier: Roster | None) -> Shelf:
+    def _shelf(self, site_id: str, boxes: Sequence[Appliance]) -> Shelf:
         held = tuple([self.world.holdings.get(box.id, NOTHING_HELD) for box in boxes])
-        before = earlier.shelf if earlier is not None else None
-        return before if before is not None and before.is_of(held) else Shelf(held, before)
+        shelf = self._shelves.get(site_id)
+        if shelf is None or not shelf.is_of(held):
+            shelf = self._shelves[site_id] = Shelf(held, shelf)
+        return shelf
 
     def _candidates(
         self,
