@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -168,7 +169,9 @@ async def test_cmcd_in_headers_costs_a_preflight_per_address_and_none_per_segmen
     town: SmallSystem, bed: PlayerBed, record_property: Callable[[str, object], None]
 ) -> None:
     before = await preflights(town)
-    await bed.play("shaka", await press_play(town, TITLE.id), {"cmcd": {"enabled": True, "useHeaders": True}})
+    answer = await press_play(town, TITLE.id)
+    by_dash = msgspec.structs.replace(answer, hls_url=answer.dash_url)
+    await bed.play("shaka", by_dash, {"cmcd": {"enabled": True, "useHeaders": True}})
     await bed.until_position(6.0)
     answers = [answer for answer in await bed.answers() if answer.status == 206]
     caused = await preflights(town) - before

@@ -5,8 +5,8 @@ export async function playWithShaka(video, manifest, more = {}) {
   const player = new shaka.Player();
   await player.attach(video);
   const retryParameters = { maxAttempts: 6, baseDelay: 100, backoffFactor: 1.6, connectionTimeout: 3_000, stallTimeout: 4_000, timeout: 15_000 };
-  player.configure({ cmcd: { enabled: true }, streaming: { bufferingGoal: 24, retryParameters }, manifest: { retryParameters } });
-  player.configure(more);
+  player.configure({ streaming: { bufferingGoal: 24, retryParameters }, manifest: { retryParameters } });
+  player.configure({ cmcd: { enabled: true }, ...more });
   let again = null;
   async function resume(at, playing) {
     await player.load(manifest, at);
