@@ -12,6 +12,7 @@ from control_plane.desk import Desk
 from control_plane.errors import contradiction, unknown
 from control_plane.ingestion import Judgement, judge, wrong_numbers, wrong_traffic
 from control_plane.lifecycle import LifeEvent, after, turn_up
+from control_plane.names.telling import wrong_urls
 from control_plane.registry import Box
 
 
@@ -22,11 +23,12 @@ class Reporting:
         self.desk = desk
 
     async def take(self, box: Box, report: ApplianceReport) -> ReportAnswer:
-        """Raises ProblemError UNPROCESSABLE when the numbers cannot be true."""
+        """Raises ProblemError UNPROCESSABLE when the numbers cannot be true, or a URL cannot be dialled."""
         desk = self.desk
         now, today = desk.clock.wall_s(), desk.calendar.wall_s()
         wrong = (
             *wrong_numbers(report),
+            *wrong_urls(report.player_urls),
             *wrong_traffic(report.traffic, today),
             *wrong_traffic(report.networks, today, "networks"),
         )

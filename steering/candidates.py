@@ -322,9 +322,12 @@ def reachable_url(appliance: Appliance, version: int, scheme: str) -> tuple[str,
 
 @lru_cache(maxsize=65536)
 def _scheme_and_family(url: str) -> tuple[str, int | None]:
-    """(scheme, 4 or 6 for an address literal and None for a name). Remembered: taking URLs apart was a third of a decision."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    """(scheme, 4 or 6 for an address literal and None for a name); no scheme where the URL cannot be read. Remembered: taking URLs apart was a third of a decision."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "", None
     if ":" in host:
         return parts.scheme, 6
     return parts.scheme, 4 if host.replace(".", "").isdigit() else None

@@ -136,6 +136,16 @@ async def test_numbers_that_cannot_be_true_are_refused_and_nothing_is_stored(pla
     assert (await shown(plane)).report_age_s is None
 
 
+async def test_a_url_that_cannot_be_read_is_refused_and_the_record_stands(plane: Plane) -> None:
+    await plane.add_site()
+    box = await plane.add_box("a1")
+    await sent(box, 1)
+    with pytest.raises(ServiceError, match=r"player_urls: 'https://\[::1' cannot be read") as caught:
+        await sent(box, 2, player_urls=("https://[::1",))
+    assert caught.value.status == 422
+    assert (await shown(plane)).appliance.player_urls == ("http://127.1.0.11:80",)
+
+
 async def test_a_drained_appliance_is_one_that_knows_it_drains_and_serves_nobody(plane: Plane) -> None:
     await plane.add_site()
     box = await plane.add_box("a1")

@@ -234,6 +234,7 @@ def test_the_least_bad_is_better_than_nothing(change: Change, why: Why) -> None:
         (well("b1", serving=False), Why.NOT_SERVING),
         (box("b1", "b", state=ApplianceState.DRAINING), Why.NOT_LIVE),
         (box("b1", "b", "https://b1.example"), Why.SCHEME),
+        (box("b1", "b", "http://[::1"), Why.SCHEME),
         (box("b1", "b", "http://[2001:db8::1]"), Why.ADDRESS_FAMILY),
     ],
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dns.rdatatype
 import dns.zone
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.names.telling import PublicName, told_families, told_urls
+from control_plane.names.telling import PublicName, told_families, told_urls, wrong_urls
 from control_plane.names.zone import (
     Apex,
     addresses_of,
@@ -90,3 +91,39 @@ def test_a_box_is_known_in_the_zone_by_its_own_name_only_and_while_that_is_usabl
 def test_without_a_managed_zone_all_addresses_pass() -> None:
     assert told_urls(REPORTED, None) == REPORTED
     assert told_families(REPORTED, None) == ()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[::1",
+        "https://own.example:99999",
+        "https://own.example:0",
+        "https://own.example:x",
+        "https://a2.cdn.test.",
+        "https://a2.cdn%2etest",
+        "https://a2.cdn\u3002test",
+        "https://a2.cdn.test\\@own.example",
+        "https://own.example\\@a2.cdn.test",
+        "https://ann@own.example",
+        "https://own.example/a b",
+        "https://own.example\n",
+        "https:///own.example",
+        "unix:/run/x",
+        "a2.cdn.test",
+        "",
+    ],
+)
+def test_a_url_that_cannot_be_read_or_reads_otherwise_for_a_browser_is_refused_and_told_to_nobody(url: str) -> None:
+    name = PublicName("cdn.test", "a1.cdn.test", True, (4,))
+    assert [line.partition(":")[0] for line in wrong_urls((*REPORTED, url))] == ["player_urls"]
+    assert told_urls(("http://192.0.2.1", url), None) == ("http://192.0.2.1",)
+    assert told_urls(("http://192.0.2.1", url), name) == ("http://192.0.2.1",)
+    assert told_families((url,), name) == ()
+
+
+def test_urls_that_players_can_dial_are_taken_but_not_without_end() -> None:
+    good = (*REPORTED, "http://[2001:db8::1]:8080", "https://Own.Example/under", "http://own.example:80/")
+    assert wrong_urls(good) == ()
+    assert told_urls(good, None) == good
+    assert wrong_urls(tuple(f"http://192.0.2.{n}" for n in range(17))) == ("player_urls: at most 16, not 17",)
