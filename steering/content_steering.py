@@ -95,6 +95,11 @@ class SteeringRules:
     trouble_ttl_s: int = 10
     slow_move_s: int = 120
 
+    @property
+    def counted_s(self) -> int:
+        """How long a move makes older states of its session count for nothing (steering.counted)."""
+        return max(self.ttl_s, self.slow_move_s)
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:

@@ -16,7 +16,7 @@ FOLDER = "decisions"
 STEM = "steering"
 CURRENT = f"{STEM}.jsonl"
 MOST_MOVES = 200
-"""Lines of one session that are read from files."""
+"""Lines of one session that memory has or that are read from files: of more, those between its ranking and the last ones are left out."""
 
 
 class Journal:
@@ -26,20 +26,21 @@ class Journal:
         kept = LineLimits(limits.file_bytes, limits.file_s, limits.files, limits.keep_s)
         self._log = LineLog(folder, STEM, kept, clock, on_lost)
         self._limits = limits
-        self._last: OrderedDict[str, bytes] = OrderedDict()
+        self._last: OrderedDict[str, list[bytes]] = OrderedDict()
         self._last_bytes = 0
         self._one_search = asyncio.Lock()
 
     def add(self, play: str, line: bytes) -> None:
         """Keeps a line; `play` is its session, empty for none."""
         if play:
-            self._remember(play, line)
+            self._remember(play, [line])
         self._log.add(line)
 
     def move(self, play: str, line: bytes) -> None:
         """Keeps a line of a running session, behind those that memory has of it: what came before may lie in the files alone."""
-        if play in self._last:
-            self._remember(play, self._last[play] + line)
+        known = self._last.get(play)
+        if known is not None:
+            self._remember(play, [*known[:1], *known[1:][-(MOST_MOVES - 2) :], line])
         self._log.add(line)
 
     async def find(self, play: str) -> bytes | None:
@@ -51,7 +52,7 @@ class Journal:
         """The lines of a session from its last ranking on, the oldest first: from memory, else from the files; none where there are none."""
         known = self._last.get(play)
         if known is not None:
-            return known.splitlines(keepends=True)
+            return list(known)
         return (await self.search(Wanted(play=play), limit=MOST_MOVES)).lines[::-1]
 
     async def search(self, wanted: Wanted, limit: int) -> Found:
@@ -71,12 +72,12 @@ class Journal:
         """Completes and removes files that are old enough."""
         await self._log.tidy()
 
-    def _remember(self, play: str, line: bytes) -> None:
-        before = self._last.pop(play, b"")
-        self._last[play] = line
-        self._last_bytes += len(line) - len(before)
+    def _remember(self, play: str, lines: list[bytes]) -> None:
+        before = self._last.pop(play, [])
+        self._last[play] = lines
+        self._last_bytes += sum(map(len, lines)) - sum(map(len, before))
         while self._last_bytes > self._limits.memory_bytes:
-            self._last_bytes -= len(self._last.popitem(last=False)[1])
+            self._last_bytes -= sum(map(len, self._last.popitem(last=False)[1]))
 
 
 def files_in(folder: Path) -> list[Path]:

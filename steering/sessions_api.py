@@ -16,6 +16,7 @@ from contracts.content_steering import PATH, STATE_FIELD, VERSION, SteeringManif
 from contracts.problems import ProblemCode
 from contracts.world import Ranking, RankRequest
 from steering.content_steering import MOVES, Asked, Course, SteeringRules, steer
+from steering.counted import CountedMoves
 from steering.decisions import Decisions
 from steering.feed import State
 from steering.heard import heard
@@ -49,7 +50,7 @@ class Publicity:
 
 
 class Sessions:
-    """Content steering of sessions. `keys` gives the keys of now, `on_move` is told of each move."""
+    """Content steering of sessions. `keys` gives the keys of now, `on_move` is told of each move that counts (steering.counted)."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class Sessions:
         self._rules = rules
         self._publicity = publicity
         self._on_move = on_move
+        self._counted = CountedMoves(rules.counted_s)
 
     def address(self, request: RankRequest, ranking: Ranking) -> str:
         """Where the session's player asks first: path and query; empty for a session that is not steered."""
@@ -101,7 +103,7 @@ class Sessions:
         return json_response(answer, headers=_NO_STORE)
 
     def _course(self, session: Session, request: web.Request) -> Course:
-        """How a session goes on; a move is reserved for, counted and told."""
+        """How a session goes on; a move that counts is reserved for and told. HEAD asks what would be answered, and moves nobody."""
         said = heard(request.query.items())
         now_s = self._clock.wall_s()
         client = self._client(request) if self._publicity.follows else None
@@ -111,7 +113,8 @@ class Sessions:
         self._metrics.sessions_steered.labels(course.why.value).inc()
         for why in said.ignored:
             self._metrics.reports_ignored.labels(why.value).inc()
-        if course.why in MOVES:
+        counts = course.why in MOVES and request.method != "HEAD"
+        if counts and self._counted.count(session.play, session.moved_at, int(now_s)):
             self._decisions.reserve(course.reserved)
             self._on_move(course, now_s)
         return course

@@ -167,6 +167,7 @@ DECIDING = (
     "steering.announcing",
     "steering.candidates",
     "steering.content_steering",
+    "steering.counted",
     "steering.decided",
     "steering.explaining",
     "steering.hashing",

@@ -223,6 +223,21 @@ async def test_a_session_leaves_who_falls_silent_and_the_whole_story_is_told(tmp
     assert sum(sum(one.plays.values()) for one in counted.values()) == 1, "a moved play is one play"
 
 
+async def test_a_state_that_is_brought_back_is_answered_and_counts_once_and_head_moves_nobody(tmp_path: Path) -> None:
+    async with steering(tmp_path) as running:
+        other, mine = await running.begin("s-2"), await running.begin("s-1")
+        answer = await move(running, await running.ask(other.steering), suspect("a2"))
+        for _ in range(3):
+            async with running.http.head(running.url + mine.steering) as response:
+                assert response.status == 200
+        told = await running.client.get("/v1/explain", PlayExplanation, query={"play": "s-1"})
+        assert told.moves == ()
+        for _ in range(5):
+            assert (await running.ask(mine.steering)).priority == answer.priority
+        told = await running.client.get("/v1/explain", PlayExplanation, query={"play": "s-1"})
+        assert [one.why for one in told.moves] == ["place-suspect"]
+
+
 async def test_a_restarted_steering_tells_the_story_from_its_files(tmp_path: Path) -> None:
     async with steering(tmp_path) as running:
         answer = await running.ask((await running.begin()).steering)
