@@ -95,6 +95,8 @@ async def compose(service: Service, settings: ControlPlaneSettings, issuer: Issu
     steering = SteeringDesk([await service.enter(ServiceClient(url)) for url in asked.urls], asked.timeout_s)
     await nightly.load()
     issuer = issuer or _issuer(settings.names, folder, clock)
+    if issuer is not None:
+        service.on_close(issuer.close)
     names = NameDesk(
         desk, settings.names, issuer, _name_server(settings.names, clock), NameMetrics(service.metrics), random.random
     )

@@ -137,6 +137,10 @@ class DnsSettings:
             raise ValueError("file, server: the zone is published in one of both ways")
         if self.file is not None and not (self.name_servers and "@" in self.hostmaster):
             raise ValueError("name_servers, hostmaster: a zone file needs at least one name server and a mail address")
+        if not all(text.isascii() for text in (self.hostmaster, *self.name_servers)):
+            raise ValueError(
+                "name_servers, hostmaster: ASCII only; write other names as DNS has them (xn--…, RFC 5891)"
+            )
         if bool(self.key_name) != (self.key_file is not None):
             raise ValueError("key_name, key_file: the one needs the other")
         if self.server:

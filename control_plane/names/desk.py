@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import msgspec
@@ -41,6 +42,16 @@ SAID_AGAIN_S = 3600.0
 WHO = "control-plane"
 """In the audit log, of what no operator asked for."""
 Published = dict[tuple[str, str], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A name whose work ended with nothing archived: not before `until_s` (monotonic). `times` in a row."""
+
+    times: int
+    until_s: float
+
+
 _LOG = get_logger("control_plane.names")
 
 
@@ -66,6 +77,7 @@ class NameDesk:
         self._records: dict[str, NameRecord] = {}
         self._orders: dict[str, Order] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
+        self._put_off: dict[str, PutOff] = {}
         self._published: Published = {}
         self._is_said = False
         self._say_at_s = 0.0
@@ -121,6 +133,7 @@ class NameDesk:
             if record is None:
                 raise unknown("name of appliance", box_id)
             hurried = states.hurried(record, self.desk.clock.wall_s())
+            self._put_off.pop(box_id, None)
             await self._keep(hurried, (operator, "order-certificate", ""))
         return self.facts(hurried)
 
@@ -156,7 +169,7 @@ class NameDesk:
     # -- time ------------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
-        """Background task: everything that time brings, until it is cancelled."""
+        """Background task: everything that time brings, until it is cancelled. It may be begun again: who made the issuer closes it."""
         if not self._settings.zone:
             return
         try:
@@ -168,8 +181,6 @@ class NameDesk:
             for task in self._working.values():
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
-            if self._issuer is not None:
-                await self._issuer.close()
 
     async def _tick(self) -> None:
         """Until the next second, or until some work has ended: what follows from it is not waited for."""
@@ -190,7 +201,7 @@ class NameDesk:
     async def settled(self) -> None:
         """Returns when nothing that was begun is under way (for tests, which pass the time themselves)."""
         while self._working:
-            await asyncio.gather(*self._working.values())
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
 
     async def _follow_boxes(self) -> None:
         """Names for new boxes, none for those that are gone or retired, another where the zone is another."""
@@ -229,7 +240,7 @@ class NameDesk:
         try:
             await self._publish()
         except NameServerError:
-            self._say_at_s = self.desk.clock.monotonic_s() + ZONE_RETRY_S
+            return
         else:
             for box in self.desk.registry.boxes.values():
                 self._refresh(box)
@@ -251,6 +262,7 @@ class NameDesk:
                 if str(error) != self._zone_problem:
                     _LOG.error("zone-not-published", zone=self._settings.zone, detail=str(error), then="trying again")
                 self._zone_problem, self._is_said = str(error), False
+                self._say_at_s = self.desk.clock.monotonic_s() + ZONE_RETRY_S
                 raise
             self._published = wanted
             async with self.desk.archive() as session:
@@ -276,10 +288,13 @@ class NameDesk:
     def _begin_work(self) -> None:
         if self._issuer is None:
             return
-        now = self.desk.clock.wall_s()
+        now, now_s = self.desk.clock.wall_s(), self.desk.clock.monotonic_s()
         for record in self._records.values():
             if len(self._working) >= ORDERS_AT_ONCE:
                 return
+            put_off = self._put_off.get(record.appliance_id)
+            if put_off is not None and now_s < put_off.until_s:
+                continue
             step = states.next_step(record, now, self._patience)
             if step.act is Act.WAIT or now < step.at or not record.host or record.appliance_id in self._working:
                 continue
@@ -288,10 +303,17 @@ class NameDesk:
             task.add_done_callback(partial(self._ended, record.appliance_id))
 
     def _ended(self, box_id: str, task: asyncio.Task[None]) -> None:
+        """Work whose outcome could not be archived would be done again at once, and the CA asked each time: it waits instead."""
         del self._working[box_id]
-        self._ended_one.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _LOG.error("name-not-kept", appliance=box_id, detail=repr(error), then="again in the next round")
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._put_off.pop(box_id, None)
+            self._ended_one.set()
+            return
+        times = self._put_off[box_id].times + 1 if box_id in self._put_off else 1
+        wait_s = states.wait_after(times, self._patience)
+        self._put_off[box_id] = PutOff(times, self.desk.clock.monotonic_s() + wait_s)
+        _LOG.error("name-not-kept", appliance=box_id, detail=repr(error), then=f"again in {wait_s:g} s")
 
     async def _work(self, record: NameRecord, act: Act) -> None:
         try:

@@ -50,7 +50,8 @@ class Issuer(Protocol):
     async def finish(self, order: Order) -> str:
         """The chain in PEM form, leaf first. After `validate`."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """The end: nothing can be asked after it."""
 
 
 class NameServer(Protocol):

@@ -200,7 +200,7 @@ def failed(
 ) -> NameRecord:
     """The order went wrong. `chance` in [0, 1) shortens the wait by up to a quarter, so that failures do not come back together."""
     failures = record.failures + 1
-    wait_s = min(patience.longest_retry_s, patience.first_retry_s * 2.0 ** min(failures - 1, 30))
+    wait_s = wait_after(failures, patience)
     return msgspec.structs.replace(
         after(record, NameEvent.WENT_WRONG, now),
         failures=failures,
@@ -208,6 +208,11 @@ def failed(
         detail=detail,
         retry_at=now + wait_s * (1 - chance / 4),
     )
+
+
+def wait_after(failures: int, patience: Patience) -> float:
+    """Seconds until the next try, after so many failures in a row (at least one)."""
+    return min(patience.longest_retry_s, patience.first_retry_s * 2.0 ** min(failures - 1, 30))
 
 
 def hurried(record: NameRecord, now: float) -> NameRecord:

@@ -31,6 +31,8 @@ class ZoneFile:
             await asyncio.to_thread(self._write, wanted)
         except OSError as error:
             raise NameServerError(f"{self._path}: {error.strerror or error}") from error
+        except UnicodeEncodeError as error:
+            raise NameServerError(f"{self._path}: a zone file is ASCII: {error}") from error
         if self._reload:
             await self._run_reload()
 

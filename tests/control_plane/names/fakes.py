@@ -53,12 +53,14 @@ class FakeIssuer:
         self._signed: set[str] = set()
 
     async def order(self, csr_pem: str) -> Order:
+        self._stands_open()
         if self.refuses is not None:
             raise self.refuses
         self.orders += 1
         return Order(csr_pem, tuple(Challenge(host, f"answer-{self.orders}") for host in names_in(csr_pem)))
 
     async def validate(self, order: Order) -> None:
+        self._stands_open()
         for challenge in order.challenges:
             found = self.server.records.get((f"{CHALLENGE}.{challenge.host}", "TXT"), ())
             if challenge.text not in found:
@@ -66,6 +68,7 @@ class FakeIssuer:
         self._signed.add(order.csr_pem)
 
     async def finish(self, order: Order) -> str:
+        self._stands_open()
         if order.csr_pem not in self._signed:
             raise IssuerError(NameTrouble.CA_REFUSED, "orderNotReady: nothing was validated")
         leaf = sign_csr(
@@ -81,6 +84,11 @@ class FakeIssuer:
 
     async def close(self) -> None:
         self.closed = True
+
+    def _stands_open(self) -> None:
+        """As the pool of the real one says it."""
+        if self.closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
 
 
 def csr_for(*names: str, key: PrivateKey | None = None, common: str = "") -> str:

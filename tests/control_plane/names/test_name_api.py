@@ -142,6 +142,14 @@ async def command(plane: Plane, *words: str, fails: bool = False) -> str:
     return " ".join(done.output.split())
 
 
+async def test_the_ca_is_let_go_at_the_end_of_the_service_and_not_before(tmp_path: Path) -> None:
+    dns = DnsSettings(server="127.0.0.1", port=9)
+    issuer = FakeIssuer(FakeNameServer(), time.time)
+    async with running(tmp_path, names=NameSettings("cdn.test", dns=dns), issuer=issuer):
+        assert not issuer.closed
+    assert issuer.closed
+
+
 @pytest.mark.system
 async def test_the_operator_page_shows_each_name_and_what_is_wrong_with_it(zoned: Zoned, tmp_path: Path) -> None:
     await zoned.plane.add_box("a1")

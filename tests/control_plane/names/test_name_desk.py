@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from chassis.clock import VirtualClock
 from chassis.database import Database
@@ -35,6 +37,7 @@ HOST = "a1.cdn.test"
 HTTPS = f"https://{HOST}"
 A_RECORD = (HOST, "A")
 ANSWER = (f"{CHALLENGE}.{HOST}", "TXT")
+BROKEN_ARCHIVE = "CREATE TRIGGER broken BEFORE INSERT ON names BEGIN SELECT raise(ABORT, 'disk full'); END"
 
 
 @dataclass
@@ -219,6 +222,42 @@ async def test_a_zone_that_cannot_be_published_fails_the_order_and_is_said_until
     assert made.facts.state is NameState.ISSUED
 
 
+async def test_a_zone_that_fails_an_order_only_is_said_again_within_seconds(made: Room) -> None:
+    await made.issue()
+    made.server.broken = "127.0.0.1 port 53: connection refused"
+    await made.names.order_now("a1", "ann")
+    await made.rounds(3)
+    assert made.facts.trouble is NameTrouble.ZONE
+    made.server.broken = ""
+    await made.rounds(8)
+    assert made.names.listed().zone_problem == ""
+
+
+async def test_a_watch_that_ended_can_be_begun_again_and_certificates_are_still_issued(made: Room) -> None:
+    watching = asyncio.create_task(made.names.watch())
+    await asyncio.sleep(0)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    await made.issue()
+
+
+async def test_while_the_archive_cannot_be_written_the_ca_is_asked_less_and_less_often(made: Room) -> None:
+    await made.rounds()
+    await made.ask()
+    async with made.desk.archive() as session:
+        await session.execute(text(BROKEN_ARCHIVE))
+    await made.rounds(59)
+    assert made.issuer.orders == 1
+    await made.rounds(119)
+    assert made.issuer.orders == 2
+    async with made.desk.archive() as session:
+        await session.execute(text("DROP TRIGGER broken"))
+    await made.rounds(140)
+    assert made.facts.state is NameState.ISSUED
+    assert made.issuer.orders == 3
+
+
 async def test_a_retired_box_loses_its_name_in_zone_and_record(made: Room, tmp_path: Path) -> None:
     await made.issue()
     await made.retire()
@@ -290,9 +329,9 @@ async def test_a_request_for_a_foreign_name_changes_nothing_and_is_counted(made:
     with pytest.raises(ProblemError, match="no IP address that players could dial"):
         await made.ask(addresses=("0.0.0.0",))
     assert made.facts.state is NameState.WANTED
-    text = made.metrics.exposition()
-    assert b'name_requests_refused_total{reason="foreign-name"} 1.0' in text
-    assert b'name_requests_refused_total{reason="wrong-address"} 1.0' in text
+    shown = made.metrics.exposition()
+    assert b'name_requests_refused_total{reason="foreign-name"} 1.0' in shown
+    assert b'name_requests_refused_total{reason="wrong-address"} 1.0' in shown
 
 
 async def test_without_a_ca_names_are_published_and_what_is_missing_is_said(tmp_path: Path) -> None:

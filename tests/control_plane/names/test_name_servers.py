@@ -7,7 +7,7 @@ import base64
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dns.message
@@ -20,6 +20,7 @@ import dns.zone
 import pytest
 
 from chassis.clock import VirtualClock
+from control_plane.config import DnsSettings
 from control_plane.names.ports import NameServer, NameServerError
 from control_plane.names.updates import Updates, tsig_key
 from control_plane.names.zone import Apex, Rrsets, addresses_of, challenges_of, serial_in
@@ -200,3 +201,11 @@ async def test_a_file_that_cannot_be_written_is_said_in_words(tmp_path: Path) ->
     (tmp_path / "file").touch()
     with pytest.raises(NameServerError, match="zone"):
         await ZoneFile(tmp_path / "file" / "zone", APEX).publish(A1, {})
+
+
+async def test_a_zone_that_is_no_ascii_cannot_be_published_and_is_no_setting(tmp_path: Path) -> None:
+    apex = replace(APEX, hostmaster="dns@m\xfcller.example")
+    with pytest.raises(NameServerError, match="a zone file is ASCII"):
+        await ZoneFile(tmp_path / "zone", apex).publish(A1, {})
+    with pytest.raises(ValueError, match="hostmaster: ASCII only"):
+        DnsSettings(tmp_path / "zone", name_servers=("ns.example.net",), hostmaster=apex.hostmaster)
