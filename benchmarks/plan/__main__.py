@@ -51,7 +51,8 @@ def sections_of(arguments: argparse.Namespace) -> list[Section]:
         return _module("simulating").rows(quick, say), {}
 
     def fill(folder: Path) -> Measured:
-        return asyncio.run(_module("filling").rows(folder, say, quick=quick))
+        found: Measured = asyncio.run(_module("filling").rows(folder, say, quick=quick))
+        return found
 
     return [
         Section("scale", ("plan/time-s", "plan/memory-gib", "plan/growth/"), scale),

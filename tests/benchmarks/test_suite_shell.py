@@ -130,7 +130,12 @@ def test_a_section_that_is_none_is_refused_before_anything_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured: list[Path] = []
-    sections = [Section(name, (f"x/{name}",), lambda folder: (measured.append(folder) or [], {})) for name in "ab"]
+
+    def measure(folder: Path) -> Measured:
+        measured.append(folder)
+        return [], {}
+
+    sections = [Section(name, (f"x/{name}",), measure) for name in "ab"]
     assert ran(tmp_path, sections, "--only", "a,doors") == 2
     assert "no section is called 'doors'; there are a, b" in capsys.readouterr().err
     assert measured == list(tmp_path.iterdir()) == []
@@ -150,7 +155,7 @@ def test_rows_that_are_kept_twice_say_when_they_were_made() -> None:
     prefixes = {"a": ("x/a",), "b": ("x/b",)}
     first = Results("a machine", "monday", "make bench-x", (row("x/a"), row("x/b")), {"a": "one thread"}, {})
     found = kept(decode(encode(first)), prefixes, ["b"])
-    assert found == ([row("x/a")], {"rows of a": "kept from monday, `make bench-x`"}, {})
+    assert tuple(found) == ([row("x/a")], {"rows of a": "kept from monday, `make bench-x`"}, {})
     second = Results("a machine", "tuesday", "only b", (*found.rows, row("x/b")), found.conditions, {})
     assert kept(second, prefixes, []).conditions == {
         "rows of a": "kept from monday, `make bench-x`",

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chassis.certificates import key_to_pem, make_key, write_private
 from contracts.names import NameList, NameState
@@ -143,7 +144,8 @@ async def test_every_appliance_has_a_name_in_the_zone_and_a_certificate_for_a_ke
     for spec in public.system.box.topology.appliances:
         assert await public.knot.look(f"{spec.id}.{ZONE}", "A") == (spec.address,)
         assert await public.knot.look(f"_acme-challenge.{spec.id}.{ZONE}", "TXT") == ()
-        keys.add(public.certificate_of(spec.id).public_key().public_numbers())
+        key = public.certificate_of(spec.id).public_key()
+        keys.add(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     assert len(keys) == len(names)
 
 

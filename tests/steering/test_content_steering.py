@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import pytest
@@ -44,7 +44,14 @@ def changes(port: str = PORT, **urls: str) -> list[Change]:
     ]
 
 
-def scene(*more: Change, of: Iterable[Change] | None = None, rules: Rules = DEFAULTS, **standings: Standing) -> Scene:
+def scene(
+    *more: Change,
+    of: Iterable[Change] | None = None,
+    rules: Rules = DEFAULTS,
+    among: Mapping[str, Standing] | None = None,
+    **more_standings: Standing,
+) -> Scene:
+    standings = {**(among or {}), **more_standings}
     its = world([*(changes() if of is None else of), *more])
     return Scene(its, rules, {name: standings.get(name, Standing()) for name in its.appliances})
 
@@ -168,7 +175,7 @@ def test_when_nothing_can_serve_any_more_it_goes_to_the_origin_and_comes_back_by
     assert going_on(gone, course.session, NOW + 10).priority == ("origin",)
     slow = {name: Standing(ramp=0.1) for name in NAMES}
     away = [replace(course.session, play=f"s-{n}") for n in range(300)]
-    early = sum(going_on(scene(**slow), one, NOW + 20).why is Steered.BACK for one in away)
+    early = sum(going_on(scene(among=slow), one, NOW + 20).why is Steered.BACK for one in away)
     assert 10 <= early <= 60
     assert all(going_on(WELL, one, NOW + 20).priority[0] != "origin" for one in away)
 
@@ -190,7 +197,7 @@ def test_a_place_that_refuses_new_sessions_keeps_those_that_run() -> None:
 
 def test_nobody_leaves_a_full_place_for_one_that_is_full_too() -> None:
     packed = {name: Standing(load=0.94, full=True) for name in NAMES}
-    at = scene(*(well(name, load=0.94) for name in NAMES), **packed)
+    at = scene(*(well(name, load=0.94) for name in NAMES), among=packed)
     courses = [going_on(at, begun(WELL, f"s-{n}")) for n in range(60)]
     assert {course.priority[0] for course in courses} == {"pathway-1"}
     assert Steered.NOWHERE in {course.why for course in courses}

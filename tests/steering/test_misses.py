@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from chassis.clock import VirtualClock
 from contracts.decisions import FORMAT, Decision
+from contracts.plays import Cause
 from contracts.world import Change, Why
 from steering import archive
 from steering.candidates import Rules, Scene
@@ -21,7 +22,7 @@ from steering.cli import app
 from steering.config import DecisionLog
 from steering.decided import Recorder, UnknownFormat, read, told
 from steering.journal import CURRENT, Journal, files_in
-from steering.misses import Cause, Served, account
+from steering.misses import Served, account
 from steering.ranking import ranked_in
 from steering.replaying import changed, replay
 from steering.world import World

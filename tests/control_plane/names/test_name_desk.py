@@ -61,6 +61,9 @@ class Room:
         assert found is not None
         return found
 
+    def state(self) -> NameState:
+        return self.facts.state
+
     @property
     def urls(self) -> tuple[str, ...]:
         """What players are told."""
@@ -133,17 +136,17 @@ async def made(tmp_path: Path) -> AsyncIterator[Room]:
 
 async def test_a_box_gets_a_certificate_for_its_key_and_players_are_told_its_name_from_then_on(made: Room) -> None:
     await made.rounds()
-    assert made.facts.state is NameState.WANTED
+    assert made.state() is NameState.WANTED
     assert "has not sent a signing request" in made.facts.sentence
     assert made.urls == ("http://127.1.0.11:80",)
     csr_pem = csr_for(HOST)
     await made.ask(csr_pem)
     await made.rounds(3)
-    assert made.facts.state is NameState.PUBLISHED
+    assert made.state() is NameState.PUBLISHED
     assert made.server.records[ANSWER] == ("answer-1",)
     assert HTTPS not in made.urls
     await made.rounds(8)
-    assert made.facts.state is NameState.ISSUED
+    assert made.state() is NameState.ISSUED
     told = made.names.told(made.box)
     assert (told.host, told.number, told.chain_pem.count("BEGIN CERTIFICATE")) == (HOST, 1, 2)
     assert made.desk.standing(made.box).name_number == 1
@@ -189,7 +192,7 @@ async def test_a_ca_that_refuses_is_asked_again_later_and_the_last_good_certific
     made.issuer.refuses = None
     await made.names.order_now("a1", "ann")
     await made.rounds(12)
-    assert made.facts.state is NameState.ISSUED
+    assert made.state() is NameState.ISSUED
     assert HTTPS in made.urls
 
 
@@ -293,9 +296,9 @@ async def test_an_order_that_a_restart_interrupted_is_made_anew_and_its_answer_l
         await before.rounds(3)
         assert ANSWER in server.records
     async with room(tmp_path, server, clock) as after:
-        assert after.facts.state is NameState.ORDERING
+        assert after.state() is NameState.ORDERING
         await after.rounds(12)
-        assert after.facts.state is NameState.ISSUED
+        assert after.state() is NameState.ISSUED
         assert server.records == {A_RECORD: ("127.1.0.11",)}
 
 
