@@ -6,7 +6,8 @@ Laws
   its place is nearly full, or when its player reports too little for its lowest renditions twice in a row.
 - From a place that is nearly full only such a share moves as brings it back below; from there, and for a slow player, only to a place with room.
 - A slow player is moved once in `slow_move_s` at most, and its word counts for nobody else.
-- Who was sent to the origin comes back when an appliance does, by that one's slow start.
+- Who was sent to the origin comes back when an appliance that it would be sent to does, by that one's slow start.
+- A client is in another network when it asked from one site's twice in a row, and it is moved for that once in `ttl_s` at most.
 - A suspicion that is doubted moves nobody. What is suspect or worse comes before the origin only while it may still serve.
 - The order is never empty and names nothing twice; the origin is the last of what may serve. Clones have the scheme, port and path of `pathway-1`,
   and are made only where all its addresses agree in these.
@@ -31,13 +32,15 @@ from contracts.world import Why
 from steering.candidates import Candidate, Scene
 from steering.errors import NothingKnown
 from steering.heard import Heard
-from steering.prefixes import IpAddress, parse_address
+from steering.prefixes import IpAddress
 from steering.ranking import MOST_APPLIANCES as MOST_RANKED
 from steering.ranking import Ranked, look, ranked_in
-from steering.sessions import Session, hostless, is_inside, network_of, somebody_in
+from steering.sessions import Session, hostless, is_inside, network_of, somebody_in, version_of
 from steering.standing import FULL_MARGIN
 
 LOW_REPORTS = 2
+MOST_DRAWS = 32
+"""Where half of a session's network is another site's, one session in four billion finds nobody of its own."""
 SMOOTHING = 0.5
 """What a new report of throughput counts against all before."""
 _BASE = pathway(1)
@@ -128,42 +131,58 @@ class Course:
 
 def steer(scene: Scene, session: Session, asked: Asked, rules: SteeringRules) -> Course:
     """The answer for one session."""
-    session = _with_report(session, asked.heard)
-    places = _Places(scene, session, asked)
+    away = _site_away(scene, session, asked.client)
+    has_moved = away != "" and away == session.away
+    session = replace(_with_report(session, asked.heard), away=away)
+    places = _Places(scene, session, asked, has_moved)
     why = Steered.STAYS if session.course else Steered.AS_MANIFEST
     for wanted in _wanted(places, rules):
-        elsewhere = places.elsewhere(wanted)
-        if elsewhere is not None:
-            return _moved(places, wanted, *elsewhere, rules)
-        why = why if wanted is Steered.BACK else Steered.NOWHERE
+        to, ranked = places.elsewhere(wanted)
+        if ranked is None or not to:
+            why = why if wanted is Steered.BACK else Steered.NOWHERE
+        elif wanted is Steered.NETWORK and to[0] == places.head:
+            # It is where its new network would be sent to as well: only whose client it is has changed.
+            return _answer(_Places(scene, _at_home(places, ranked), asked, has_moved=False), why, rules)
+        elif to[0] == places.head:
+            why = Steered.NOWHERE
+        elif wanted is not Steered.BACK or _drawn(places, rules) < places.ramp(to):
+            return _moved(places, wanted, to, ranked, rules)
     return _answer(places, why, rules)
 
 
 def _moved(places: _Places, why: Steered, to: tuple[str, ...], ranked: Ranked, rules: SteeringRules) -> Course:
     session, asked = places.session, places.asked
     slow_moved_at = asked.now_s if why is Steered.SLOW else session.slow_moved_at
-    moved = replace(session, course=to, moved_at=asked.now_s, low=0, slow_moved_at=slow_moved_at)
-    if why is Steered.NETWORK:
-        moved = replace(moved, client=network_of(places.client, ranked.ranking.prefix), site=ranked.ranking.site_id)
-    after = _Places(places.scene, moved, asked)
+    home = _at_home(places, ranked) if why is Steered.NETWORK else session
+    moved = replace(home, course=to, moved_at=asked.now_s, low=0, slow_moved_at=slow_moved_at)
+    after = _Places(places.scene, moved, asked, places.has_moved and why is not Steered.NETWORK)
     course = _answer(after, why, rules)
     return Course(why, course.priority, course.clones, course.ttl_s, moved, places.here, after.here, ranked)
 
 
-class _Places:
-    """The places of a session as they are now."""
+def _at_home(places: _Places, ranked: Ranked) -> Session:
+    """The session as one of the network that its client is in now."""
+    client = network_of(places.client(), ranked.ranking.prefix)
+    return replace(places.session, client=client, site=ranked.ranking.site_id, away="")
 
-    def __init__(self, scene: Scene, session: Session, asked: Asked) -> None:
+
+class _Places:
+    """The places of a session as they are now. `has_moved` says that its client counts as one of the network that it asks from."""
+
+    def __init__(self, scene: Scene, session: Session, asked: Asked, has_moved: bool) -> None:
         self.scene = scene
-        self.session = session
         self.asked = asked
-        self.has_moved = _has_moved(scene, session, asked.client)
-        self.client = str(asked.client) if self.has_moved else somebody_in(session.client, session.play)
-        self._version = parse_address(self.client).version
+        self.session = session
+        self.has_moved = has_moved
+        self._version = asked.client.version if has_moved and asked.client else version_of(session.client)
         self._known: dict[str, Candidate | None] = {}
         self._led = {pathway(number): session.at(number) for number in range(1, session.pathways + 1)}
         self.head = session.course[0] if session.course else _BASE
         self.here = tuple(dict.fromkeys(filter(None, self.boxes_of(self.head))))
+
+    def client(self) -> str:
+        """The address that the title is ranked anew for."""
+        return str(self.asked.client) if self.has_moved else _somebody_of(self.scene, self.session)
 
     def boxes_of(self, name: str) -> tuple[str, ...]:
         """The appliances that a pathway or clone leads to, by group; empty where it leads to the origin."""
@@ -196,6 +215,11 @@ class _Places:
         boxes = self.boxes_of(name)
         return bool(boxes) and all(box and self.fate(box) is Fate.GONE for box in boxes)
 
+    def is_well(self, name: str) -> bool:
+        """Whether a pathway has an appliance and all of its are well."""
+        boxes = tuple(filter(None, self.boxes_of(name)))
+        return bool(boxes) and self.worst(boxes) is Fate.WELL
+
     def names(self) -> tuple[str, ...]:
         """The manifest's pathways, the origin last."""
         return pathway_names(self.session.pathways)
@@ -210,21 +234,25 @@ class _Places:
             return None
         return PathwayClone(_BASE, box, UriReplacement(_host(found.url, with_port=self.asked.heard.takes_port)))
 
-    def elsewhere(self, why: Steered) -> tuple[tuple[str, ...], Ranked] | None:
-        """(where to go, best first; the ranking it comes from); None when nothing is better."""
+    def ramp(self, to: Iterable[str]) -> float:
+        """The slow start of the place that is furthest with it; a pathway is as far as the last of its appliances."""
+        boxes = (map(self.candidate, filter(None, self.boxes_of(name))) for name in to)
+        return max(min((one.standing.ramp if one else 0.0 for one in its), default=0.0) for its in boxes)
+
+    def elsewhere(self, why: Steered) -> tuple[tuple[str, ...], Ranked | None]:
+        """(where to go, best first and perhaps where it is; the ranking it comes from); nothing when nothing is better."""
         count = min(MOST_RANKED, MOST_APPLIANCES + len(self.here))
         try:
-            ranked = ranked_in(self.scene, replace(self.session.request(self.client), count=count))
+            ranked = ranked_in(self.scene, replace(self.session.request(self.client()), count=count))
         except NothingKnown:
-            return None
+            return (), None
         most = self._most(why)
         hosts = [
             box
             for box in self._hosts(ranked)
             if self.fate(box) <= most and (why is not Steered.SLOW or box not in self.here)
         ]
-        to = tuple(filter(None, map(self._name, hosts)))[:MOST_APPLIANCES] or self._other_pathway(why)
-        return (to, ranked) if to and to[0] != self.head else None
+        return tuple(filter(None, map(self._name, hosts)))[:MOST_APPLIANCES] or self._other_pathway(why), ranked
 
     def _most(self, why: Steered) -> Fate:
         """The worst fate that is better than staying."""
@@ -249,13 +277,24 @@ class _Places:
         return own or (box if self.clone(box) is not None else "")
 
     def _other_pathway(self, why: Steered) -> tuple[str, ...]:
-        """Where no clone leads: the pathway with the fewest losses, if it has fewer; the origin when nothing here can be served."""
-        if why in (Steered.FULL, Steered.SLOW, Steered.NETWORK, Steered.BACK):
+        """Where no clone leads: the pathway with the fewest losses, if it has fewer; the origin when each lacks a rendition, for it has all.
+        From the origin only to one that is well, or it would be left at once."""
+        if why in (Steered.FULL, Steered.SLOW, Steered.NETWORK):
             return ()
-        best = min(self.names()[:-1], key=lambda name: (self.is_lost(name), self.losses(name)), default=ORIGIN_PATHWAY)
-        if best == ORIGIN_PATHWAY or self.is_lost(best):
+        names = self.names()[:-1]
+        if why is Steered.BACK:
+            return tuple(name for name in names if self.is_well(name))[:1]
+        best = min(names, key=self._damage, default=ORIGIN_PATHWAY)
+        if best == ORIGIN_PATHWAY or self._lacks_any(best):
             return (ORIGIN_PATHWAY,)
-        return (best,) if self.losses(best) < self.losses(self.head) else ()
+        return (best,) if self._damage(best) < self._damage(self.head) else ()
+
+    def _damage(self, name: str) -> tuple[bool, int]:
+        return self._lacks_any(name), self.losses(name)
+
+    def _lacks_any(self, name: str) -> bool:
+        """Whether a rendition of a pathway cannot be served there."""
+        return self.worst(filter(None, self.boxes_of(name))) is Fate.GONE
 
 
 def fate_of(candidate: Candidate, is_doubted: bool) -> Fate:
@@ -278,14 +317,13 @@ def fate_of(candidate: Candidate, is_doubted: bool) -> Fate:
 def _wanted(places: _Places, rules: SteeringRules) -> Iterator[Steered]:
     """Why the session should be moved, the most pressing first; nothing when it should not."""
     session, asked = places.session, places.asked
-    if places.has_moved:
+    if places.has_moved and asked.now_s - session.moved_at >= rules.ttl_s:
         yield Steered.NETWORK
     leaving = _LEAVING.get(places.worst(places.here))
     if leaving is not None:
         yield leaving
     elif places.head == ORIGIN_PATHWAY:
-        if _may_come_back(places, rules):
-            yield Steered.BACK
+        yield Steered.BACK
     elif any(_is_of_excess(places, box, rules) for box in places.here):
         yield Steered.FULL
     elif places.here and session.low >= LOW_REPORTS and asked.now_s - session.slow_moved_at >= rules.slow_move_s:
@@ -302,27 +340,26 @@ def _is_of_excess(places: _Places, box: str, rules: SteeringRules) -> bool:
     return load > goal and _drawn(places, rules) < (load - goal) / load
 
 
-def _may_come_back(places: _Places, rules: SteeringRules) -> bool:
-    """By the slow start of the one that is furthest with it."""
-    boxes = map(places.candidate, places.session.boxes)
-    ramp = max(
-        (one.standing.ramp for one in boxes if one is not None and fate_of(one, False) is Fate.WELL), default=0.0
-    )
-    return _drawn(places, rules) < ramp
-
-
 def _drawn(places: _Places, rules: SteeringRules) -> float:
     """A number in [0, 1) of a session and a moment: each session draws once in `trouble_ttl_s`."""
     name = f"{places.session.play}\0{places.asked.now_s // rules.trouble_ttl_s}"
     return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2.0**48
 
 
-def _has_moved(scene: Scene, session: Session, client: IpAddress | None) -> bool:
-    """Whether a session's client is where another site is nearest. An address that nobody announces says nothing: it may be a proxy's."""
+def _site_away(scene: Scene, session: Session, client: IpAddress | None) -> str:
+    """The site that is nearest where a session's client is now, if it is another one; else empty. An address that nobody announces says
+    nothing: it may be a proxy's."""
     if client is None or is_inside(client, session.client) or not scene.world.covering(client):
-        return False
+        return ""
     site = look(scene, session.request(str(client))).site_id
-    return site not in ("", session.site)
+    return site if site != session.site else ""
+
+
+def _somebody_of(scene: Scene, session: Session) -> str:
+    """Somebody in the session's network for whom its site is nearest: a longer prefix of that network may be another site's."""
+    drawn = (somebody_in(session.client, session.play, number) for number in range(MOST_DRAWS))
+    its = (address for address in drawn if look(scene, session.request(address)).site_id == session.site)
+    return next(its, somebody_in(session.client, session.play))
 
 
 def _with_report(session: Session, heard: Heard) -> Session:
@@ -358,7 +395,14 @@ def _ttl(places: _Places, why: Steered, rules: SteeringRules) -> int:
     boxes = (*session.boxes, *(box for name in session.course for box in places.boxes_of(name) if box))
     has_trouble = any(Fate.WELL < places.fate(box) < Fate.GONE for box in boxes)
     was_moved = places.asked.now_s - session.moved_at < rules.ttl_s
-    if has_trouble or was_moved or why is Steered.NOWHERE or not places.asked.live or places.head == ORIGIN_PATHWAY:
+    if (
+        has_trouble
+        or was_moved
+        or (session.away and not places.has_moved)
+        or why is Steered.NOWHERE
+        or not places.asked.live
+        or places.head == ORIGIN_PATHWAY
+    ):
         return rules.trouble_ttl_s
     return rules.ttl_s
 

@@ -72,6 +72,8 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     low: int = 0
     """How many reports in a row were too low for its lowest renditions."""
     slow_moved_at: int = 0
+    away: str = ""
+    """The other site whose network it asked from last; empty when it asked from its own."""
 
     def at(self, number: int) -> tuple[str, ...]:
         """The appliance of each group in `pathway-{number}`; empty where the group has fewer."""
@@ -205,11 +207,18 @@ def network_of(client: str, prefix: str) -> str:
     return str(ipaddress.ip_network((address, max(NETWORK_BITS[address.version], longest)), strict=False))
 
 
-def somebody_in(network: str, play: str) -> str:
-    """An address of the network, always the same for a session, others for others: it spreads over equal appliances as its client would."""
+def somebody_in(network: str, play: str, draw: int = 0) -> str:
+    """An address of the network, by draw always the same for a session, others for others: it spreads over equal appliances as its client
+    would."""
     its = ipaddress.ip_network(network)
-    spread = int.from_bytes(blake2b(play.encode(), digest_size=16).digest()) % its.num_addresses
+    drawn = blake2b(play.encode(), digest_size=16, salt=draw.to_bytes(8)).digest()
+    spread = int.from_bytes(drawn) % its.num_addresses
     return str(its[spread])
+
+
+def version_of(network: str) -> int:
+    """4 or 6."""
+    return ipaddress.ip_network(network).version
 
 
 def is_inside(address: IpAddress, network: str) -> bool:

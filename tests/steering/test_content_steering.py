@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from contracts.content_steering import LONGEST_TTL_S
+from contracts.pathways import last_of
 from contracts.places import ApplianceState
 from contracts.world import Change, FallbackOrigin, Health, RankFile, RankRequest
 from steering.candidates import DEFAULTS, Rules, Scene
@@ -180,6 +181,51 @@ def test_when_nothing_can_serve_any_more_it_goes_to_the_origin_and_comes_back_by
     assert all(going_on(WELL, one, NOW + 20).priority[0] != "origin" for one in away)
 
 
+ODD = changes(**{name: f"http://{name}.example:90{n:02d}" for n, name in enumerate(NAMES)})
+"""No two appliances have one port: no clone is possible."""
+
+
+def test_who_sits_at_the_origin_comes_back_to_a_pathway_of_the_manifest_where_no_clone_is_possible() -> None:
+    gone = scene(*(well(name, serving=False) for name in NAMES), of=ODD)
+    session = begun(scene(of=ODD))
+    away = going_on(gone, session)
+    assert (away.priority, away.session.base) == (("origin",), "")
+    back = going_on(scene(of=ODD), away.session, NOW + 10)
+    assert (back.why, back.priority[0], back.clones) == (Steered.BACK, "pathway-1", ())
+    lost = first_box(session)
+    part = going_on(scene(well(lost, serving=False), of=ODD), away.session, NOW + 10)
+    whole = [n for n in (1, 2, 3) if lost not in session.at(n)]
+    assert part.priority[0] == (f"pathway-{whole[0]}" if whole else "origin")
+
+
+def test_who_sits_at_the_origin_comes_back_when_others_than_its_first_appliances_do() -> None:
+    late = ("a3", "a4")
+    early = [change for change in changes() if not (change.appliance and change.appliance.id in late)]
+    session = begun(scene(of=early))
+    assert not set(late) & set(session.boxes)
+    others = [well(name, serving=False) for name in NAMES if name not in late]
+    away = going_on(scene(*others, of=early), session).session
+    assert away.course == ("origin",)
+    assert going_on(scene(*others), away, NOW + 10).priority[0] in late
+    slow = scene(*others, a3=Standing(ramp=0.1), a4=Standing(ramp=0.1))
+    back = sum(going_on(slow, replace(away, play=f"s-{n}"), NOW + 10).why is Steered.BACK for n in range(300))
+    assert 10 <= back <= 60
+
+
+def test_a_title_that_lost_a_rendition_in_every_pathway_goes_to_the_origin_which_has_all() -> None:
+    both = replace(
+        begun(scene(of=ODD)), groups=(("v-240", ("sd/v-240.mp4",)), ("a-und", ("sd/a-und.mp4",))), boxes=("a1", "a2")
+    )
+    crossed = replace(both, places=((0, 1), (1, 0)))
+    at = scene(well("a1", serving=False), of=ODD)
+    course = going_on(at, crossed)
+    assert (course.why, course.priority[0], course.priority[-1]) == (Steered.GONE, "origin", "pathway-2")
+    assert going_on(at, course.session, NOW + 60).priority[0] == "origin", "no pathway is whole"
+    assert going_on(scene(of=ODD), course.session, NOW + 60).priority[0] == "pathway-1"
+    kept = replace(both, places=((0, 1), (0, 1)))
+    assert going_on(at, kept).priority[0] == "pathway-2", "a pathway that is whole comes before the origin"
+
+
 def test_a_place_that_is_nearly_full_gives_away_what_it_has_too_much() -> None:
     sessions = [begun(WELL, f"s-{n}", f"10.1.{n % 200}.1") for n in range(600)]
     on_it = [one for one in sessions if "a1" in one.at(1)]
@@ -233,11 +279,52 @@ def test_one_good_report_forgives_a_bad_one_and_throughput_is_smoothed() -> None
 
 
 def test_a_viewer_in_another_network_is_sent_to_its_site() -> None:
-    course = going_on(WELL, begun(WELL), client="10.2.3.4")
+    first = going_on(WELL, begun(WELL), client="10.2.3.4")
+    assert (first.why, first.ttl_s) == (Steered.AS_MANIFEST, RULES.trouble_ttl_s)
+    course = going_on(WELL, first.session, NOW + 10, client="10.2.3.4")
     assert course.why is Steered.NETWORK
     assert course.priority[0] in ("b1", "b2")
     assert (course.session.client, course.session.site) == ("10.2.3.0/24", "b")
-    assert going_on(WELL, course.session, NOW + 10, client="10.2.3.4").why is Steered.STAYS
+    assert going_on(WELL, course.session, NOW + 20, client="10.2.3.4").why is Steered.STAYS
+
+
+def test_a_viewer_who_asks_from_two_sites_in_turn_is_left_where_it_is() -> None:
+    session = begun(WELL)
+    for turn in range(20):
+        course = going_on(WELL, session, NOW + 60 * turn, client=("10.2.3.4", "10.1.7.9")[turn % 2])
+        assert course.why is Steered.AS_MANIFEST
+        session = course.session
+
+
+def test_a_viewer_who_wanders_between_networks_is_moved_for_it_once_in_a_while() -> None:
+    session, moves = begun(WELL), 0
+    for turn in range(60):
+        client = ("10.2.3.4", "10.2.3.4", "10.1.7.9", "10.1.7.9")[turn % 4]
+        course = going_on(WELL, session, NOW + 10 * turn, client=client)
+        moves += course.why is Steered.NETWORK
+        session = course.session
+    assert 2 <= moves <= 600 // RULES.ttl_s + 1
+
+
+def test_a_viewer_whose_new_network_is_served_from_where_it_is_already_is_of_that_network_from_then_on() -> None:
+    at = scene(well("b2", serving=False))
+    session = replace(begun(WELL), course=("b1",), moved_at=NOW - 600)
+    first = going_on(at, session, client="10.2.3.4")
+    second = going_on(at, first.session, NOW + 10, client="10.2.3.4")
+    assert (second.why, second.priority[0]) == (Steered.STAYS, "b1")
+    assert (second.session.client, second.session.site) == ("10.2.3.0/24", "b")
+    third = going_on(at, second.session, NOW + 20, client="10.2.3.4")
+    assert (third.why, third.ttl_s) == (Steered.STAYS, RULES.ttl_s)
+
+
+def test_a_moved_session_goes_to_its_own_site_though_part_of_its_network_is_another_s() -> None:
+    inside = (site("c", "10.1.7.128/25", "10.1.7.0/29"), box("c1", "c", f"http://c1.example{PORT}"), well("c1"))
+    at = scene(*inside, holds("c1", *(file.key for file in FILES)))
+    broken = scene(*inside, holds("c1", *(file.key for file in FILES)), suspect("a1"))
+    sessions = [begun(at, f"s-{n}") for n in range(100)]
+    assert {(one.client, one.site) for one in sessions} == {("10.1.7.0/24", "a")}
+    to = Counter(going_on(broken, one).priority[0] for one in sessions if "a1" in one.at(1))
+    assert set(to) == {"a2", "a3", "a4"}
 
 
 @pytest.mark.parametrize("client", ["10.1.7.200", "10.1.99.1", "127.0.0.1", "192.0.2.7", "2001:db8::1"])
@@ -253,16 +340,15 @@ def test_a_viewer_of_both_families_at_one_site_is_not_moved_to_and_fro() -> None
 def test_a_viewer_in_a_network_whose_boxes_are_all_away_still_leaves_what_serves_no_more() -> None:
     session = begun(WELL)
     at = scene(well("b1", serving=False), well("b2", serving=False), suspect(first_box(session)))
-    course = going_on(at, session, client="10.2.3.4")
-    assert course.why in (Steered.SUSPECT, Steered.NOWHERE)
-    assert course.priority
+    course = going_on(at, replace(session, away="b"), client="10.2.3.4")
+    assert course.why is Steered.SUSPECT
+    assert course.priority[0] not in (first_box(session), "pathway-1")
 
 
 def test_hosts_that_a_clone_cannot_reach_are_not_cloned_and_pathways_are_ordered_by_what_they_kept() -> None:
-    odd = changes(**{name: f"http://{name}.example:90{n:02d}" for n, name in enumerate(NAMES)})
-    session = begun(scene(of=odd))
+    session = begun(scene(of=ODD))
     lost = first_box(session)
-    course = going_on(scene(suspect(lost), of=odd), session)
+    course = going_on(scene(suspect(lost), of=ODD), session)
     assert course.clones == ()
     kept = {f"pathway-{n}": sum(one != lost for one in session.at(n)) for n in (1, 2, 3)}
     assert kept[course.priority[0]] == max(kept.values())
@@ -298,7 +384,16 @@ def test_the_last_pathway_stands_for_the_cdn_that_the_ladder_puts_before_the_ori
     ladder = Ladder((Rung.CDN, Rung.ORIGIN), cdns=(Cdn("c", "http://cdn.example"),))
     rules = Rules(ladder=ladder)
     at = scene(rules=rules)
-    assert going_on(at, begun(at)).priority[-1] == "origin"
+    assert going_on(at, begun(at)).priority == ("pathway-1", "pathway-2", "pathway-3", "origin")
+    assert {last_url(at, group) for group in range(len(FILES))} == {"http://cdn.example"}
+    assert {last_url(WELL, group) for group in range(len(FILES))} == {"http://127.0.0.9:80"}
+
+
+def last_url(at: Scene, group: int) -> str:
+    """Where the pathway `origin` of a new play leads."""
+    last = last_of(rank_in(at, RankRequest("10.1.7.9", FILES)).groups[group].choices)
+    assert last is not None
+    return last.url
 
 
 STATES = st.sampled_from(
@@ -334,6 +429,10 @@ def test_whatever_happens_the_answer_keeps_its_laws(
         if course.why is Steered.STAYS:
             assert again.priority == course.priority, "it stays while nothing changed"
         session = course.session
+    for turn in range(2):
+        course = going_on(scene(of=base), session, NOW + 1000 + 10 * turn, Heard(), client)
+        session = course.session
+    assert course.priority[0] != "origin", "nobody is left at the origin when all is well"
 
 
 def _after(base: list[Change], states: dict[str, str]) -> Scene:
@@ -365,4 +464,5 @@ def _after(base: list[Change], states: dict[str, str]) -> Scene:
 def test_two_origins_are_one_pathway() -> None:
     second = Change(1, origin=FallbackOrigin("second", "http://origin-2.example", ""))
     at = scene(second)
-    assert going_on(at, begun(at)).priority.count("origin") == 1
+    assert going_on(at, begun(at)).priority == ("pathway-1", "pathway-2", "pathway-3", "origin")
+    assert last_url(at, 0) == "http://127.0.0.9:80"

@@ -254,10 +254,12 @@ async def test_a_forwarding_header_is_believed_from_configured_proxies_only(tmp_
         assert answer.priority[0] == "pathway-1"
     async with steering(tmp_path, ContentSteering(trusted_proxies=("127.0.0.0/8",))) as running:
         answer = await running.ask((await running.begin()).steering, **elsewhere)
+        answer = await running.ask(answer.reload_uri, **elsewhere)
         assert answer.priority[0] == "b1"
     switched_off = ContentSteering(trusted_proxies=("127.0.0.0/8",), follow_clients=False)
     async with steering(tmp_path, switched_off) as running:
         answer = await running.ask((await running.begin()).steering, **elsewhere)
+        answer = await running.ask(answer.reload_uri, **elsewhere)
         assert answer.priority[0] == "pathway-1"
 
 
