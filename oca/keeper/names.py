@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import ipaddress
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -49,6 +50,16 @@ class NameSource(Protocol):
     async def request_name(self, request: NameRequest) -> ApplianceName: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the control plane took last: the pending key whose request it was, and what was said with it."""
+
+    key: str = ""
+    host: str = ""
+    addresses: tuple[str, ...] = ()
+    has_certificate: bool = False
+
+
 class Names:
     """One box's name. `listening()` and `shown()` are what supervisor and workers say; `changed()`: players should be told otherwise."""
 
@@ -70,8 +81,9 @@ class Names:
         self._changed = changed
         self._clock = clock
         self._told = ApplianceName()
-        self._sent: tuple[str, tuple[str, ...]] = ("", ())
-        """The pending key whose request was taken, with the addresses."""
+        self._is_heard = False
+        self._unnamed_at_s: float | None = None
+        self._sent = Sent()
         self._due = asyncio.Event()
         self._log = get_logger("oca.keeper.names")
 
@@ -83,7 +95,7 @@ class Names:
     def urls(self) -> tuple[str, ...]:
         """The address that players are told; none while no worker shows a certificate for it that is good."""
         shown, (_addresses, port) = self._shown(), self._dialled()
-        host, now = self._told.host or self._installed_host(), self._clock.wall_s()
+        host, now = self._told.host if self._is_heard else self._installed_host(), self._clock.wall_s()
         if not host or not port or shown is None:
             return ()
         good = any(host in one.names and one.expires_at > now for one in shown.certificates)
@@ -119,13 +131,20 @@ class Names:
         addresses, _port = self._dialled()
         if not addresses:
             return
-        self._told = await self._source.name()
+        self._hear(await self._source.name())
         for _ in range(MOST_ACTS):
             now, here = self._clock.wall_s(), self._here()
             act = next_act(self._told, _certified(self._told.chain_pem, self._told.host), here, now)
             if act is Act.NOTHING:
                 return
             await self._do(act, here, addresses, now)
+
+    def _hear(self, told: ApplianceName) -> None:
+        self._told, self._is_heard = told, True
+        if told.host:
+            self._unnamed_at_s = None
+        elif self._unnamed_at_s is None:
+            self._unnamed_at_s = self._clock.monotonic_s()
 
     async def _do(self, act: Act, here: Here, addresses: tuple[str, ...], now: float) -> None:
         host = self._told.host
@@ -138,8 +157,8 @@ class Names:
                 self._make_key(host)
                 return
             request = NameRequest(csr.read_text(encoding="ascii"), addresses, has_certificate(host, here, now))
-            self._told = await self._source.request_name(request)
-            self._sent = (here.pending_key, addresses)
+            self._hear(await self._source.request_name(request))
+            self._sent = Sent(here.pending_key, host, addresses, request.has_certificate)
             self._log.info("name-requested", host=host, addresses=addresses)
         elif act is Act.INSTALL:
             self._install(host, here)
@@ -172,13 +191,15 @@ class Names:
                 other.unlink()
 
     def _here(self) -> Here:
-        installed = None
-        for path in sorted(self._folder.glob("*.pem")):
+        host, installed = self._told.host, None
+        for path in sorted(self._folder.glob("*.pem"), key=lambda path: (path.stem == host, path.name)):
             installed = _certified(_text(path), path.stem) or installed
-        pending = _key_of(self._folder / "next.key", self._folder / "next.csr")
+        pending = _key_of(self._folder / "next.key", self._folder / "next.csr", host)
         addresses, _port = self._dialled()
-        known = self._sent == (pending, addresses) if pending else self._told.addresses == addresses
-        return Here(installed, pending, known)
+        has_one = has_certificate(host, Here(installed), self._clock.wall_s())
+        known = self._sent == Sent(pending, host, addresses, has_one) if pending else self._told.addresses == addresses
+        since_s = self._unnamed_at_s
+        return Here(installed, pending, known, self._clock.monotonic_s() - since_s if since_s is not None else 0.0)
 
     def _installed_host(self) -> str:
         """Before the control plane has been heard: the name that lies here."""
@@ -215,12 +236,15 @@ def _certified(pem: str, host: str) -> Certified | None:
     return Certified(host, hashlib.sha256(public).hexdigest(), begins_at, expires_at)
 
 
-def _key_of(key_file: Path, csr_file: Path) -> str:
-    """The digest of a public key; empty where key or request are not there whole."""
+def _key_of(key_file: Path, csr_file: Path, host: str) -> str:
+    """The digest of a public key; empty where key or request are not there whole, or the request names another host than `host` (if given)."""
     try:
         key: ec.EllipticCurvePrivateKey = certificates.load_key(key_file.read_bytes())
         request = x509.load_pem_x509_csr(csr_file.read_bytes())
-    except (OSError, ValueError, CertificateError):
+        names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, CertificateError, x509.ExtensionNotFound):
+        return ""
+    if host and names.get_values_for_type(x509.DNSName) != [host]:
         return ""
     public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != public:

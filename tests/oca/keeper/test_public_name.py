@@ -17,7 +17,7 @@ from oca.config import Listener, PublicNames, Serving
 from oca.keeper.names import Names
 from oca.keeper.naming import Act, Certified, Here, next_act
 from oca.link.files import CertificateStatus, Listening, TlsStatus
-from tests.control_plane.names.fakes import DAY_S, FakeIssuer, FakeNameServer, csr_for
+from tests.control_plane.names.fakes import DAY_S, FakeIssuer, FakeNameServer, csr_for, names_in
 
 HOST = "a1.cdn.test"
 LISTENING = Listening("http://127.1.0.11:80", "", "", further=("https://127.1.0.11:4430", "https://[::1]:4431"))
@@ -203,7 +203,72 @@ async def test_a_box_that_is_named_otherwise_begins_anew_and_one_that_is_named_n
     assert sorted(path.name for path in box.folder.iterdir()) == ["a1.other.test.csr", "a1.other.test.pem"]
     box.plane.host = ""
     await box.names.follow_once()
+    await box.clock.advance(86400.0)
+    await box.names.follow_once()
     assert list(box.folder.iterdir()) == []
+
+
+async def test_a_control_plane_that_has_no_zone_for_a_while_costs_the_address_but_neither_key_nor_certificate(
+    box: Box,
+) -> None:
+    await box.names.follow_once()
+    await box.plane.sign()
+    await box.names.follow_once()
+    box.shown = TlsStatus(
+        "OpenSSL", False, "", True, "", (CertificateStatus("x", (HOST,), box.clock.wall_s() + 90 * DAY_S),)
+    )
+    before = box.installed.read_bytes()
+    box.plane.host = ""
+    for _ in range(2):
+        await box.names.follow_once()
+        await box.clock.advance(DAY_S - 1.0)
+        assert box.installed.read_bytes() == before
+        assert box.names.urls() == ()
+        box.plane.host = HOST
+        await box.names.follow_once()
+        assert box.names.urls() == (f"https://{HOST}:4430",)
+        box.plane.host = ""
+    assert len(box.plane.taken) == 1
+
+
+async def test_a_request_for_a_name_that_is_not_the_boxs_any_more_is_given_up_for_one_of_the_new_name(box: Box) -> None:
+    await box.names.follow_once()
+    box.plane.host = "a1.other.test"
+    await box.names.follow_once()
+    await box.started().follow_once()
+    assert [names_in(request.csr_pem) for request in box.plane.taken] == [[HOST], ["a1.other.test"], ["a1.other.test"]]
+    assert box.plane.taken[1].csr_pem == box.plane.taken[2].csr_pem
+    await box.plane.sign()
+    await box.names.follow_once()
+    assert (box.folder / "a1.other.test.pem").exists()
+
+
+async def test_a_box_that_loses_its_certificate_while_a_newer_key_waits_says_so(box: Box) -> None:
+    await box.names.follow_once()
+    await box.plane.sign()
+    await box.names.follow_once()
+    await box.clock.advance(50 * DAY_S)
+    await box.names.follow_once()
+    await box.names.follow_once()
+    box.installed.unlink()
+    await box.names.follow_once()
+    await box.names.follow_once()
+    assert [request.has_certificate for request in box.plane.taken] == [False, True, False]
+    assert box.plane.taken[1].csr_pem == box.plane.taken[2].csr_pem
+
+
+async def test_a_box_whose_clock_is_behind_installs_a_certificate_once_and_asks_for_no_other(box: Box) -> None:
+    await box.names.follow_once()
+    await box.clock.advance(10 * DAY_S)
+    await box.plane.sign()
+    behind = Box(box.folder, VirtualClock(), box.plane)
+    await behind.names.follow_once()
+    before = box.installed.stat()
+    for _ in range(3):
+        await behind.names.follow_once()
+    assert box.installed.stat().st_mtime_ns == before.st_mtime_ns
+    assert len({request.csr_pem for request in box.plane.taken}) == 1
+    assert not (box.folder / "next.key").exists()
 
 
 async def test_without_a_listener_with_tls_nothing_is_asked_for(box: Box) -> None:
