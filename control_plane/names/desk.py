@@ -78,6 +78,7 @@ class NameDesk:
         self._orders: dict[str, Order] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
         self._put_off: dict[str, PutOff] = {}
+        self._publishing: asyncio.Task[None] | None = None
         self._published: Published = {}
         self._is_said = False
         self._say_at_s = 0.0
@@ -178,9 +179,10 @@ class NameDesk:
                 await self.pass_time()
                 await self._tick()
         finally:
-            for task in self._working.values():
+            tasks = self._under_way()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._working.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tick(self) -> None:
         """Until the next second, or until some work has ended: what follows from it is not waited for."""
@@ -194,14 +196,17 @@ class NameDesk:
     async def pass_time(self) -> None:
         """One round: names for those who are there, the zone as it should be, work that is due."""
         await self._follow_boxes()
-        await self._publish_when_due()
+        self._begin_publishing()
         self._begin_work()
         self._show()
 
     async def settled(self) -> None:
         """Returns when nothing that was begun is under way (for tests, which pass the time themselves)."""
-        while self._working:
-            await asyncio.gather(*self._working.values(), return_exceptions=True)
+        while tasks := self._under_way():
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _under_way(self) -> list[asyncio.Task[None]]:
+        return [*self._working.values(), *(() if self._publishing is None else (self._publishing,))]
 
     async def _follow_boxes(self) -> None:
         """Names for new boxes, none for those that are gone or retired, another where the zone is another."""
@@ -210,6 +215,8 @@ class NameDesk:
         wanted = {box_id: host_of(box_id, self._settings.zone) for box_id in there}
         gone = [box_id for box_id in self._records if box_id not in there]
         changed = [b for b, host in wanted.items() if (r := self._records.get(b)) is None or r.host != host]
+        for box in boxes.values():
+            self._refresh(box)
         if gone or changed:
             async with self.desk.alone():
                 for box_id in gone:
@@ -217,38 +224,68 @@ class NameDesk:
                 for box_id in changed:
                     if box_id in boxes:
                         await self._keep(NameRecord(box_id, wanted[box_id], since=self.desk.clock.wall_s()))
-        for box in boxes.values():
-            self._refresh(box)
+        for box_id in [box_id for box_id, order in self._orders.items() if not self._is_for(order.csr_pem, box_id)]:
+            del self._orders[box_id]
+
+    def _is_for(self, csr_pem: str, box_id: str) -> bool:
+        """The name is there, and still waits for a certificate for this request."""
+        record = self._records.get(box_id)
+        return record is not None and record.csr_pem == csr_pem
 
     async def _withdraw(self, box_id: str) -> None:
         """Its records leave the zone with the next publishing."""
-        record = self._records.pop(box_id)
-        self._orders.pop(box_id, None)
-        now = self.desk.clock.wall_s()
+        record, now = self._records[box_id], self.desk.clock.wall_s()
         async with self.desk.archive() as session:
             await name_archive.drop_name(session, box_id)
             await access_archive.note(session, now, WHO, "withdraw-name", record.host)
+        del self._records[box_id]
+        self._orders.pop(box_id, None)
+        self._put_off.pop(box_id, None)
         _LOG.info("name-withdrawn", appliance=box_id, host=record.host)
+        if (box := self.desk.registry.boxes.get(box_id)) is not None:
+            self._refresh(box)
 
     # -- the zone --------------------------------------------------------------------------------------------------
 
-    async def _publish_when_due(self) -> None:
-        now_s = self.desk.clock.monotonic_s()
-        if now_s < self._say_at_s and (self._zone_problem or self._wanted() == self._published):
+    def _begin_publishing(self) -> None:
+        """In a task of its own: a name server that is slow to answer keeps no certificate that ends in the answers."""
+        is_due = self.desk.clock.monotonic_s() >= self._say_at_s
+        if self._publishing is not None or not (
+            is_due or (not self._zone_problem and self._wanted() != self._published)
+        ):
             return
-        self._is_said = self._is_said and now_s < self._say_at_s
+        self._publishing = asyncio.create_task(self._said(anew=is_due), name=f"zone {self._settings.zone}")
+        self._publishing.add_done_callback(self._ended_publishing)
+
+    def _ended_publishing(self, _task: asyncio.Task[None]) -> None:
+        self._publishing = None
+
+    async def _said(self, *, anew: bool) -> None:
         try:
-            await self._publish()
+            await self._publish(anew=anew)
         except NameServerError:
             return
-        else:
-            for box in self.desk.registry.boxes.values():
-                self._refresh(box)
+        except Exception as error:  # noqa: BLE001  the border of a task: traceback, tried again later
+            _LOG.exception("zone-not-said", zone=self._settings.zone)
+            self._zone_failed(repr(error))
+            return
+        for box in self.desk.registry.boxes.values():
+            self._refresh(box)
 
-    async def _publish(self) -> None:
-        """Makes the zone what it should be now. Raises NameServerError, which is said once."""
+    def _zone_failed(self, problem: str) -> None:
+        self._zone_problem, self._is_said = problem, False
+        self._say_at_s = self.desk.clock.monotonic_s() + ZONE_RETRY_S
+
+    async def _publish(self, *, anew: bool = False) -> None:
+        """Makes the zone what it should be now; all of it is said again if `anew`. Raises NameServerError, which is logged once.
+
+        Whoever waited while another one failed fails with it: the name server is not asked in turn by all of them.
+        """
         assert self._server is not None, "a zone has a server"
         async with self._one_publisher:
+            if self._zone_problem and self.desk.clock.monotonic_s() < self._say_at_s:
+                raise NameServerError(self._zone_problem)
+            self._is_said = self._is_said and not anew
             wanted = self._wanted()
             if self._is_said and wanted == self._published:
                 return
@@ -261,8 +298,7 @@ class NameDesk:
             except NameServerError as error:
                 if str(error) != self._zone_problem:
                     _LOG.error("zone-not-published", zone=self._settings.zone, detail=str(error), then="trying again")
-                self._zone_problem, self._is_said = str(error), False
-                self._say_at_s = self.desk.clock.monotonic_s() + ZONE_RETRY_S
+                self._zone_failed(str(error))
                 raise
             self._published = wanted
             async with self.desk.archive() as session:
@@ -335,16 +371,19 @@ class NameDesk:
         if act is Act.BEGIN:
             await self._follow(record, lambda now: states.begun(now, clock.wall_s()))
         elif act is Act.ORDER:
-            self._orders[box_id] = await self._issuer.order(record.csr_pem)
+            order = await self._issuer.order(record.csr_pem)
+            if not self._is_for(record.csr_pem, box_id):
+                return
+            self._orders[box_id] = order
             await self._publish()
             await self._follow(record, lambda now: states.after(now, NameEvent.ORDERED, clock.wall_s()))
-        elif (order := self._orders.get(box_id)) is None or order.csr_pem != record.csr_pem:
+        elif (known := self._orders.get(box_id)) is None or known.csr_pem != record.csr_pem:
             await self._follow(record, lambda now: states.order_lost(now, clock.wall_s()))
         elif act is Act.VALIDATE:
-            await self._issuer.validate(order)
+            await self._issuer.validate(known)
             await self._follow(record, lambda now: states.after(now, NameEvent.SEEN, clock.wall_s()))
         else:
-            await self._take_chain(record, await self._issuer.finish(order))
+            await self._take_chain(record, await self._issuer.finish(known))
 
     async def _take_chain(self, record: NameRecord, chain_pem: str) -> None:
         now = self.desk.clock.wall_s()

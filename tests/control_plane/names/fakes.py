@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,8 +26,14 @@ class FakeNameServer:
     records: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     broken: str = ""
     said: int = 0
+    asked: int = 0
+    answers: asyncio.Event | None = None
+    """Nothing is answered before it is set."""
 
     async def publish(self, wanted: Rrsets, before: Rrsets) -> None:
+        self.asked += 1
+        if self.answers is not None:
+            await self.answers.wait()
         if self.broken:
             raise NameServerError(self.broken)
         self.said += 1
@@ -46,6 +53,8 @@ class FakeIssuer:
     refuses: IssuerError | None = None
     orders: int = 0
     closed: bool = False
+    takes: asyncio.Event | None = None
+    """No order is taken before it is set."""
 
     def __post_init__(self) -> None:
         self.key = make_key()
@@ -57,6 +66,8 @@ class FakeIssuer:
         if self.refuses is not None:
             raise self.refuses
         self.orders += 1
+        if self.takes is not None:
+            await self.takes.wait()
         return Order(csr_pem, tuple(Challenge(host, f"answer-{self.orders}") for host in names_in(csr_pem)))
 
     async def validate(self, order: Order) -> None:

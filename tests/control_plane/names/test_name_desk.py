@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from chassis.clock import VirtualClock
 from chassis.database import Database
@@ -234,6 +235,70 @@ async def test_a_zone_that_fails_an_order_only_is_said_again_within_seconds(made
     made.server.broken = ""
     await made.rounds(8)
     assert made.names.listed().zone_problem == ""
+
+
+async def test_orders_do_not_ask_a_name_server_again_that_has_just_failed(made: Room) -> None:
+    await made.issue()
+    made.server.broken = "127.0.0.1 port 53: connection refused"
+    await made.names.order_now("a1", "ann")
+    await made.rounds(2)
+    assert (made.facts.trouble, made.facts.failures) == (NameTrouble.ZONE, 1)
+    asked = made.server.asked
+    await made.names.order_now("a1", "ann")
+    await made.rounds(2)
+    assert (made.facts.trouble, made.facts.failures) == (NameTrouble.ZONE, 2)
+    assert made.server.asked == asked
+
+
+async def test_an_ended_certificate_leaves_the_answers_while_the_name_server_does_not_answer(made: Room) -> None:
+    csr_pem = csr_for(HOST)
+    await made.rounds()
+    await made.ask(csr_pem)
+    await made.rounds(12)
+    made.issuer.refuses = IssuerError(NameTrouble.CA_AWAY, "the CA cannot be asked: no route")
+    await made.ask(csr_pem, has_certificate=True, addresses=("127.1.0.99",))
+    made.server.answers = asyncio.Event()
+    async with asyncio.timeout(30):
+        await made.names.pass_time()
+        assert HTTPS in made.urls
+        await made.clock.advance(90 * DAY_S)
+        await made.names.pass_time()
+    assert made.server.asked > 1
+    assert HTTPS not in made.urls
+    made.server.answers.set()
+    await made.names.settled()
+    assert made.server.records == {A_RECORD: ("127.1.0.99",)}
+
+
+async def test_a_box_that_is_retired_while_its_order_is_placed_leaves_nothing_in_the_zone(made: Room) -> None:
+    made.issuer.takes = asyncio.Event()
+    await made.rounds()
+    await made.ask()
+    await made.names.pass_time()
+    await made.retire()
+    await made.names.pass_time()
+    made.issuer.takes.set()
+    await made.names.settled()
+    await made.rounds(2)
+    assert made.issuer.orders == 1
+    assert made.server.records == {}
+
+
+async def test_a_name_whose_withdrawal_cannot_be_archived_is_withdrawn_later(made: Room) -> None:
+    await made.issue()
+    await made.retire()
+    async with made.desk.archive() as session:
+        await session.execute(text(BROKEN_ARCHIVE.replace("INSERT", "DELETE")))
+    with pytest.raises(IntegrityError):
+        await made.rounds()
+    assert A_RECORD in made.server.records
+    async with made.desk.archive() as session:
+        await session.execute(text("DROP TRIGGER broken"))
+    await made.rounds(2)
+    assert made.server.records == {}
+    async with made.desk.database.read() as session:
+        actions = [entry.action for entry in await access_archive.audit(session, 10)]
+    assert actions == ["withdraw-name", "issue-certificate"]
 
 
 async def test_a_watch_that_ended_can_be_begun_again_and_certificates_are_still_issued(made: Room) -> None:
