@@ -55,6 +55,10 @@ class Rendition(msgspec.Struct, frozen=True):
     iframe_playlist_path: str = ""
     video_range: str = "SDR"
     """Range of light as HLS names it: SDR, HLG or PQ."""
+    forced: bool = False
+    """Of subtitles: for those who understand the sound but for some words."""
+    for_deaf: bool = False
+    """Of subtitles: they tell noises too."""
 
 
 class PublishedFile(msgspec.Struct, frozen=True):

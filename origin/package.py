@@ -96,6 +96,7 @@ def read_codecs(mpd: bytes) -> dict[str, str]:
 def rendition(title: str, plan: Track, ladder: Ladder, codecs: str, index: SegmentIndex) -> Rendition:
     """Everything that manifests need to know of one packaged track."""
     video = plan if isinstance(plan, VideoPlan) else None
+    text = plan if isinstance(plan, SubtitlePlan) else None
     return Rendition(
         id=plan.id,
         kind=kind_of(plan),
@@ -116,6 +117,8 @@ def rendition(title: str, plan: Track, ladder: Ladder, codecs: str, index: Segme
         channels=plan.channels if isinstance(plan, AudioPlan) else 0,
         language="und" if isinstance(plan, VideoPlan) else plan.language,
         iframe_playlist_path=MediaName(title, plan.tier, f"{plan.id}{FRAMES}.m3u8").path if video else "",
+        forced=text.forced if text else False,
+        for_deaf=text.for_deaf if text else False,
     )
 
 

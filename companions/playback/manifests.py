@@ -2,7 +2,8 @@
 
 Laws: a document is taken only with the digest under which the catalog knows it, so that neither the origin nor who stands
 between can change what players are told; one fetch at a time for a document; what cannot be had, read or matched is drawn
-from the catalog's facts instead, counted and logged, and a player notices at most that trick play is missing.
+from the catalog's facts instead, counted and logged: the same renditions with their languages and purposes, the same first sound, without
+trick play and without whatever else only the packager wrote.
 """
 
 from __future__ import annotations

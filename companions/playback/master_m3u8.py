@@ -1,7 +1,8 @@
 """The HLS multivariant playlist of a title (RFC 8216bis) drawn from the catalog's facts. Pure.
 
-It stands in where the origin published none or cannot be asked, and is made personal like the packaged one. I-frame
-playlists are not in it: only the packager knows their rates.
+It stands in where the origin published none or cannot be asked, and is made personal like the packaged one. Pictures stand
+by their rate, sound and text in the catalog's order: players begin with the first sound. I-frame playlists are not in it: only
+the packager knows their rates.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from contracts.manifests.playlists import MEDIA, STREAM_INF, Attribute, Playlist
 
 CONTENT_TYPE = "application/vnd.apple.mpegurl"
 VERSION = 7
+DEAF = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
+"""CHARACTERISTICS of subtitles that tell noises too (§4.4.6.1)."""
+_RANGES = frozenset({"SDR", "HLG", "PQ"})
 _TYPES = {FileKind.AUDIO: "AUDIO", FileKind.SUBTITLES: "SUBTITLES"}
 
 
 def from_facts(sheet: Sheet) -> Playlist:
     """The playlist as the origin would have published it, with the renditions of a session; addresses are media paths."""
-    renditions = sorted((route.rendition for route in sheet.routes), key=lambda rendition: rendition.bandwidth_bps)
+    renditions = [route.rendition for route in sheet.routes]
     head = (Tag("EXT-X-VERSION", value=str(VERSION)), Tag("EXT-X-INDEPENDENT-SEGMENTS"))
     media = [tag for kind in _TYPES for tag in _media(_of(renditions, kind))]
     return Playlist((*head, *media, *_variants(renditions)))
@@ -37,6 +41,10 @@ def _media(renditions: Sequence[Rendition]) -> list[Tag]:
             Attribute("AUTOSELECT", "YES", quoted=False),
             Attribute("STABLE-RENDITION-ID", quotable(rendition.id)),
         ]
+        if rendition.forced:
+            attributes.append(Attribute("FORCED", "YES", quoted=False))
+        if rendition.for_deaf:
+            attributes.append(Attribute("CHARACTERISTICS", DEAF))
         if rendition.kind is FileKind.AUDIO and rendition.channels:
             attributes.append(Attribute("CHANNELS", str(rendition.channels)))
         attributes.append(Attribute("URI", quotable(rendition.playlist_path)))
@@ -52,7 +60,7 @@ def _variants(renditions: Sequence[Rendition]) -> list[Tag]:
     beside = (*audio, *_of(renditions, FileKind.SUBTITLES))
     groups = [Attribute(_TYPES[kind], kind.value) for kind in _TYPES if _of(renditions, kind)]
     tags = []
-    for rendition in _of(renditions, FileKind.VIDEO):
+    for rendition in sorted(_of(renditions, FileKind.VIDEO), key=lambda rendition: rendition.bandwidth_bps):
         attributes = [
             Attribute("BANDWIDTH", str(rendition.bandwidth_bps + peak), quoted=False),
             Attribute("AVERAGE-BANDWIDTH", str(rendition.average_bandwidth_bps + average), quoted=False),
@@ -61,6 +69,8 @@ def _variants(renditions: Sequence[Rendition]) -> list[Tag]:
         ]
         if rendition.frame_rate > 0:
             attributes.append(Attribute("FRAME-RATE", f"{rendition.frame_rate:.3f}", quoted=False))
+        if rendition.video_range in _RANGES:
+            attributes.append(Attribute("VIDEO-RANGE", rendition.video_range, quoted=False))
         attributes += [*groups, Attribute("STABLE-VARIANT-ID", quotable(rendition.id))]
         tags.append(Tag(STREAM_INF, tuple(attributes), uri=rendition.playlist_path))
     return tags

@@ -212,8 +212,11 @@ class Plays:
         return session
 
     def _sheet(self, session: Session) -> Sheet:
-        token, _expires_at = self._signed(session, self._desk.clock.wall_s())
-        steered = self._rules.steering_url + session.steering if self._rules.steering_url and session.steering else ""
+        now = self._desk.clock.wall_s()
+        token, _expires_at = self._signed(session, now)
+        # Steering knows no renewals: it refuses the session from the end that the play was ranked with.
+        is_steered = session.steering and now < session.started_at + session.duration_s + self._rules.token_extra_s
+        steered = self._rules.steering_url + session.steering if self._rules.steering_url and is_steered else ""
         return Sheet(session.duration_s, session.routes, token, steered)
 
     def _signed(self, session: Session, now: float) -> tuple[str, float]:

@@ -1,4 +1,8 @@
-"""Where from, asked of steering; while steering is away, what it said last for the same network and title; else the origin."""
+"""Where from, asked of steering; while steering is away, what it said last for the same network and rendition; else the origin.
+
+Plays of one title ask for what their plans and devices allow: what was said is kept by rendition, and a play for which none is kept begins at the
+origin.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from companions.playback.metrics import PlaybackMetrics, RankingSource
 from companions.playback.pathways import least_bps, network_of, rank_files
 from contracts.catalogue import Rendition
 from contracts.pathways import MOST_APPLIANCES
-from contracts.world import Ranking, RankRequest
+from contracts.world import GroupRanking, Ranking, RankRequest
 
 _LOG = get_logger("companions.playback")
 
@@ -70,10 +74,27 @@ class Rankings:
                 _LOG.warning("steering-not-answering", detail=str(error), title=title_id)
             else:
                 self._failed_s = None
-                self._last.put(known_as, replace(ranking, steering=""))
+                self._remember(known_as, ranking)
                 return Ranked(ranking, RankingSource.STEERING)
-        last = self._last.get(known_as)
+        last = self._remembered(known_as, request)
         return Ranked(last, RankingSource.LAST_KNOWN if last else RankingSource.ORIGIN_ONLY)
+
+    def _remember(self, known_as: tuple[str, str], ranking: Ranking) -> None:
+        """The answer, with those of renditions that this play did not ask for as they were."""
+        before = self._last.get(known_as)
+        groups = {**_by_name(before.groups if before else ()), **_by_name(ranking.groups)}
+        self._last.put(known_as, replace(ranking, groups=tuple(groups.values()), steering=""))
+
+    def _remembered(self, known_as: tuple[str, str], request: RankRequest) -> Ranking | None:
+        """What was said of the renditions that are asked for, in their order; None when nothing was."""
+        last = self._last.get(known_as)
+        known = _by_name(last.groups) if last else {}
+        groups = tuple(known[name] for name in dict.fromkeys(file.group for file in request.files) if name in known)
+        return replace(last, groups=groups) if last and groups else None
 
     def _paused(self) -> bool:
         return self._failed_s is not None and self._clock.monotonic_s() - self._failed_s < self._pause_s
+
+
+def _by_name(groups: Sequence[GroupRanking]) -> dict[str, GroupRanking]:
+    return {group.group: group for group in groups}

@@ -192,6 +192,7 @@ def test_a_variant_says_what_it_is_and_counts_the_sound_with_the_picture() -> No
         "CODECS": "avc1.4d401e,mp4a.40.2",
         "RESOLUTION": "640x360",
         "FRAME-RATE": "29.970",
+        "VIDEO-RANGE": "SDR",
         "AUDIO": "audio-pathway-1",
         "STABLE-VARIANT-ID": "v-360",
         "PATHWAY-ID": "pathway-1",
@@ -208,6 +209,51 @@ def test_audio_groups_name_media_playlists_on_their_pathway() -> None:
         ("AUDIO", "audio-origin", "127.0.0.9"),
     ]
     assert all(m["DEFAULT"] == "YES" and m["URI"].endswith("/a-und-96k.m3u8") for m in master.media)
+
+
+def _sound(name: str, language: str, bps: int, channels: int = 2) -> Rendition:
+    return rendition("tide", name, FileKind.AUDIO, "base", bps, language=language, channels=channels)
+
+
+def _text(name: str, **purpose: bool) -> Rendition:
+    return rendition("tide", name, FileKind.SUBTITLES, "base", 1_000, codecs="wvtt", language="en", **purpose)
+
+
+def test_players_begin_with_the_sound_that_the_catalog_names_first_whatever_its_rate() -> None:
+    sounds = (_sound("a-de-96k", "de", 98_000), _sound("a-en-64k", "en", 64_000), _sound("a-de-51", "de", 240_000, 6))
+    sheet = _sheet((*ladder("tide")[:3], *sounds), None)
+    assert [(one["NAME"], one["DEFAULT"]) for one in _master(sheet).media] == [
+        ("a-de-96k", "YES"), ("a-en-64k", "NO"), ("a-de-51", "NO")
+    ]  # fmt: skip
+    assert _sets(sheet, "audio") == [("de", ["main"]), ("en", []), ("de", ["main"])]
+
+
+def test_subtitles_say_what_they_are_for() -> None:
+    texts = (_text("s-en-forced", forced=True), _text("s-en"), _text("s-en-cc", for_deaf=True))
+    sheet = _sheet((*ladder("tide"), *texts), None)
+    said = [
+        (one.get("FORCED"), one.get("CHARACTERISTICS")) for one in _master(sheet).media if one["TYPE"] == "SUBTITLES"
+    ]
+    deaf = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
+    assert said == [("YES", None), (None, None), (None, deaf)]
+    assert _sets(sheet, "text") == [("en", ["forced-subtitle"]), ("en", ["subtitle"]), ("en", ["caption"])]
+
+
+def test_a_picture_says_its_range_of_light_and_is_not_switched_with_another_one() -> None:
+    bright = rendition("tide", "v-360-pq", FileKind.VIDEO, "sd", 700_000, width=640, height=360, video_range="PQ")
+    sheet = _sheet((*ladder("tide"), bright), None)
+    assert {one["STABLE-VARIANT-ID"]: one["VIDEO-RANGE"] for one, _ in _master(sheet).variants} == {
+        "v-360": "SDR", "v-360-pq": "PQ", "v-1080": "SDR", "v-2160": "SDR"
+    }  # fmt: skip
+    sets = _mpd(sheet).findall(".//d:AdaptationSet[@contentType='video']", DASH)
+    curves = [[one.get("value") for one in its.findall("d:SupplementalProperty", DASH)] for its in sets]
+    assert curves == [[], ["16"]]
+
+
+def _sets(sheet: Sheet, content: str) -> list[tuple[str | None, list[str | None]]]:
+    """Language and roles of each set."""
+    found = _mpd(sheet).findall(f".//d:AdaptationSet[@contentType='{content}']", DASH)
+    return [(its.get("lang"), [role.get("value") for role in its.findall("d:Role", DASH)]) for its in found]
 
 
 _PLACES = st.fixed_dictionaries(

@@ -90,7 +90,7 @@ HLS_FILE = known_as(HLS_PATH, published_m3u8())
 
 
 async def test_both_manifests_are_made_from_what_the_packager_wrote(bed: Bed) -> None:
-    assert 'value="subtitle"' in await bed.manifests().text(SHEET, DASH_FILE)
+    assert 'par="4:3"' in await bed.manifests().text(SHEET, DASH_FILE)
     assert "EXT-X-I-FRAME-STREAM-INF" in await bed.of(HLS).text(SHEET, HLS_FILE)
     assert bed.count(ManifestSource.PACKAGED) == 2
 
@@ -119,10 +119,10 @@ async def test_a_title_without_manifests_has_them_from_its_facts(bed: Bed) -> No
 async def test_other_bytes_than_the_published_ones_are_not_believed_and_asked_for_again(bed: Bed) -> None:
     made = bed.manifests()
     bed.origin.files[DASH_PATH] = published_mpd().replace(b"PT8S", b"PT9S")
-    assert 'value="subtitle"' not in await made.text(SHEET, DASH_FILE)
+    assert 'par="4:3"' not in await made.text(SHEET, DASH_FILE)
     assert bed.count(ManifestSource.OTHER_BYTES) == 1
     bed.origin.files[DASH_PATH] = published_mpd()
-    assert 'value="subtitle"' in await made.text(SHEET, DASH_FILE)
+    assert 'par="4:3"' in await made.text(SHEET, DASH_FILE)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_an_origin_that_fails_is_left_alone_for_a_while(bed: Bed) -> None:
     assert len(bed.origin.asked) == 1
     bed.origin.status = 200
     await bed.clock.advance(1.1)
-    assert 'value="subtitle"' in await made.text(SHEET, DASH_FILE)
+    assert 'par="4:3"' in await made.text(SHEET, DASH_FILE)
     assert bed.count(ManifestSource.UNREACHABLE) == 3
 
 
@@ -161,7 +161,7 @@ async def test_a_file_that_the_origin_does_not_have_keeps_no_other_title_waiting
     bed.origin.status = 404
     await made.text(SHEET, known_as("/media/gone/base/manifest.mpd", b"gone"))
     bed.origin.status = 200
-    assert 'value="subtitle"' in await made.text(SHEET, DASH_FILE)
+    assert 'par="4:3"' in await made.text(SHEET, DASH_FILE)
 
 
 def test_a_file_too_large_to_be_a_manifest_is_none() -> None:

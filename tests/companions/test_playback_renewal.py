@@ -88,6 +88,24 @@ async def test_a_renewal_lets_the_session_live_on_from_now(house: Lab) -> None:
     (await house.http.call("GET", play.dash_url)).problem(ProblemCode.NOT_FOUND)
 
 
+async def test_a_session_that_was_renewed_is_steered_until_steering_takes_it_for_over(lab: Lab) -> None:
+    lab.steering.steered = True
+    lab.public = replace(lab.public, steering_url="https://steer.example/")
+    await lab.start("auth", "catalog", "steering", "playback")
+    await lab.publish(make_title("tide"))
+    ann = await lab.sign_up()
+    play = await ann.play("tide")
+    await lab.clock.advance(100)
+    await (await ann.log_in_again()).renew(play)
+    until = lab.steering.asked[-1].until
+    for after_s, is_steered in ((until - 1 - lab.clock.wall_s(), True), (1.0, False)):
+        await lab.clock.advance(after_s)
+        for url in (play.dash_url, play.hls_url):
+            heard = await lab.http.call("GET", url)
+            assert heard.status == 200
+            assert ("/v1/steering/" in heard.body.decode()) is is_steered
+
+
 async def test_a_token_never_outlives_its_session(house: Lab) -> None:
     play = await (await house.sign_up()).play("tide")
     await house.clock.advance(LIFE_S - 5)

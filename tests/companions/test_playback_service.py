@@ -271,6 +271,21 @@ async def test_while_steering_is_away_the_last_ranking_for_the_network_is_used_e
         assert {urlsplit(url).netloc for urls in bases.values() for url in urls} == {urlsplit(ORIGIN_URL).netloc}
 
 
+async def test_what_steering_said_last_is_known_by_rendition_whatever_plan_asked_for_it(house: Lab) -> None:
+    standard, basic = await house.sign_up(), await house.sign_up("basic@example.org", plan="basic")
+    await standard.play("tide")
+    await basic.play("tide")
+    premium = await house.sign_up("premium@example.org", plan="premium")
+    await house.stop("steering")
+    known = await _bases(house, await standard.play("tide"))
+    assert {name: urlsplit(urls[0]).netloc for name, urls in known.items()} == dict.fromkeys(
+        ("v-360", "v-1080", "a-und-96k"), "127.1.0.11:8080"
+    )
+    more = await _bases(house, await premium.play("tide"))
+    assert len(more["v-1080"]) == 3
+    assert [urlsplit(url).netloc for url in more["v-2160"]] == [urlsplit(ORIGIN_URL).netloc], "nobody asked for it"
+
+
 async def test_a_steering_that_answers_errors_is_like_one_that_is_away_and_is_asked_again_later(house: Lab) -> None:
     ann = await house.sign_up()
     house.steering.failing = True

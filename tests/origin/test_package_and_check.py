@@ -108,6 +108,14 @@ def test_a_rendition_knows_its_places_and_rates() -> None:
     assert (made.width, made.height, made.frame_rate) == (854, 480, 25.0)
 
 
+def test_a_rendition_of_text_knows_what_it_is_for() -> None:
+    text = SubtitlePlan("s-en-forced-cc", "base", 1, "en", True, True)
+    made = package.rendition("t1", text, LADDER, "wvtt", index())
+    assert (made.forced, made.for_deaf) == (True, True)
+    plain = package.rendition("t1", VIDEO, LADDER, "avc1.64001f", index())
+    assert (plain.forced, plain.for_deaf) == (False, False)
+
+
 def test_a_short_last_segment_does_not_set_the_peak() -> None:
     assert package.peak_bps(index((100, 100, 5), (1000, 2000, 1000))) == 4000
 
