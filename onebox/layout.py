@@ -21,6 +21,7 @@ SERVICE_PORTS = {
     "steering.http": 2,
     "origin.http": 3,
     "origin.mtls": 4,
+    "steering.viewer": 5,
     "playback.http": 6,
     "auth.http": 7,
     "catalog.http": 8,
@@ -194,6 +195,7 @@ class Layout:
             "state_dir": str(self.folder("steering")),
             "http": self._listen("steering.http"),
             "https": self._https("steering"),
+            "viewer": self._listen("steering.viewer") | {"enabled": True},
             "control_plane": {
                 "url": self.url("control-plane.mtls"),
                 "code_file": str(self.code_file("steering")),
@@ -268,7 +270,7 @@ class Layout:
                 "catalog_url": self.public_url("catalog") or self.url("catalog.http"),
                 "recommendation_url": self.public_url("recommendation") or self.url("recommendation.http"),
                 "origin_url": self.public_url("origin"),
-                "steering_url": self.public_url("steering"),
+                "steering_url": self.public_url("steering") or self.url("steering.viewer"),
                 "regions": sorted({site.region for site in self.topology.sites}),
             },
             "control_plane": {

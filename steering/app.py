@@ -103,13 +103,12 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     cors = Cors(settings.content_steering.cors_origins, methods=("GET", "HEAD"), under=PATH.partition("{")[0])
     app = build_app(routes, metrics=service.metrics, health=service.health, cors=cors)
     front = Front(RANK_PATH, api.answer, service.metrics)
-    door = door_of(settings.https)
-    inner = None if settings.viewer.enabled else door
-    service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front, https=inner))
+    service.listen(Listener("http", app, Tcp(settings.http.host, settings.http.port), front=front))
     if settings.viewer.enabled:
         players = Routes("Lowtide steering: players")
         add_to(players, sessions)
         outside = build_app(players, metrics=service.metrics, cors=cors, listener="viewer", serve_openapi=False)
+        door = door_of(settings.https)
         service.listen(Listener("viewer", outside, Tcp(settings.viewer.host, settings.viewer.port), https=door))
     service.background("feed", feed.run)
     service.background("saver", saver.run)

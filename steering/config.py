@@ -169,7 +169,7 @@ class SteeringSettings:
     state_dir: Annotated[Path, Doc("Folder of the certificate and of the last world.")]
     control_plane: Annotated[ControlPlane, Doc("Where the world comes from")]
     http: Annotated[Http, Doc("Where rankings are asked for")] = field(default_factory=Http)
-    https: Annotated[Https, Doc("A second door for players, by TLS: of `viewer` where that is enabled")] = field(
+    https: Annotated[Https, Doc("A second door of `viewer`, by TLS; needs viewer.enabled")] = field(
         default_factory=Https
     )
     viewer: Annotated[Viewer, Doc("Where running players ask, and nobody can ask for anything else")] = field(
@@ -205,6 +205,10 @@ class SteeringSettings:
     def __post_init__(self) -> None:
         if self.log_level not in LEVELS:
             raise ValueError(f"log_level: {self.log_level!r} is not one of {', '.join(LEVELS)}")
+        if self.https.host and not self.viewer.enabled:
+            raise ValueError(
+                "https: is a door of `viewer`: set viewer.enabled, or players would reach what `http` answers operators"
+            )
         if self.spill_from >= self.overloaded_from:
             raise ValueError(
                 "spill_from: must be below overloaded_from, or nobody is ever sent elsewhere before it is too late"

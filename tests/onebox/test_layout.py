@@ -70,6 +70,21 @@ def test_under_public_names_everything_a_browser_asks_for_has_one_and_is_dialled
     assert layout(tmp_path).doors() == {}
 
 
+@pytest.mark.parametrize("public", [None, PUBLIC], ids=["addresses", "names"])
+def test_players_are_sent_to_a_door_of_steering_that_answers_them_alone(
+    tmp_path: Path, public: PublicSpec | None
+) -> None:
+    laid_out = layout(tmp_path, public)
+    found = {command.name: command.settings for command in laid_out.services()}
+    viewer, playback = found["steering"]["viewer"], found["playback"]["playback"]
+    assert isinstance(viewer, dict)
+    assert isinstance(playback, dict)
+    assert (viewer["enabled"], viewer["port"]) == (True, laid_out.ports["steering.viewer"])
+    its = "https://steering.cdn.test" if public else laid_out.url("steering.viewer")
+    assert playback["public"]["steering_url"] == its
+    assert playback["steering_url"] == laid_out.url("steering.http")
+
+
 def test_the_default_system_is_two_sites_and_three_appliances_with_every_service_once(tmp_path: Path) -> None:
     names = [command.name for command in commands(tmp_path)]
     assert len(set(names)) == len(names)
@@ -83,7 +98,7 @@ def test_no_two_listeners_share_an_address(tmp_path: Path) -> None:
     ports = allocate(wanted, tmp_path / "ports.json")
     bound = [(address, ports[name]) for name, (address, _wish) in wanted.items()]
     assert len(set(bound)) == len(bound)
-    assert len(wanted) == 9 + topology.origin_workers + len(APPLIANCE_PORTS) * len(topology.appliances)
+    assert len(wanted) == 10 + topology.origin_workers + len(APPLIANCE_PORTS) * len(topology.appliances)
 
 
 def test_ports_are_remembered_and_a_taken_wish_gets_another(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from chassis.client import ServiceClient
 from chassis.clock import SYSTEM_CLOCK
+from chassis.https import Https
 from chassis.service import Service
 from contracts.content_steering import SteeringManifest
 from contracts.decisions import PlayExplanation
@@ -109,6 +110,14 @@ async def test_a_session_is_told_the_order_of_its_manifest_while_all_is_well(tmp
         assert (answer.version, answer.clones, answer.ttl_s) == (1, (), 60)
         assert answer.reload_uri.startswith(running.url + "/v1/steering/s-1?")
         assert (await running.ask(answer.reload_uri)).priority == answer.priority
+
+
+def test_a_door_by_tls_is_refused_where_there_is_no_listener_for_players_alone(tmp_path: Path) -> None:
+    door = Https("127.0.0.1", 0, Path("/tls.pem"), Path("/tls.key"))
+    plane = ControlPlane("https://127.0.0.1:1")
+    with pytest.raises(ValueError, match=r"https: .* viewer.enabled"):
+        SteeringSettings(tmp_path, plane, https=door)
+    assert SteeringSettings(tmp_path, plane, https=door, viewer=Viewer(enabled=True)).https is door
 
 
 async def test_the_listener_of_players_answers_them_and_tells_nobody_anything_else(tmp_path: Path) -> None:
