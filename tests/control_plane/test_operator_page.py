@@ -94,3 +94,41 @@ async def test_a_browser_shows_sites_appliances_shares_and_explanations_as_they_
         await page.value("document.querySelector('.files button').click()")
         await page.until("document.querySelectorAll('.facts').length === 1")
         assert unexpected(page.errors, "401") == []
+
+
+REFUSING = """
+  (() => {
+    const fetched = window.fetch;
+    window.asked = 0;
+    window.fetch = (url, ...more) => {
+      if (String(url).includes("/v1/overview")) window.asked += 1;
+      if (!/v1\\/(plays|misses|routes)/.test(url)) return fetched(url, ...more);
+      return Promise.resolve(new Response(JSON.stringify({ detail: "the log cannot be read" }), { status: 503 }));
+    };
+  })()
+"""
+
+
+@pytest.mark.system
+async def test_a_refusal_stays_on_its_page_in_the_place_of_what_was_there(plane: Plane, tmp_path: Path) -> None:
+    await plane.add_site("a")
+    async with open_tab(tmp_path / "profile") as page:
+        await page.open(f"{plane.urls['http']}/#token={plane.token}")
+        for name, shown in (("plays", "[role=status]"), ("misses", ".faint"), ("routes", ".choice")):
+            await page.value(f"location.hash = '#/{name}'")
+            await page.until(f"document.querySelector('main section {shown}') !== null")
+        await page.value(REFUSING)
+        ask = "document.querySelector('main form')?.requestSubmit()"
+        choose = "document.querySelector('main select[name=hours]')?.dispatchEvent(new Event('change'))"
+        for name, act in (("plays", ask), ("misses", choose), ("routes", ask)):
+            await page.value(f"location.hash = '#/{name}'")
+            await page.until(f"document.querySelector('nav [aria-current]').hash === '#/{name}'")
+            await page.value(act)
+            await page.until("document.querySelector('main [role=alert]')?.innerText === 'the log cannot be read'")
+            await page.value("window.asked = 0")
+            await page.until("window.asked >= 3")
+            assert (
+                await page.value("document.querySelector('main [role=alert]')?.innerText") == "the log cannot be read"
+            )
+            assert await page.value("document.querySelectorAll('main table').length") == 0
+        assert unexpected(page.errors) == []

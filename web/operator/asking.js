@@ -1,6 +1,6 @@
 // What the pages beside the overview ask of the control plane. `show(changes)` takes what came into the state.
 
-import { get } from "./api.js";
+import { Refusal, get } from "./api.js";
 
 const MOST_PLAYS = 200;
 const MOST_ROUTES = 1000;
@@ -9,12 +9,12 @@ export const noPlays = () => ({ query: { play: "", client: "", title: "", hours:
 export const noRoutes = () => ({ query: { q: "", site: "" }, asked: { q: "" }, filter: "all", busy: false, problem: null, found: null });
 export const noMisses = () => ({ query: { site: "", hours: "48" }, view: "", problem: null, list: null });
 
-/** The acts of the three pages. `state()` is the present state; `refused(error)` is told what is no answer to the question. */
+/** The acts of the three pages. `state()` is the present state; `refused(error)` is told when the token is. */
 export function asking(state, show, refused) {
   const change = (name, changes) => show({ [name]: { ...state()[name], ...changes } });
 
-  // An answer that comes after a newer question is of no use.
-  async function ask(name, call, changes) {
+  // An answer that comes after a newer question is of no use. `gone` is what an older answer left and a refusal takes away.
+  async function ask(name, call, changes, gone) {
     const turn = Symbol(name);
     change(name, { ...changes, turn, busy: true, problem: null });
     try {
@@ -22,8 +22,8 @@ export function asking(state, show, refused) {
       if (state()[name].turn === turn) change(name, { ...found, busy: false });
     } catch (error) {
       if (state()[name].turn !== turn) return;
-      change(name, { busy: false, problem: error.status === 400 ? error.message : null });
-      if (error.status !== 400) refused(error);
+      change(name, { ...gone, busy: false, problem: error instanceof Refusal ? error.message : null });
+      if (!(error instanceof Refusal) || error.status === 401) refused(error);
     }
   }
 
@@ -33,10 +33,10 @@ export function asking(state, show, refused) {
       const since = new Date(Date.now() - Number(hours) * 3600_000).toISOString();
       const asked = Object.fromEntries(Object.entries({ play, client, title, since }).filter(([, text]) => text));
       const call = async () => ({ list: await get("/v1/plays", { ...asked, limit: MOST_PLAYS }) });
-      return ask("plays", call, { query: { play, client, title, hours }, told: null, session: "" });
+      return ask("plays", call, { query: { play, client, title, hours }, told: null, session: "" }, { list: null });
     },
     whyPlay(session) {
-      return ask("plays", async () => ({ told: await get(`/v1/plays/${encodeURIComponent(session)}`) }), { session, told: null });
+      return ask("plays", async () => ({ told: await get(`/v1/plays/${encodeURIComponent(session)}`) }), { session, told: null }, {});
     },
     findRoutes(query) {
       const { q, site } = { q: query.q.trim(), site: query.site };
@@ -51,13 +51,13 @@ export function asking(state, show, refused) {
         ]);
         return { found: { sources, routes, quarantine, inconsistent, lonely }, asked: { q } };
       };
-      return ask("routes", lists, { query: { q, site }, filter: q ? "all" : state().routes.filter });
+      return ask("routes", lists, { query: { q, site }, filter: q ? "all" : state().routes.filter }, { found: null });
     },
     filterRoutes(filter) {
       change("routes", { filter });
     },
     findMisses(query) {
-      return ask("misses", async () => ({ list: await get("/v1/misses", query) }), { query });
+      return ask("misses", async () => ({ list: await get("/v1/misses", query) }), { query }, { list: null });
     },
     chartMisses(view) {
       change("misses", { view });
