@@ -1,7 +1,7 @@
 """A log of ours as JSON lines in a folder: gathered, written by a thread, put aside by size and age, the oldest removed.
 
-Laws: who adds a line never waits for the disk; a disk that refuses costs whole lines, which are counted, and no half line stays; a stop
-writes what gathered; complete files are bounded in number and age, each in size. The current file is `STEM.jsonl`, complete ones are
+Laws: who adds a line never waits for the disk; a disk that refuses costs whole lines, which are counted, and no half line stays, nor
+one that a process left that was killed while it wrote; a stop writes what gathered; complete files are bounded in number and age, each in size. The current file is `STEM.jsonl`, complete ones are
 `STEM-20251121T093436.123Z.jsonl` by the instant of their completion, so that names sort by age.
 """
 
@@ -11,9 +11,11 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from chassis.clock import Clock
 from chassis.logs import get_logger
@@ -22,6 +24,7 @@ from contracts.instants import instant
 FLUSH_S = 0.5
 TIDY_S = 60.0
 MOST_WAITING_BYTES = 16 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 _STAMP = r"([0-9]{8}T[0-9]{6}\.[0-9]{3}Z)"
 _LOG = get_logger("chassis.linelog")
 
@@ -50,6 +53,7 @@ class LineLog:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._began_s = clock.wall_s()
+        self._is_mended = False
         self._one_writer = asyncio.Lock()
 
     def add(self, line: bytes) -> None:
@@ -96,6 +100,7 @@ class LineLog:
     def _write(self, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"{self._stem}.jsonl"
+        self._mend(path)
         with path.open("ab", buffering=0) as file:
             before = file.seek(0, os.SEEK_END)
             written = file.write(data)
@@ -105,8 +110,19 @@ class LineLog:
         if before + written >= self._limits.file_bytes or self._age_s() >= self._limits.file_s:
             self._complete()
 
+    def _mend(self, path: Path) -> None:
+        """Cuts off, once, the half line of a process that was killed while it wrote: the next line would become part of it."""
+        if self._is_mended:
+            return
+        cut = _cut_half_line(path)
+        self._is_mended = True
+        if cut:
+            self._on_lost(1)
+            _LOG.warning("half-line-removed", path=str(path), size=cut)
+
     def _complete(self) -> None:
         now_s, path = self._clock.wall_s(), self._folder / f"{self._stem}.jsonl"
+        self._mend(path)
         size = path.stat().st_size if path.exists() else 0
         if size >= self._limits.file_bytes or (size and self._age_s() >= self._limits.file_s):
             path.replace(self._folder / f"{self._stem}-{_stamp(now_s)}.jsonl")
@@ -136,6 +152,54 @@ def completed(file: Path, stem: str) -> str:
     """The instant of a file's completion, as its name has it; empty for the current file."""
     found = re.fullmatch(rf"{re.escape(stem)}-{_STAMP}\.jsonl", file.name)
     return found[1] if found else ""
+
+
+@contextmanager
+def opened(list_files: Callable[[], list[Path]]) -> Iterator[list[tuple[Path, BinaryIO]]]:
+    """All files that are listed, open, in the order of the listing: none is missed and none is there twice, whatever is put aside or removed
+    meanwhile. Raises OSError, FileNotFoundError only for a file that stays in the listing."""
+    while True:
+        with ExitStack() as stack:
+            names, missing = list_files(), None
+            files: list[tuple[Path, BinaryIO]] = []
+            for path in names:
+                try:
+                    files.append((path, stack.enter_context(path.open("rb"))))
+                except FileNotFoundError as error:
+                    missing = error
+            if list_files() != names:
+                continue  # a file may have taken another name before it was opened
+            if missing is not None:
+                raise missing
+            yield files
+            return
+
+
+def _cut_half_line(path: Path) -> int:
+    """How many bytes behind the last end of line were cut off a file."""
+    try:
+        file = path.open("rb+")
+    except FileNotFoundError:
+        return 0
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        whole = _end_of_lines(file, size)
+        if whole < size:
+            file.truncate(whole)
+        return size - whole
+
+
+def _end_of_lines(file: BinaryIO, size: int) -> int:
+    """Where the last end of line of a file is; 0 where it has none."""
+    at = size
+    while at > 0:
+        begin = max(0, at - _PIECE_BYTES)
+        file.seek(begin)
+        found = file.read(at - begin).rfind(b"\n")
+        if found >= 0:
+            return begin + found + 1
+        at = begin
+    return 0
 
 
 def _stamp(wall_s: float) -> str:

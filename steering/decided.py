@@ -138,7 +138,7 @@ def read(line: bytes) -> Decision:
     """Raises UnknownFormat."""
     try:
         found = _DECODER.decode(line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UnknownFormat(f"no line of a steering log: {error}") from error
     if found.v > FORMAT:
         raise UnknownFormat(f"the steering log is of format {found.v}; this program reads up to {FORMAT}: upgrade it")

@@ -59,7 +59,7 @@ class Journal:
         """The newest lines that are wanted, at most `limit`, the newest first. One search at a time; it holds up no answer."""
         async with self._one_search:
             await self._log.flush()
-            return await asyncio.to_thread(found_in, self._log.files(), wanted, limit)
+            return await asyncio.to_thread(found_in, self._log.files, wanted, limit)
 
     async def run(self) -> None:
         await self._log.run()

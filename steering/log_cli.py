@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -16,33 +15,20 @@ from rich.table import Table
 
 from chassis.client import ServiceClient
 from chassis.errors import ServiceError
-from contracts.decisions import Decision, PlayExplanation
+from contracts.decisions import PlayExplanation
 from contracts.plays import MOST_FOUND, Cause, HourAccount, PlayList
 from contracts.world import Why
 from steering import archive
 from steering.candidates import Rules
-from steering.decided import UnknownFormat, read
 from steering.errors import ArchiveError
-from steering.journal import files_in
-from steering.misses import Account, Accounts, Served, account
+from steering.log_reading import Broken, decisions_of, served_of
+from steering.misses import Account, Accounts, account
 from steering.prefixes import HashedPrefixes
 from steering.replaying import Outcome, changed, replay
 
 T = TypeVar("T")
 SteeringLog = Annotated[list[Path], typer.Option(help="file or folder of a steering log; may be given more than once")]
 Url = Annotated[str, typer.Option(envvar="LOWTIDE_STEERING_URL", help="base URL of steering")]
-
-
-class AccessLine(msgspec.Struct, frozen=True):
-    """What is needed of a line of an appliance's access log (docs/access-log.md)."""
-
-    time: str
-    path: str
-    bytes: int
-    peer: bool = False
-    session: str = ""
-    cache: str = "none"
-    missed_bytes: int = 0
 
 
 def misses(
@@ -54,11 +40,13 @@ def misses(
 
     With --json the lines are what `lowtide control-plane misses import` takes.
     """
+    broken = Broken()
     try:
-        found = account(decisions_of(steering_log), served_of(access_log))
+        found = account(decisions_of(steering_log, broken), served_of(access_log, broken))
     except (OSError, ValueError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+    _say_broken(broken)
     if json:
         for (site, hour), one in found.items():
             typer.echo(msgspec.json.encode(_line(site, hour, one)))
@@ -74,15 +62,17 @@ def replay_log(
     ] = None,
 ) -> None:
     """Make recorded decisions again, with the usual rules and with others, and say what differs."""
+    broken = Broken()
     try:
         rules = changed(Rules(), dict(_setting(text) for text in settings or ()))
         known = archive.load(world, HashedPrefixes)
         if known is None:
             raise ValueError(f"{world}: there is no such file")
-        recorded = list(decisions_of(log))
+        recorded = list(decisions_of(log, broken))
     except (OSError, ValueError, ArchiveError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
+    _say_broken(broken)
     _print_replays(
         replay(recorded, known, Rules()), replay(recorded, known, rules), ", ".join(settings or ()) or "the same"
     )
@@ -137,46 +127,6 @@ def plays(
         typer.echo(f"{found.unread} lines are of a newer format and are left out.")
 
 
-def decisions_of(paths: list[Path]) -> Iterator[Decision]:
-    """All decisions of files, and of folders of a steering log. Raises OSError and UnknownFormat with file and line."""
-    for path in (file for given in paths for file in (reversed(files_in(given)) if given.is_dir() else [given])):
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    yield read(line)
-                except UnknownFormat as error:
-                    raise UnknownFormat(f"{path}:{number}: {error}") from error
-
-
-def served_of(given: list[str]) -> Iterator[Served]:
-    """Answers to players by `APPLIANCE=PATH` of access logs. Raises OSError and ValueError with file and line."""
-    decoder = msgspec.json.Decoder(AccessLine)
-    for text in given:
-        name, equals, where = text.partition("=")
-        if not equals or not name or not where:
-            raise ValueError(f"{text!r} is not APPLIANCE=PATH")
-        for path in _logs_in(Path(where)):
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    try:
-                        one = decoder.decode(line)
-                    except msgspec.MsgspecError as error:
-                        raise ValueError(f"{path}:{number}: no line of an access log: {error}") from error
-                    if not one.peer and one.cache != "none":
-                        yield Served(name, one.time, one.session, one.path, one.bytes, one.missed_bytes)
-
-
-def _logs_in(root: Path) -> list[Path]:
-    """Raises ValueError for a folder with files that are not there as lines: what is in them would be missing in every sum."""
-    if not root.is_dir():
-        return [root]
-    found = sorted(root.glob("access*.jsonl"))
-    for columns in sorted(root.glob("access-*.parquet")):
-        if columns.with_suffix(".jsonl") not in found:
-            raise ValueError(f"{columns}: is not there as JSON lines (log.format: both keeps them)")
-    return found
-
-
 def _asked(url: str, path: str, kind: type[T], query: dict[str, str | int]) -> T:
     """The answer of steering; a refusal is told, exit code 1."""
 
@@ -209,6 +159,11 @@ def _setting(text: str) -> tuple[str, float]:
 def _line(site: str, hour: str, one: Account) -> HourAccount:
     sent = {cause.value: count for cause, count in one.sent_bytes.items()}
     return HourAccount(site, hour, one.requests, sent, {cause.value: count for cause, count in one.plays.items()})
+
+
+def _say_broken(broken: Broken) -> None:
+    if broken.lines:
+        typer.echo(f"{broken.lines} broken lines are left out, the first is {broken.first}.", err=True)
 
 
 def _print_accounts(found: Accounts) -> None:

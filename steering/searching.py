@@ -8,13 +8,14 @@ interpreter for one piece at a time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
+from chassis.linelog import opened
 from contracts.decisions import Decision
 from contracts.urls import MEDIA_SERVICE, cache_key
 from steering.decided import UnknownFormat, read
@@ -64,18 +65,15 @@ class Found:
     unread: int = 0
 
 
-def found_in(files: Iterable[Path], wanted: Wanted, limit: int, piece_bytes: int = PIECE_BYTES) -> Found:
-    """The newest `limit` lines that are wanted; `files` are the newest first. Blocks: call it in a thread. Raises OSError."""
+def found_in(list_files: Callable[[], list[Path]], wanted: Wanted, limit: int, piece_bytes: int = PIECE_BYTES) -> Found:
+    """The newest `limit` lines that are wanted; files are listed the newest first. Blocks: call it in a thread. Raises OSError."""
     found = Found()
     first, *others = wanted.needles()
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                for line in backwards(file, first, wanted.since.encode(), piece_bytes):
-                    if all(needle in line for needle in others) and _take(found, wanted, line, limit):
-                        return found
-        except FileNotFoundError:
-            continue  # it was put aside or removed meanwhile
+    with opened(list_files) as files:
+        for _path, file in files:
+            for line in backwards(file, first, wanted.since.encode(), piece_bytes):
+                if all(needle in line for needle in others) and _take(found, wanted, line, limit):
+                    return found
     return found
 
 

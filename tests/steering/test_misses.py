@@ -22,6 +22,7 @@ from steering.cli import app
 from steering.config import DecisionLog
 from steering.decided import Recorder, UnknownFormat, read, told
 from steering.journal import CURRENT, Journal, files_in
+from steering.log_reading import Broken, decisions_of
 from steering.misses import Served, account
 from steering.ranking import ranked_in
 from steering.replaying import changed, replay
@@ -277,6 +278,39 @@ def test_files_that_are_there_in_columns_alone_are_refused_for_their_bytes_would
     assert (found.exit_code, "is not there as JSON lines" in found.stderr) == (1, True)
     (folder / "access-20251121T093436.123Z.jsonl").touch()
     assert CliRunner().invoke(app, arguments).exit_code == 0
+
+
+def test_half_lines_are_left_out_and_counted_and_a_newer_format_is_still_refused(tmp_path: Path) -> None:
+    log, access, saved = written(tmp_path)
+    for file in (log, access):
+        whole = file.read_bytes()
+        file.write_bytes(whole[: whole.index(b"\n") // 2] + whole)
+    joining = ["misses", "--steering-log", str(log), "--access-log", f"a1={access}", "--json"]
+    found = CliRunner().invoke(app, joining)
+    assert found.exit_code == 0, found.output
+    assert f"2 broken lines are left out, the first is {log}:1." in found.stderr
+    requests = sum(msgspec.json.decode(line)["requests"] for line in found.stdout.splitlines())
+    assert requests == 1, "the line that the half one spoiled is lost, and no other"
+    again = CliRunner().invoke(app, ["replay", str(log), "--world", str(saved)])
+    assert (again.exit_code, again.stderr) == (0, f"1 broken lines are left out, the first is {log}:1.\n")
+    assert again.stdout.startswith("1 groups;")
+    log.write_bytes(log.read_bytes() + line_in(world(two_networks())).replace(b'"site"', b'"v":99,"site"', 1))
+    refused = CliRunner().invoke(app, joining)
+    assert (refused.exit_code, f"{log}:3: the steering log is of format 99" in refused.stderr) == (1, True)
+
+
+def test_a_file_that_is_put_aside_or_removed_while_a_log_is_read_is_in_the_sum_once(tmp_path: Path) -> None:
+    lines = [line_in(world(two_networks()), play=f"s-{n}") for n in range(4)]
+    (tmp_path / "steering-20251121T110000.000Z.jsonl").write_bytes(lines[0])
+    (tmp_path / "steering-20251121T120000.000Z.jsonl").write_bytes(lines[1])
+    (tmp_path / CURRENT).write_bytes(lines[2])
+    reading = decisions_of([tmp_path], Broken())
+    found = [next(reading).play]
+    (tmp_path / "steering-20251121T120000.000Z.jsonl").unlink()
+    (tmp_path / CURRENT).rename(tmp_path / "steering-20251121T130000.000Z.jsonl")
+    (tmp_path / CURRENT).write_bytes(lines[3])
+    found += [decision.play for decision in reading]
+    assert found == ["s-0", "s-1", "s-2"]
 
 
 def test_the_command_makes_decisions_again(tmp_path: Path) -> None:

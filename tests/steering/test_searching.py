@@ -48,7 +48,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def plays_in(files: list[Path], wanted: Wanted, piece: int = PIECE_BYTES) -> list[str]:
-    return [decision.play for decision in found_in(files, wanted, 100, piece).decisions]
+    return [decision.play for decision in found_in(lambda: files, wanted, 100, piece).decisions]
 
 
 @pytest.mark.parametrize("piece", [64, 1000, PIECE_BYTES])
@@ -63,9 +63,9 @@ def test_plays_are_found_by_session_client_title_and_time_the_newest_first(files
 
 
 def test_a_search_that_has_enough_says_that_there_may_be_more(files: list[Path]) -> None:
-    found = found_in(files, Wanted(), 3)
+    found = found_in(lambda: files, Wanted(), 3)
     assert [decision.play for decision in found.decisions] == ["s-39", "s-38", "s-37"]
-    assert (found.whole, found_in(files, Wanted(play="s-0"), 3).whole) == (False, True)
+    assert (found.whole, found_in(lambda: files, Wanted(play="s-0"), 3).whole) == (False, True)
 
 
 def test_a_search_reads_no_further_back_than_it_was_asked_to(files: list[Path]) -> None:
@@ -91,7 +91,7 @@ def test_every_line_with_the_bytes_comes_once_wherever_pieces_are_cut(lines: lis
 def test_lines_of_a_newer_format_are_counted_and_left_out(files: list[Path]) -> None:
     with files[0].open("ab") as file:
         file.write(line("s-new", NOON_S + 900).replace(b'"site"', b'"v":%d,"site"' % (FORMAT + 1), 1))
-    found = found_in(files, Wanted(), 2)
+    found = found_in(lambda: files, Wanted(), 2)
     assert ([decision.play for decision in found.decisions], found.unread) == (["s-39", "s-38"], 1)
 
 
