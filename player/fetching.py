@@ -224,7 +224,7 @@ class RangeFetcher:
                     ended = Ended.COMPLETE if len(body) - before == want else Ended.SHORT
                 else:
                     ended = Ended.STATUS
-        except httpx.ConnectError:
+        except (httpx.ConnectError, httpx.InvalidURL):
             ended = Ended.UNREACHABLE
         except httpx.TimeoutException:
             ended = Ended.TIMEOUT

@@ -75,7 +75,8 @@ class _Written(
 
 
 def read(body: bytes) -> Guidance:
-    """Raises BadGuidance. Unknown keys are ignored, a pathway named twice counts where it stands first."""
+    """Raises BadGuidance. Unknown keys are ignored, and so are clones that replace nothing or whose HOST is none; a pathway named twice
+    counts where it stands first."""
     try:
         found = msgspec.json.decode(body, type=_Written)
     except msgspec.MsgspecError as error:
@@ -90,7 +91,10 @@ def read(body: bytes) -> Guidance:
     clones = (
         Clone(one.id, one.base, one.replacement.host, tuple(one.replacement.params.items()))
         for one in found.clones
-        if one.id and one.base and (one.replacement.host or one.replacement.params)
+        if one.id
+        and one.base
+        and (one.replacement.host or one.replacement.params)
+        and _may_be_host(one.replacement.host)
     )
     return Guidance(max(found.ttl_s, LEAST_TTL_S), found.reload_uri, priority, tuple(clones))
 
@@ -119,3 +123,14 @@ def cloned(address: Address, clone: Clone) -> Address:
         kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in replaced]
         query = urlencode([*kept, *clone.params])
     return Address(parts._replace(netloc=netloc, query=query).geturl(), clone.id)
+
+
+def _may_be_host(host: str) -> bool:
+    """Whether an address with this host, or host and port, can be taken apart again. Empty keeps the host of the base."""
+    if not host:
+        return True
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.netloc == host and bool(parts.hostname) and (parts.port is not None or host[-1] != ":")
+    except ValueError:
+        return False

@@ -23,6 +23,8 @@ from player.presentation import (
 )
 
 FIRST_LINE = "#EXTM3U"
+DEFAULT_PATHWAY = "."
+"""Of a variant that names none (§4.4.6.2)."""
 Attributes = dict[str, str]
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^",]*)(?:,|$)')
 _RANGE = re.compile(r"(\d+)(?:@(\d+))?")
@@ -54,7 +56,7 @@ def parse_multivariant(text: str, url: str) -> Presentation:
     for number, line in enumerate(lines):
         if line.startswith("#EXT-X-STREAM-INF:"):
             found = _attributes(line)
-            pathway = found.get("PATHWAY-ID", "")
+            pathway = found.get("PATHWAY-ID") or DEFAULT_PATHWAY
             if "AUDIO" in found:
                 pathways_of_group.setdefault(found["AUDIO"], []).append(pathway)
             uri = next((later for later in lines[number + 1 : number + 2] if not later.startswith("#")), "")

@@ -14,6 +14,7 @@ from player.fetching import PAUSES_S, Ended, NothingAnswered, RangeFetcher, Toke
 from player.presentation import Address
 
 DATA = bytes(range(256)) * 4
+NO_HOST = Address("http://a::8443/~t/media/x/sd/v.mp4", "nowhere")
 NOBODY = Address("http://127.0.0.1:9/~t/media/x/sd/v.mp4", "nobody")
 
 
@@ -117,3 +118,12 @@ async def test_a_refused_token_is_told_at_once() -> None:
                 await fetcher.fetch((refusing.address, other.address), 0, 99)
             await fetcher.aclose()
     assert other.asked == []
+
+
+async def test_an_address_that_is_none_is_as_a_server_that_is_not_there() -> None:
+    async with serving() as whole:
+        with slept() as (_pauses, fetcher):
+            found = await fetcher.fetch((NO_HOST, whole.address), 0, 9)
+            await fetcher.aclose()
+    assert found.data == DATA[:10]
+    assert [attempt.ended for attempt in fetcher.attempts] == [Ended.UNREACHABLE, Ended.COMPLETE]

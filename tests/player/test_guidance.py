@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from player.guidance import DEFAULT_TTL_S, BadGuidance, Clone, Guidance, cloned, read, with_clones
-from player.presentation import Address
+from player.presentation import Address, Dialect, SteeringTag
+from player.steering import Answer, Heard, Steering
 
 WHOLE = {
     "VERSION": 1,
@@ -66,6 +67,26 @@ def test_a_ttl_below_a_second_is_a_second() -> None:
 def test_a_clone_that_replaces_nothing_is_ignored() -> None:
     clone = {"BASE-ID": "pathway-1", "ID": "x", "URI-REPLACEMENT": {}}
     assert read(written(clones=[clone])).clones == ()
+
+
+def with_host(host: str) -> dict[str, Any]:
+    return {"BASE-ID": "pathway-1", "ID": "x", "URI-REPLACEMENT": {"HOST": host}}
+
+
+@pytest.mark.parametrize(
+    "host", ["[", "[::1", "a]b", "h:port", "h:99999", "h:", ":80", "h/path", "h?q", "h#f", "a\tb", "\u2100.example"]
+)
+def test_a_clone_whose_host_is_none_is_ignored_and_the_others_stay(host: str) -> None:
+    good = {"BASE-ID": "pathway-1", "ID": "y", "URI-REPLACEMENT": {"HOST": "h:80"}}
+    assert [clone.id for clone in read(written(clones=[with_host(host), good])).clones] == ["y"]
+
+
+@given(st.text(st.sampled_from("ab.:[]/@%1 \u2100"), max_size=12) | st.text(max_size=12))
+def test_addresses_can_be_ordered_whatever_host_a_clone_names(host: str) -> None:
+    steering = Steering(SteeringTag("http://s/", "pathway-1", Dialect.HLS), 0.0)
+    body = written(clones=[with_host(host)], priority=["x", "pathway-1"])
+    assert steering.heard(Answer(200, "http://s/", body), 0.0) is Heard.STEERED
+    assert BASE in steering.order((BASE,), 1.0)
 
 
 @given(st.binary(max_size=200))

@@ -53,6 +53,12 @@ def test_a_variant_is_one_over_all_pathways_and_its_audio_goes_with_it() -> None
     assert math.isinf(found.duration_s)
 
 
+def test_a_variant_that_names_no_pathway_is_in_the_default_one_and_so_is_its_audio() -> None:
+    found = parse_multivariant(MASTER.replace(',PATHWAY-ID="one"', ""), "http://one/x/master.m3u8")
+    assert [address.location for address in found.video[0].addresses] == [".", "two"]
+    assert [address.location for address in found.audio[0].addresses] == [".", "two"]
+
+
 def test_segments_follow_one_another_where_no_offset_is_said() -> None:
     assert parse_media(MEDIA) == MediaPlaylist(
         "v.mp4", (0, 99), (SegmentRange(200, 1000, 0.0, 4.0), SegmentRange(1200, 500, 4.0, 2.5))
