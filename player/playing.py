@@ -66,7 +66,8 @@ class PlayReport:
 class Playback:
     """Plays one presentation. `manifest` fetches the text of an MPD or of a multivariant playlist (again after a refused token).
 
-    `run` returns a report also when playing fails; it raises WrongBytes when a byte was wrong, and nothing else of ours.
+    `run` returns a report also when playing fails; it raises WrongBytes when a byte was wrong, what `manifest` raises, and nothing else of
+    ours. `report` then says what was seen until then.
     """
 
     def __init__(
@@ -102,7 +103,8 @@ class Playback:
             self.report.failure = f"{error} (statuses {', '.join(map(str, error.statuses))})"
         except BadManifest as error:
             self.report.failure = f"the manifest cannot be played: {error}"
-        self._close_report()
+        finally:
+            self._close_report()
         return self.report
 
     async def _play(self) -> None:
@@ -262,7 +264,7 @@ class Playback:
                 self._verifier.add(path, low, found.data)
 
     def _close_report(self) -> None:
-        self.timeline.advance(self._now())
+        self.timeline.close(self._now())
         self.report.position_s = self.timeline.position_s
         self.report.stalls = self.timeline.stalls
         self.report.stalled_s = self.timeline.stalled_s

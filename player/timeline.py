@@ -57,6 +57,14 @@ class Timeline:
         self.advance(now)
         return self.buffered_s - self.position_s
 
+    def close(self, now: float) -> None:
+        """The viewer leaves: a stall that lasts counts up to now, and nothing moves any more."""
+        self.advance(now)
+        if self._stalled_since is not None:
+            self.stalled_s += now - self._stalled_since
+            self._stalled_since = None
+        self._playing = False
+
     def wait_s(self, wanted_buffer_s: float, now: float) -> float:
         """Wall seconds until the buffer has fallen to `wanted_buffer_s`; 0 when it already has."""
         return max(0.0, (self.buffer_s(now) - wanted_buffer_s) / self.rate)

@@ -14,6 +14,7 @@ AT_MOST: dict[str, tuple[float, float]] = {
     "steer/dead-box-s": (10, 4),
     "play/first-frame-s": (1, 0.5),
     "play/stalls": (0, 0),
+    "play/broken-off": (0, 0),
 }
 """(bar, stretch)."""
 AT_LEAST: dict[str, tuple[float, float]] = {"steer/requests-per-s": (3000, 6000), "steer/holders": (0.95, 0.98)}

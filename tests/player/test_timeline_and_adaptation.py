@@ -39,6 +39,25 @@ def test_a_stall_lasts_from_running_dry_to_the_next_segment() -> None:
     assert clock.stalls == 1
 
 
+def test_a_stall_that_lasts_to_the_end_counts_its_seconds_once() -> None:
+    clock = Timeline(0.0, rate=1.0)
+    clock.appended(4.0, now=0.0)
+    clock.start(now=0.0)
+    clock.close(now=10.0)
+    clock.close(now=12.0)
+    assert clock.stalled_s == pytest.approx(6.0)
+    assert (clock.position_s, clock.stalls) == (4.0, 1)
+
+
+def test_a_viewer_who_left_does_not_run_dry() -> None:
+    clock = Timeline(0.0, rate=1.0)
+    clock.appended(4.0, now=0.0)
+    clock.start(now=0.0)
+    clock.close(now=1.0)
+    clock.advance(now=9.0)
+    assert (clock.position_s, clock.stalls, clock.stalled_s) == (1.0, 0, 0.0)
+
+
 def test_resuming_starts_with_an_empty_buffer_at_the_position() -> None:
     clock = Timeline(30.0, rate=1.0)
     assert clock.buffer_s(5.0) == 0.0

@@ -14,7 +14,7 @@ from benchmarks.steer.playing.stage import open_stage
 pytestmark = pytest.mark.system
 WRONG_AT_MOST_S = 10.0
 """The bar of `steer/dead-box-s`."""
-SETTING = Setting(sessions=50, arrive_s=3.0, kill_s=5.0, patience_s=15.0, dead_s=14.0, watch_s=52.0, ttl_s=4)
+SETTING = Setting(sessions=50, arrive_s=4.0, kill_s=5.0, patience_s=15.0, dead_s=14.0, watch_s=52.0, ttl_s=4)
 
 
 async def test_nobody_stalls_who_has_twenty_seconds_of_buffer_when_the_box_dies(tmp_path: Path) -> None:

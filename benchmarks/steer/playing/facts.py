@@ -40,10 +40,11 @@ class Level(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """One play. `failure` is empty when it came to its end."""
+    """One play. `failure` is empty when it came to its end, `startup_s` 0 when nothing was ever shown."""
 
     number: int
     pressed_at_s: float
+    ended_at_s: float
     startup_s: float
     watched_s: float
     stalls: int

@@ -1,7 +1,7 @@
 """The `play/…` rows from what the sessions of a kill saw. Pure.
 
-A stall is a moment at which a playing session has no media left before its end. Sessions that were at the dead box are those that had a range
-from it in the AT_IT_S before it died.
+A stall is a moment at which a playing session has no media left before its end; breaking off is one too, whatever was left. Sessions that
+were at the dead box are those that had a range from it in the AT_IT_S before it died.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from benchmarks.serve.rows import Plain, Row
 from benchmarks.steer.playing.facts import ENOUGH_BUFFER_S, Ask, Session
 
 AT_IT_S = 10.0
+SOON_S = 10.0
+"""What is asked of steering in so many seconds after the kill says when it knew."""
 COMPLETE = "complete"
-STALLS, STALL_SHARE, TO_DEAD, MOVED, WRONG_ANSWER = ROWS = (
+STALLS, BROKEN_OFF, STALL_SHARE, TO_DEAD, MOVED, WRONG_ANSWER = ROWS = (
     "play/stalls",
+    "play/broken-off",
     "play/stall-share",
     "play/requests-to-dead-after-s",
     "play/moved-s",
@@ -39,7 +42,8 @@ class Outcome:
         return tuple(one for one in self.sessions if any(map(self._was_at_it, one.asks)) and self._went_on(one))
 
     def _went_on(self, session: Session) -> bool:
-        return bool(session.failure) or any(ask.at_s >= self.killed_at_s for ask in session.asks)
+        broke_off = bool(session.failure) and session.ended_at_s > self.killed_at_s
+        return broke_off or any(ask.at_s >= self.killed_at_s for ask in session.asks)
 
     def _was_at_it(self, ask: Ask) -> bool:
         recent = self.killed_at_s - AT_IT_S <= ask.at_s < self.killed_at_s
@@ -50,32 +54,42 @@ class Outcome:
 
 
 def rows(outcome: Outcome) -> list[Row]:
-    """Raises ValueError when the kill hit nobody: there is nothing to say then."""
+    """Raises ValueError when the kill hit nobody, or nobody asked steering afterwards: there is nothing to say then."""
     if not outcome.at_it:
         raise ValueError("no session was at the box that was killed")
-    return [stalls(outcome), stall_share(outcome), requests_to_dead(outcome), moved(outcome), wrong_answer(outcome)]
+    made = (stalls, broken_off, stall_share, requests_to_dead, moved, wrong_answer)
+    return [row_of(outcome) for row_of in made]
 
 
 def stalls(outcome: Outcome) -> Row:
     """Each one from the kill on, whatever it comes from."""
     levels = [level_at(one, outcome.killed_at_s) for one in outcome.sessions]
-    known = [level for level in levels if level is not None]
-    before = sum(stalled for _buffer, stalled in known)
-    buffers = [buffer for buffer, _stalled in known]
-    value = sum(one.stalls for one in outcome.sessions) - before
+    buffers = [level[0] for level in levels if level is not None]
+    since = sum(_stalls_since(outcome.killed_at_s, one) for one in outcome.sessions)
+    started_s = [one.startup_s for one in outcome.sessions if one.startup_s > 0]
     facts = {
         "sessions": float(len(outcome.sessions)),
         "at the box": float(len(outcome.at_it)),
         "playing at the kill": float(len(buffers)),
         "with 20 s of buffer then": float(sum(buffer >= ENOUGH_BUFFER_S for buffer in buffers)),
         "least buffer then s": min(buffers, default=0.0),
-        "stalls before": float(before),
-        "broken off": float(sum(bool(one.failure) for one in outcome.sessions)),
-        "start p50 s": _quantile([one.startup_s for one in outcome.sessions], 0.5),
-        "start p95 s": _quantile([one.startup_s for one in outcome.sessions], 0.95),
+        "stalls before": float(sum(_stalls_before(outcome.killed_at_s, one) for one in outcome.sessions)),
+        "started": float(len(started_s)),
+        "start p50 s": _quantile(started_s, 0.5),
+        "start p95 s": _quantile(started_s, 0.95),
         "MB checked": sum(one.checked_bytes for one in outcome.sessions) / 1e6,
     }
-    return _row(STALLS, "stalls of all sessions from the kill of an appliance to their end", value, facts)
+    return _row(STALLS, "stalls of all sessions from the kill of an appliance to their end", since, facts)
+
+
+def broken_off(outcome: Outcome) -> Row:
+    """Before the kill too: what is not there any more when it comes cannot stall."""
+    failed = [one for one in outcome.sessions if one.failure]
+    facts = {
+        "from the kill on": float(sum(one.ended_at_s > outcome.killed_at_s for one in failed)),
+        "without a picture": float(sum(one.startup_s == 0 for one in failed)),
+    }
+    return _row(BROKEN_OFF, "sessions that did not come to their end", len(failed), facts)
 
 
 def stall_share(outcome: Outcome) -> Row:
@@ -114,11 +128,16 @@ def moved(outcome: Outcome) -> Row:
 
 
 def wrong_answer(outcome: Outcome) -> Row:
+    """Raises ValueError when nobody asked while the box was dead."""
     said = [said for one in outcome.sessions for said in one.said if outcome.is_dead(said.at_s)]
+    if not said:
+        raise ValueError("no session asked steering while the box was dead")
     wrong = [one for one in said if outcome.dead_hosts & set(one.hosts)]
     last = max((one.at_s + one.took_s for one in wrong), default=outcome.killed_at_s)
     facts = {
         "answers while dead": float(len(said)),
+        "first answer after s": min(one.at_s + one.took_s for one in said) - outcome.killed_at_s,
+        "asked in the first 10 s": float(sum(one.at_s < outcome.killed_at_s + SOON_S for one in said)),
         "wrong ones": float(len(wrong)),
         "not answered": float(sum(one.heard != "steered" for one in said)),
         "answer p50 ms": _quantile([one.took_s * 1000 for one in said], 0.5),
@@ -135,9 +154,22 @@ def wrong_answer(outcome: Outcome) -> Row:
 def level_at(session: Session, at_s: float) -> tuple[float, int] | None:
     """(media seconds ahead, stalls so far) as last seen before an instant; None for a session that did not play then."""
     seen = [level for level in session.levels if level.at_s <= at_s]
-    if not seen or session.levels[-1].at_s <= at_s:
+    if not seen or session.ended_at_s <= at_s:
         return None
     return max(0.0, seen[-1].buffer_s - (at_s - seen[-1].at_s)), seen[-1].stalls
+
+
+def _stalls_before(at_s: float, session: Session) -> int:
+    if session.ended_at_s <= at_s:
+        return session.stalls
+    level = level_at(session, at_s)
+    return 0 if level is None else level[1]
+
+
+def _stalls_since(at_s: float, session: Session) -> int:
+    """One that broke off stopped at least once, with media ahead or without."""
+    broke_off = bool(session.failure) and session.ended_at_s > at_s
+    return max(session.stalls - _stalls_before(at_s, session), int(broke_off))
 
 
 def _moved_after_s(outcome: Outcome, session: Session) -> float:

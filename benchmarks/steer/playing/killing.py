@@ -20,14 +20,14 @@ import msgspec
 from benchmarks.serve.rows import Row
 from benchmarks.steer.playing import figures
 from benchmarks.steer.playing.facts import FULL, READY, Session, Task
-from benchmarks.steer.playing.figures import Outcome
+from benchmarks.steer.playing.figures import SOON_S, Outcome
 from benchmarks.steer.playing.stage import USUAL_TTL_S, Stage, open_stage
 from benchmarks.steer.playing.viewers import shares
 from chassis.client import ServiceClient
 from contracts.world import RankFile, Ranking, RankRequest
 
 SEGMENT_S = 4.0
-SOON_S = 2.0
+BEGIN_IN_S = 2.0
 SLACK_S = 60.0
 PROCESSES = 2
 LADDER = ("180@160",)
@@ -37,7 +37,8 @@ LADDER = ("180@160",)
 @dataclass(frozen=True, slots=True)
 class Setting:
     """Instants count from the first press of play; every session watches for `watch_s`, the last one begins at `arrive_s`. The kill waits
-    for all to have their buffer, `patience_s` at most."""
+    for all to have their buffer, `patience_s` at most. Each session asks steering when it begins and every `ttl_s` from then on, so that
+    somebody asks all the time in [n · ttl_s, n · ttl_s + arrive_s]: the kill and the SOON_S after it lie in there."""
 
     sessions: int
     arrive_s: float
@@ -61,10 +62,16 @@ class Setting:
             raise ValueError(
                 "kill_s + patience_s + buffer_s must be more than a segment below watch_s: or nothing would be left to fetch"
             )
+        round_began_s = self.kill_s // self.ttl_s * self.ttl_s
+        if self.arrive_s < self.ttl_s and latest_kill_s + SOON_S > round_began_s + self.arrive_s:
+            raise ValueError(
+                f"kill_s {self.kill_s:g} to {latest_kill_s + SOON_S:g} must lie where sessions ask steering, "
+                f"which is {round_began_s:g} to {round_began_s + self.arrive_s:g}: or nothing would be known of what it says then"
+            )
 
 
-WHOLE = Setting(sessions=500, arrive_s=45.0, kill_s=55.0, dead_s=60.0, watch_s=140.0)
-QUICK = Setting(sessions=100, arrive_s=8.0, kill_s=14.0, dead_s=25.0, watch_s=58.0, ttl_s=10)
+WHOLE = Setting(sessions=500, arrive_s=45.0, kill_s=75.0, dead_s=60.0, watch_s=160.0)
+QUICK = Setting(sessions=100, arrive_s=10.0, kill_s=14.0, dead_s=25.0, watch_s=58.0, ttl_s=10)
 
 
 class Broken(RuntimeError):
@@ -137,7 +144,7 @@ class Crowd:
 
     async def begin(self) -> float:
         """When the first one presses play."""
-        begins_at_s = time.monotonic() + SOON_S
+        begins_at_s = time.monotonic() + BEGIN_IN_S
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.write(f"{begins_at_s!r}\n".encode())

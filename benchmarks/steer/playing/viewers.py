@@ -11,7 +11,7 @@ import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -50,6 +50,11 @@ class Watched:
         if self.playback is not None:
             timeline, now = self.playback.timeline, time.monotonic()
             self.levels.append(Level(now, timeline.buffer_s(now), timeline.stalls))
+
+    def broken_off(self, error: Exception) -> PlayReport:
+        """What the play had seen when something refused it."""
+        report = PlayReport() if self.playback is None else self.playback.report
+        return replace(report, failure=f"refused: {error!r}")
 
     @property
     def is_full(self) -> bool:
@@ -118,15 +123,18 @@ class Viewers:
                 on_playback=watched.begin,
             )
         except (Refused, httpx.HTTPError) as error:
-            report = PlayReport(failure=f"refused: {error!r}")
+            report = watched.broken_off(error)
         watched.playback = None
-        return session_of(number, pressed_at_s, report, watched.levels)
+        return session_of(number, pressed_at_s, time.monotonic(), report, watched.levels)
 
 
-def session_of(number: int, pressed_at_s: float, report: PlayReport, levels: Sequence[Level]) -> Session:
+def session_of(
+    number: int, pressed_at_s: float, ended_at_s: float, report: PlayReport, levels: Sequence[Level]
+) -> Session:
     return Session(
         number,
         pressed_at_s,
+        ended_at_s,
         report.startup_s,
         report.position_s - report.started_at_position_s,
         report.stalls,
