@@ -2,7 +2,7 @@
 
 Laws: what the packager wrote stays (protection, roles, accessibility, elements and attributes that are not known here);
 a Representation whose file is none of the session's renditions goes, and with it sets and Periods that become empty and
-references to them; every Representation that stays names each of its places, best first, under its pathway's name
+references to them; bounds of a set that lost any are those of what is left (ISO 23009-1 §5.3.3); every Representation that stays names each of its places, best first, under its pathway's name
 (`serviceLocation`, ETSI TS 103 998), absolute and with the token, and no `BaseURL` above it is left.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from companions.playback.manifest_mpd import NAMESPACE
 from companions.playback.pathways import Route, joined, media_url, steerable
@@ -19,6 +20,10 @@ from contracts.manifests.elements import Element
 
 SWITCHING = "urn:mpeg:dash:adaptation-set-switching:2016"
 TRICK_MODE = "http://dashif.org/guidelines/trickmode"
+_BOUNDED = {"Width": "width", "Height": "height", "Bandwidth": "bandwidth", "FrameRate": "frameRate"}
+"""What a set bounds by `min…` and `max…`, and the attribute of its Representations that is bounded."""
+_TO_REPRESENTATIONS = {"dependencyId": ("dependencyId",), "associationId": ("associationId", "associationType")}
+"""Attributes that name Representations, and what goes with each where one of those is gone."""
 _LEVELS = ("MPD", "Period", "AdaptationSet")
 _REPLACED = frozenset({"BaseURL", "Location", "PatchLocation", "ContentSteering"})
 _BEHIND_BASE_URL = frozenset(
@@ -59,8 +64,12 @@ class _Work:
         children = tuple(self._children(element, base, below))
         if element.local == "Period":
             children = _without_dangling(children)
-        left = any(_is(child, below) for child in children)
-        return element.holding(children) if left else None
+        left = sum(_is(child, below) for child in children)
+        if not left:
+            return None
+        lost = element.local == "AdaptationSet" and left < sum(_is(child, below) for child in element.children)
+        made = element.holding(children)
+        return _within_bounds(made) if lost else made
 
     def _children(self, element: Element, base: str, below: str) -> Iterator[Element | str]:
         for child in element.children:
@@ -100,26 +109,69 @@ def _steered(mpd: Element, url: str) -> Element:
     return mpd.holding((*mpd.children[:at], steering, *mpd.children[at:]))
 
 
+def _within_bounds(adaptation_set: Element) -> Element:
+    """The set with bounds of the Representations that it has; without those that not all of them say."""
+    members = [child for child in adaptation_set.elements() if _is(child, "Representation")]
+    for what, attribute in _BOUNDED.items():
+        said = [_number(one.get(attribute)) for one in members]
+        known = [number for number in said if number is not None]
+        for name, pick in ((f"min{what}", min), (f"max{what}", max)):
+            if adaptation_set.get(name) and len(known) == len(members):
+                at = said.index(pick(known))
+                adaptation_set = adaptation_set.having(name, members[at].get(attribute))
+            else:
+                adaptation_set = _lacking(adaptation_set, name)
+    return adaptation_set
+
+
+def _number(text: str) -> Fraction | None:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _lacking(element: Element, *names: str) -> Element:
+    return replace(element, attributes=tuple(one for one in element.attributes if one[0] not in names))
+
+
 def _without_dangling(children: Sequence[Element | str]) -> tuple[Element | str, ...]:
-    """Sets that say to belong to others, without what is no longer there; trick play of a set that is gone goes too."""
-    left = {child.get("id") for child in children if isinstance(child, Element) and _is(child, "AdaptationSet")}
+    """What says to belong to others, without what is no longer there; trick play of a set that is gone goes too."""
+    sets = [child for child in children if isinstance(child, Element) and _is(child, "AdaptationSet")]
+    left = {one.get("id") for one in sets}
+    inside = [child for one in sets for child in one.elements()]
+    components = left | {one.get("id") for one in inside if _is(one, "ContentComponent")}
+    members = {one.get("id") for one in inside if _is(one, "Representation")}
     kept: list[Element | str] = []
     for child in children:
-        if not isinstance(child, Element) or not _is(child, "AdaptationSet"):
+        if not isinstance(child, Element):
             kept.append(child)
-        elif all(
-            set(one.get("value").split()) & left for one in child.elements() if one.get("schemeIdUri") == TRICK_MODE
-        ):
-            kept.append(child.holding(tuple(_switching(child.children, left))))
+        elif _is(child, "AdaptationSet"):
+            tricks = [one.get("value").split() for one in child.elements() if one.get("schemeIdUri") == TRICK_MODE]
+            if all(left.intersection(others) for others in tricks):
+                kept.append(child.holding(tuple(_belonging(child.children, left, members))))
+        elif _is(child, "Subset"):
+            its = [one for one in child.get("contains").split() if one in left]
+            kept += [child.having("contains", " ".join(its))] if its else []
+        elif not _is(child, "Preselection") or components.issuperset(child.get("preselectionComponents").split()):
+            kept.append(child)
     return tuple(kept)
 
 
-def _switching(children: Sequence[Element | str], left: set[str]) -> Iterator[Element | str]:
+def _belonging(children: Sequence[Element | str], left: set[str], members: set[str]) -> Iterator[Element | str]:
     for child in children:
         if isinstance(child, Element) and child.get("schemeIdUri") == SWITCHING:
             others = [one.strip() for one in child.get("value").split(",") if one.strip() in left]
             if others:
                 yield child.having("value", ",".join(others))
+        elif isinstance(child, Element) and _is(child, "Representation"):
+            gone = [
+                name
+                for by, names in _TO_REPRESENTATIONS.items()
+                if not members.issuperset(child.get(by).split())
+                for name in names
+            ]
+            yield _lacking(child, *gone)
         else:
             yield child
 

@@ -247,6 +247,61 @@ def test_trick_play_of_a_set_goes_with_it() -> None:
     assert "a-de" not in representations(mpd(sheet(), document.format("77").encode()))
 
 
+BOUNDS = ("minWidth", "maxWidth", "maxHeight", "minBandwidth", "maxBandwidth", "maxFrameRate")
+
+
+def bounds(text: str) -> list[str | None]:
+    found = ET.fromstring(text).find(".//d:AdaptationSet[@contentType='video']", NS)
+    assert found is not None
+    return [found.get(name) for name in BOUNDS]
+
+
+def test_bounds_of_a_set_are_those_of_what_is_left_of_it() -> None:
+    more = 'maxHeight="180" minWidth="160" minBandwidth="1" maxBandwidth="9" maxFrameRate="30000/1001"'
+    document = published_mpd().decode().replace('maxHeight="180"', more)
+    document = document.replace('height="120"', 'height="120" frameRate="15"')
+    document = document.replace('height="180">', 'height="180" frameRate="30000/1001">')
+    low, high = (rest(document, "v-180", "a-en"), rest(document, "v-120", "a-en"))
+    assert bounds(low) == ["160", "160", "120", "266508", "266508", "15"]
+    assert bounds(high) == ["240", "240", "180", "551252", "551252", "30000/1001"]
+    assert bounds(rest(document)) == ["160", "240", "180", "1", "9", "30000/1001"], "whole sets stay as they were"
+
+
+@pytest.mark.parametrize("odd", ["", 'frameRate="1/0"', 'frameRate="fast"'])
+def test_a_bound_that_cannot_be_known_any_more_is_left_out(odd: str) -> None:
+    document = published_mpd().decode().replace('maxHeight="180"', 'maxHeight="180" maxFrameRate="60"')
+    document = document.replace('height="120"', f'height="120" {odd}')
+    assert bounds(rest(document, "v-180"))[-1] is None
+
+
+def test_what_names_a_set_that_is_gone_names_it_no_more() -> None:
+    named = '<Subset contains="1 3 2"/><Subset contains="2"/><Preselection id="p" preselectionComponents="1 3"/>'
+    named += '<Preselection id="q" preselectionComponents="1 2"/></Period>'
+    text = rest(published_mpd().decode().replace("</Period>", named), "a-de")
+    root = ET.fromstring(text)
+    assert [one.get("contains") for one in root.iterfind(".//d:Subset", NS)] == ["1 3"]
+    assert [one.get("id") for one in root.iterfind(".//d:Preselection", NS)] == ["p"]
+
+
+def test_a_representation_names_no_other_that_is_gone() -> None:
+    document = published_mpd().decode()
+    document = document.replace(
+        '<Representation id="a-en"', '<Representation associationId="v-180" associationType="cdsc" id="a-en"'
+    )
+    document = document.replace(
+        '<Representation id="s-en"', '<Representation dependencyId="v-120 a-en" associationId="v-120" id="s-en"'
+    )
+    found = representations(rest(document, "v-180"))
+    assert {found["a-en"].get(name) for name in ("associationId", "associationType")} == {None}
+    assert (found["s-en"].get("dependencyId"), found["s-en"].get("associationId")) == ("v-120 a-en", "v-120")
+    assert representations(rest(document, "a-de"))["a-en"].get("associationType") == "cdsc"
+
+
+def rest(document: str, *without: str) -> str:
+    """The manifest of a session that has all renditions but some."""
+    return mpd(sheet([one for one in renditions() if one.id not in without]), document.encode())
+
+
 def test_another_prefix_for_dash_is_kept_for_what_is_added() -> None:
     root = DASH.parse(published_mpd())
     text = mpd(sheet(steering=STEERING), DASH.write(_prefixed(root)).encode())
