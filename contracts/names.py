@@ -39,6 +39,8 @@ class NameTrouble(Enum):
     SLOW = "ca-slow"
     ZONE = "zone-not-published"
     CHAIN = "certificate-unusable"
+    KEYS = "too-many-keys"
+    """The box sent one new key after another: orders for it wait."""
     EXPIRED = "certificate-expired"
     BROKEN = "internal-error"
     """A mistake of the control plane itself; its log has the traceback."""
@@ -61,7 +63,7 @@ class NameRequest(msgspec.Struct, frozen=True):
     """`POST /v1/appliance/name`: a signing request for the key that the box has made, and where players reach it.
 
     `addresses` are IP addresses, published as A and AAAA. `has_certificate` is False when the box holds none that it could show:
-    then one is ordered at once, otherwise at the next renewal.
+    then one is ordered at once (five times a week at most), otherwise at the next renewal.
     """
 
     csr_pem: str

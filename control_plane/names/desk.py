@@ -125,6 +125,11 @@ class NameDesk:
             after = states.requested(record, request.csr_pem, request.addresses, request.has_certificate, now)
             if after != record:
                 await self._keep(after)
+            if after.trouble is NameTrouble.KEYS and after.failures != record.failures:
+                self._metrics.failed.labels(NameTrouble.KEYS.value).inc()
+                _LOG.error(
+                    "certificate-order-failed", host=after.host, reason=NameTrouble.KEYS.value, detail=after.detail
+                )
         return self.told(box)
 
     async def order_now(self, box_id: str, operator: str) -> NameFacts:

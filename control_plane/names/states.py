@@ -4,6 +4,8 @@ Laws
 - A certificate that was issued is given up for a newer one only: while a renewal fails, the last good one stays.
 - A certificate is renewed when two thirds of its life are over, spread by up to a tenth of the rest, so that boxes that were set up together
   do not order together.
+- A box decides by its keys when it is to have a certificate before its time, but a few times a week only: CAs count what they sign and what
+  they are asked for by account and domain, so that one box could use up what all need.
 - What failed is tried again after a wait that doubles with each failure in a row, up to a longest one.
 - An order lives as long as the process that made it: after a restart it is made anew, and the CA remembers what it has validated (RFC 8555
   §7.1.4: authorizations are the account's, not the order's).
@@ -24,7 +26,10 @@ RENEW_SHARE = 2 / 3
 SPREAD = 0.1
 """Share of the last third by which renewals are spread."""
 ORDERED_AGAIN_AFTER_S = 600.0
-"""A box that lost its key gets a new certificate at once, but not every moment: CAs allow a few of one name in a week."""
+"""A box that lost its key gets a new certificate at once, but not every moment."""
+EARLY_ORDERS = 5
+EARLY_WITHIN_S = 7 * 86400.0
+"""As many orders before their time has a name in so long: as many as CAs sign for one set of names in a week."""
 
 
 class NameEvent(Enum):
@@ -117,6 +122,10 @@ class NameRecord(msgspec.Struct, frozen=True):
     failures: int = 0
     trouble: NameTrouble | None = None
     detail: str = ""
+    signed_csr: str = ""
+    """The request that `chain_pem` is for."""
+    early: tuple[float, ...] = ()
+    """Orders that a new key of the box brought before their time, oldest first; some lie ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +164,50 @@ def begun(record: NameRecord, now: float) -> NameRecord:
 def requested(
     record: NameRecord, csr_pem: str, addresses: tuple[str, ...], has_certificate: bool, now: float
 ) -> NameRecord:
-    """With what the box sent. An order under way for another key begins anew; a box without a certificate does not wait for the renewal."""
+    """With what the box sent. An order under way for another key begins anew; a box without a certificate does not wait for the renewal.
+
+    Neither happens more than `EARLY_ORDERS` times within `EARLY_WITHIN_S`: then the order fails, or waits until the oldest is so long ago.
+    """
     is_new = csr_pem != record.csr_pem
     record = msgspec.structs.replace(record, csr_pem=csr_pem, addresses=addresses)
     if record.state is NameState.WANTED:
         return begun(record, now)
-    if is_new and record.state in (NameState.PUBLISHED, NameState.VALIDATED):
-        return order_lost(record, now)
-    if is_new and not has_certificate and record.state is NameState.ISSUED:
-        soonest = max(now, record.issued_at + ORDERED_AGAIN_AFTER_S)
-        return msgspec.structs.replace(record, renew_at=min(record.renew_at, soonest))
+    if is_new and record.state in UNDER_WAY:
+        return _ordered_anew(record, now)
+    if record.state is NameState.ISSUED and not has_certificate and csr_pem != record.signed_csr:
+        return _renewed_early(record, now)
     return record
+
+
+def _ordered_anew(record: NameRecord, now: float) -> NameRecord:
+    early, free_at = _early(record, now)
+    if free_at <= now:
+        return order_lost(msgspec.structs.replace(record, early=(*early, now)), now)
+    detail = (
+        f"the box sent {EARLY_ORDERS} other keys within a week, each while a certificate for the one before was ordered"
+    )
+    return msgspec.structs.replace(
+        after(record, NameEvent.WENT_WRONG, now),
+        failures=record.failures + 1,
+        trouble=NameTrouble.KEYS,
+        detail=detail,
+        retry_at=free_at,
+        early=(*early, free_at),
+    )
+
+
+def _renewed_early(record: NameRecord, now: float) -> NameRecord:
+    early, free_at = _early(record, now)
+    soonest = max(now, record.issued_at + ORDERED_AGAIN_AFTER_S, free_at)
+    if soonest >= record.renew_at:
+        return record
+    return msgspec.structs.replace(record, renew_at=soonest, early=(*early, soonest))
+
+
+def _early(record: NameRecord, now: float) -> tuple[tuple[float, ...], float]:
+    """(the early orders that count, when there may be another one)."""
+    early = tuple(at for at in record.early if at > now - EARLY_WITHIN_S)
+    return early, early[-EARLY_ORDERS] + EARLY_WITHIN_S if len(early) >= EARLY_ORDERS else now
 
 
 def order_lost(record: NameRecord, now: float) -> NameRecord:
@@ -185,6 +227,7 @@ def signed(
         after(record, NameEvent.SIGNED, now),
         chain_pem=chain_pem,
         number=record.number + 1,
+        signed_csr=record.csr_pem,
         issued_at=now,
         expires_at=expires_at,
         renew_at=begins_at + RENEW_SHARE * life_s + SPREAD * chance * left,

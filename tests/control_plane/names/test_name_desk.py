@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -376,6 +377,25 @@ async def test_a_box_that_sends_another_key_in_the_middle_gets_a_certificate_for
     await made.rounds(14)
     assert made.facts.state is NameState.ISSUED
     assert made.issuer.orders == 2
+    leaf = x509.load_pem_x509_certificates(made.names.told(made.box).chain_pem.encode())[0]
+    assert leaf.public_key() == x509.load_pem_x509_csr(newer.encode()).public_key()
+
+
+async def test_a_box_that_sends_key_after_key_uses_up_a_few_orders_and_what_it_does_is_said(made: Room) -> None:
+    await made.rounds()
+    await made.ask()
+    for _ in range(9):
+        await made.rounds(3)
+        await made.ask()
+    assert made.issuer.orders == 6
+    assert made.facts.trouble is NameTrouble.KEYS
+    assert "the last order failed (too-many-keys: the box sent 5 other keys" in made.facts.sentence
+    assert b'certificate_failures_total{reason="too-many-keys"} 1.0' in made.metrics.exposition()
+    await made.rounds(2)
+    assert made.server.records == {A_RECORD: ("127.1.0.11",)}
+    await made.names.order_now("a1", "ann")
+    await made.rounds(12)
+    assert made.facts.state is NameState.ISSUED
 
 
 async def test_a_box_that_moved_is_found_at_its_new_address_under_the_same_certificate(made: Room) -> None:

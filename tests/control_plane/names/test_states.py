@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.names import NameState, NameTrouble
@@ -93,6 +93,53 @@ def test_a_box_that_lost_its_key_gets_another_certificate_soon_but_not_every_mom
     assert soon.renew_at == states.ORDERED_AGAIN_AFTER_S
     late = states.requested(issued(), "another", ("192.0.2.1",), False, DAY_S)
     assert late.renew_at == DAY_S
+
+
+def test_a_box_that_lost_its_certificate_while_a_newer_key_waits_does_not_wait_for_the_renewal() -> None:
+    waits = states.requested(issued(), "newer", ("192.0.2.1",), True, DAY_S)
+    lost = states.requested(waits, "newer", ("192.0.2.1",), False, 2 * DAY_S)
+    assert (waits.renew_at, lost.renew_at) == (issued().renew_at, 2 * DAY_S)
+    again = states.requested(lost, "newer", ("192.0.2.1",), False, 2 * DAY_S)
+    assert again == lost
+
+
+def test_a_box_that_has_not_installed_yet_what_was_signed_orders_nothing() -> None:
+    assert states.requested(issued(), "csr", ("192.0.2.1",), False, DAY_S) == issued()
+
+
+def test_one_new_key_after_another_in_the_middle_of_orders_fails_the_order_until_the_oldest_is_a_week_ago() -> None:
+    record = replace_state(NameState.PUBLISHED)
+    for number in range(5):
+        record = states.requested(record, f"csr-{number}", ("192.0.2.1",), False, float(number))
+        assert record.state is NameState.ORDERING
+        record = states.after(record, NameEvent.ORDERED, float(number))
+    record = states.requested(record, "csr-5", ("192.0.2.1",), False, 5.0)
+    assert (record.state, record.trouble, record.csr_pem) == (NameState.FAILED, NameTrouble.KEYS, "csr-5")
+    assert record.retry_at == 7 * DAY_S
+    assert states.hurried(record, 6.0).retry_at == 6.0
+    later = states.requested(states.begun(record, record.retry_at), "csr-6", ("192.0.2.1",), False, record.retry_at)
+    assert (later.state, later.retry_at) == (NameState.FAILED, 7 * DAY_S + 1.0)
+
+
+@settings(max_examples=40)
+@given(every_s=st.integers(600, 40_000), settle_s=st.integers(0, 5_000))
+def test_a_box_that_sends_a_new_key_whenever_it_can_gets_a_few_orders_a_week(every_s: int, settle_s: int) -> None:
+    record, orders, weeks = issued(), 0, 2
+    for number, now in enumerate(range(0, int(weeks * 7 * DAY_S), every_s)):
+        record = states.requested(record, f"csr-{number}", ("192.0.2.1",), False, float(now))
+        step = states.next_step(record, now, Patience(settle_s))
+        if step.at > now:
+            continue
+        if step.act is Act.BEGIN:
+            record = states.begun(record, now)
+        if record.state in (NameState.ORDERING, NameState.RENEWING):
+            orders += 1
+            record = states.after(record, NameEvent.ORDERED, now)
+        elif step.act is Act.VALIDATE:
+            record = states.after(record, NameEvent.SEEN, now)
+        elif step.act is Act.FINISH:
+            record = states.signed(record, "chain", now, now + 90 * DAY_S, now, 0.0)
+    assert 0 < orders <= 5 * weeks + 1
 
 
 def test_other_addresses_change_nothing_else() -> None:
