@@ -10,6 +10,9 @@ LONGEST_TTL_S = 300
 PATH = "/v1/steering/{session}"
 STATE_FIELD = "s"
 """The query field with the signed state of a session."""
+DIALECT_FIELD = "d"
+DASH_DIALECT = "dash"
+"""The query field that DASH manifests add, which says that their players ask: they say nothing at first, and read HOST otherwise."""
 
 
 class UriReplacement(msgspec.Struct, frozen=True, rename={"host": "HOST"}):

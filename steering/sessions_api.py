@@ -12,14 +12,14 @@ from chassis.clients import UNKNOWN, Network, client_address
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Routes, json_response
-from contracts.content_steering import PATH, STATE_FIELD, VERSION, SteeringManifest
+from contracts.content_steering import DASH_DIALECT, DIALECT_FIELD, PATH, STATE_FIELD, VERSION, SteeringManifest
 from contracts.problems import ProblemCode
 from contracts.world import Ranking, RankRequest
 from steering.content_steering import MOVES, Asked, Course, SteeringRules, steer
 from steering.counted import CountedMoves
 from steering.decisions import Decisions
 from steering.feed import State
-from steering.heard import heard
+from steering.heard import Heard, heard
 from steering.metrics import SteeringMetrics
 from steering.prefixes import IpAddress, parse_address
 from steering.sessions import MOST_CHARS, Keys, NotSteered, Refused, Session, SessionRefused, opened
@@ -92,19 +92,20 @@ class Sessions:
             self._metrics.sessions_refused.labels(error.why.value).inc()
             raise ProblemError(_CODES[error.why], str(error)) from error
         base = self._base(request)
-        course = self._course(session, request)
+        said = heard(request.query.items())
+        course = self._course(session, request, said)
         sealed = self._keys().seal(course.session)
         if (
             len(sealed) > MOST_CHARS
         ):  # the course does not fit any more: the state before it is as good a start for the next answer
             sealed = self._keys().seal(session)
-        reload_uri = base + _path(session, sealed)
+        dialect = f"&{DIALECT_FIELD}={DASH_DIALECT}" if said.is_dash else ""
+        reload_uri = base + _path(session, sealed) + dialect
         answer = SteeringManifest(course.ttl_s, reload_uri, course.priority, VERSION, course.clones)
         return json_response(answer, headers=_NO_STORE)
 
-    def _course(self, session: Session, request: web.Request) -> Course:
+    def _course(self, session: Session, request: web.Request, said: Heard) -> Course:
         """How a session goes on; a move that counts is reserved for and told. HEAD asks what would be answered, and moves nobody."""
-        said = heard(request.query.items())
         now_s = self._clock.wall_s()
         client = self._client(request) if self._publicity.follows else None
         course = steer(

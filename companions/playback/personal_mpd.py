@@ -15,6 +15,7 @@ from fractions import Fraction
 from companions.playback.manifest_mpd import NAMESPACE
 from companions.playback.pathways import Route, joined, media_url, steerable
 from companions.playback.sheets import Sheet
+from contracts.content_steering import DASH_DIALECT, DIALECT_FIELD
 from contracts.manifests.bad import BadManifest
 from contracts.manifests.elements import Element
 
@@ -104,7 +105,8 @@ class _Work:
 def _steered(mpd: Element, url: str) -> Element:
     # Without defaultServiceLocation: the BaseURLs stand best first, and Shaka Player 5.2 would know no other place until
     # steering's first answer, for the whole play where it has read a segment index by then.
-    steering = _beside(mpd, "ContentSteering", (("queryBeforeStart", "false"),), url)
+    address = f"{url}{'&' if '?' in url else '?'}{DIALECT_FIELD}={DASH_DIALECT}"
+    steering = _beside(mpd, "ContentSteering", (("queryBeforeStart", "false"),), address)
     at = next(n for n, child in enumerate(mpd.children) if _is(child, "Period"))
     return mpd.holding((*mpd.children[:at], steering, *mpd.children[at:]))
 

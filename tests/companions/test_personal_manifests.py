@@ -102,7 +102,7 @@ def test_the_scripted_player_reads_it() -> None:
 def test_steering_is_named_before_the_periods_and_its_first_pathway_in_hls() -> None:
     root = ET.fromstring(mpd(sheet(steering=STEERING)))
     assert [child.tag.partition("}")[2] for child in root] == ["ContentSteering", "Period"]
-    assert (root[0].text, root[0].attrib) == (STEERING, {"queryBeforeStart": "false"})
+    assert (root[0].text, root[0].attrib) == (f"{STEERING}&d=dash", {"queryBeforeStart": "false"})
     lines = master(sheet(steering=STEERING)).splitlines()
     assert f'#EXT-X-CONTENT-STEERING:SERVER-URI="{STEERING}",PATHWAY-ID="pathway-1"' in lines
 

@@ -483,7 +483,7 @@ async def test_a_session_is_steered_where_steering_gives_it_an_address(lab: Lab)
     mpd = ET.fromstring((await lab.http.call("GET", play.dash_url)).body.decode())
     named = mpd.find(f"{DASH}ContentSteering")
     assert named is not None
-    assert (named.text, named.get("queryBeforeStart")) == (address, "false")
+    assert (named.text, named.get("queryBeforeStart")) == (f"{address}&d=dash", "false")
     master = (await lab.http.call("GET", play.hls_url)).body.decode()
     assert f'#EXT-X-CONTENT-STEERING:SERVER-URI="{address}",PATHWAY-ID="pathway-1"' in master.splitlines()
     asked = lab.steering.asked[-1]

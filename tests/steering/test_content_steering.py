@@ -107,7 +107,7 @@ def test_who_sits_on_a_place_that_serves_no_more_is_moved_whole_to_one_that_does
     assert course.why is why
     clone = course.clones[0]
     assert course.priority[0] == clone.id != lost
-    assert (clone.base_id, clone.uri_replacement.host) == ("pathway-1", f"{clone.id}.example{PORT}")
+    assert (clone.base_id, clone.uri_replacement.host) == ("pathway-1", f"{clone.id}.example")
     assert course.priority[-1] == "origin"
     assert course.reserved == (clone.id,)
     assert lost in course.left
@@ -364,14 +364,15 @@ def test_a_pathway_that_is_one_appliance_is_used_instead_of_a_clone_of_it() -> N
     assert (course.priority, course.clones) == (("pathway-2", "pathway-1", "origin"), ())
 
 
-def test_dash_js_gets_the_port_with_the_host_and_the_others_do_not() -> None:
+def test_players_of_dash_get_the_port_with_the_host_and_those_of_hls_a_host_name() -> None:
     session = begun(WELL)
     broken = scene(suspect(first_box(session)))
-    dash_js, begins, hls_js = (
+    dash_js, begins, hls_js, silent = (
         going_on(broken, session, heard=said).clones[0].uri_replacement.host
-        for said in (Heard("pathway-1", 5e6, quotes=True), SILENT, Heard("pathway-1", 5e6))
+        for said in (Heard("pathway-1", 5e6, is_dash=True), Heard(is_dash=True), Heard("pathway-1", 5e6), SILENT)
     )
     assert dash_js == begins == hls_js + PORT
+    assert silent == hls_js
 
 
 def test_a_session_of_the_origin_alone_is_left_there() -> None:
@@ -405,7 +406,7 @@ STATES = st.sampled_from(
     st.lists(st.lists(STATES, min_size=len(NAMES), max_size=len(NAMES)), min_size=1, max_size=5),
     st.booleans(),
     st.sampled_from(("", "10.2.3.4", "10.1.7.1", "203.0.113.9")),
-    st.sampled_from((Heard(), Heard("pathway-1", 1000.0), Heard("a1", 1000.0), Heard("origin", 1.0, quotes=True))),
+    st.sampled_from((Heard(), Heard("pathway-1", 1000.0), Heard("a1", 1000.0), Heard("origin", 1.0, is_dash=True))),
 )
 @settings(max_examples=60, deadline=None)
 def test_whatever_happens_the_answer_keeps_its_laws(

@@ -247,6 +247,24 @@ async def test_a_state_that_is_brought_back_is_answered_and_counts_once_and_head
         assert [one.why for one in told.moves] == ["place-suspect"]
 
 
+@pytest.mark.parametrize(
+    ("first", "said", "is_dash"),
+    [
+        ("&d=dash", "", True),
+        ("", "&_DASH_pathway=%22pathway-1%22", True),
+        ("", "", False),
+        ("", "&_HLS_pathway=pathway-1", False),
+    ],
+)
+async def test_the_next_address_says_that_a_player_of_dash_asks(
+    tmp_path: Path, first: str, said: str, is_dash: bool
+) -> None:
+    async with steering(tmp_path) as running:
+        answer = await running.ask((await running.begin()).steering + first + said)
+        assert answer.reload_uri.endswith("&d=dash") is is_dash
+        assert (await running.ask(answer.reload_uri)).reload_uri.endswith("&d=dash") is is_dash
+
+
 async def test_a_restarted_steering_tells_the_story_from_its_files(tmp_path: Path) -> None:
     async with steering(tmp_path) as running:
         answer = await running.ask((await running.begin()).steering)
