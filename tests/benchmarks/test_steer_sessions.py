@@ -167,13 +167,20 @@ def test_the_last_wrong_answer_counts_to_its_end() -> None:
     last, facts = value_and_facts(rows(outcome(session())), "play/wrong-answer-s")
     assert last == pytest.approx(4.5)
     assert (facts["answers while dead"], facts["wrong ones"]) == (2, 1)
-    assert (facts["first answer after s"], facts["asked in the first 10 s"]) == (4.5, 1)
+    assert (facts["first answer after s"], facts["of them asked in the first 10 s"]) == (4.5, 1)
 
 
 def test_answers_that_nobody_asked_for_are_not_called_right() -> None:
-    unasked = msgspec.structs.replace(session(), said=(Said(90.0, 0.01, "steered", (DEAD,)),))
-    with pytest.raises(ValueError, match="no session asked steering"):
-        rows(outcome(unasked))
+    unanswered = (Said(90.0, 0.01, "steered", (DEAD,)), Said(104.0, 2.0, "not-answered", (OTHER,)))
+    with pytest.raises(ValueError, match="none of 1 questions to steering was answered"):
+        rows(outcome(msgspec.structs.replace(session(), said=unanswered)))
+
+
+def test_the_order_that_a_session_keeps_without_an_answer_is_no_wrong_answer() -> None:
+    said = (*session().said, Said(120.0, 2.0, "not-answered", (DEAD,)))
+    last, facts = value_and_facts(rows(outcome(msgspec.structs.replace(session(), said=said))), "play/wrong-answer-s")
+    assert last == pytest.approx(4.5)
+    assert (facts["answers while dead"], facts["not answered"]) == (2, 1)
 
 
 def test_a_kill_that_hit_nobody_gives_no_rows() -> None:

@@ -16,7 +16,7 @@ from benchmarks.steer.playing.facts import ENOUGH_BUFFER_S, Ask, Session
 AT_IT_S = 10.0
 SOON_S = 10.0
 """What is asked of steering in so many seconds after the kill says when it knew."""
-COMPLETE = "complete"
+COMPLETE, STEERED = "complete", "steered"
 STALLS, BROKEN_OFF, STALL_SHARE, TO_DEAD, MOVED, WRONG_ANSWER = ROWS = (
     "play/stalls",
     "play/broken-off",
@@ -54,7 +54,7 @@ class Outcome:
 
 
 def rows(outcome: Outcome) -> list[Row]:
-    """Raises ValueError when the kill hit nobody, or nobody asked steering afterwards: there is nothing to say then."""
+    """Raises ValueError when the kill hit nobody, or nobody had an answer of steering afterwards: there is nothing to say then."""
     if not outcome.at_it:
         raise ValueError("no session was at the box that was killed")
     made = (stalls, broken_off, stall_share, requests_to_dead, moved, wrong_answer)
@@ -128,20 +128,21 @@ def moved(outcome: Outcome) -> Row:
 
 
 def wrong_answer(outcome: Outcome) -> Row:
-    """Raises ValueError when nobody asked while the box was dead."""
+    """Raises ValueError when nobody had an answer while the box was dead. Where none came a session keeps its order: that is no answer."""
     said = [said for one in outcome.sessions for said in one.said if outcome.is_dead(said.at_s)]
-    if not said:
-        raise ValueError("no session asked steering while the box was dead")
-    wrong = [one for one in said if outcome.dead_hosts & set(one.hosts)]
+    answered = [one for one in said if one.heard == STEERED]
+    if not answered:
+        raise ValueError(f"none of {len(said)} questions to steering was answered while the box was dead")
+    wrong = [one for one in answered if outcome.dead_hosts & set(one.hosts)]
     last = max((one.at_s + one.took_s for one in wrong), default=outcome.killed_at_s)
     facts = {
-        "answers while dead": float(len(said)),
-        "first answer after s": min(one.at_s + one.took_s for one in said) - outcome.killed_at_s,
-        "asked in the first 10 s": float(sum(one.at_s < outcome.killed_at_s + SOON_S for one in said)),
+        "answers while dead": float(len(answered)),
+        "first answer after s": min(one.at_s + one.took_s for one in answered) - outcome.killed_at_s,
+        "of them asked in the first 10 s": float(sum(one.at_s < outcome.killed_at_s + SOON_S for one in answered)),
         "wrong ones": float(len(wrong)),
-        "not answered": float(sum(one.heard != "steered" for one in said)),
-        "answer p50 ms": _quantile([one.took_s * 1000 for one in said], 0.5),
-        "answer p99 ms": _quantile([one.took_s * 1000 for one in said], 0.99),
+        "not answered": float(len(said) - len(answered)),
+        "answer p50 ms": _quantile([one.took_s * 1000 for one in answered], 0.5),
+        "answer p99 ms": _quantile([one.took_s * 1000 for one in answered], 0.99),
     }
     return _row(
         WRONG_ANSWER,
