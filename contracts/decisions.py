@@ -75,4 +75,7 @@ class PlayExplanation(msgspec.Struct, frozen=True):
 
 
 class PlayQuery(msgspec.Struct, frozen=True):
+    """Which session, and from which instant on (ISO 8601; without one, LONGEST_SESSION_S before now): no older line is looked for in files."""
+
     play: str
+    since: str = ""

@@ -10,6 +10,8 @@ import msgspec
 from contracts.decisions import PlayExplanation
 
 LOOK_BACK_S = 3600.0
+LONGEST_SESSION_S = 12 * 3600.0
+"""How far back a session is looked for where nobody says since when: a film with long pauses."""
 MOST_FOUND = 1_000
 MOST_ACCOUNTS = 200_000
 
@@ -37,6 +39,12 @@ class PlaySearch(msgspec.Struct, frozen=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MOST_FOUND)] = 100
 
 
+class SinceQuery(msgspec.Struct, frozen=True):
+    """From which instant on, ISO 8601; without one, LONGEST_SESSION_S before now."""
+
+    since: str = ""
+
+
 class FoundPlay(msgspec.Struct, frozen=True, omit_defaults=True):
     """One decision in a list. `first` counts groups by the appliance that is their first choice (what is none: by reason);
     `meant` counts them by `Cause`."""
@@ -57,7 +65,7 @@ class FoundPlay(msgspec.Struct, frozen=True, omit_defaults=True):
 class PlayList(msgspec.Struct, frozen=True):
     """The newest decisions first.
 
-    `whole` is False where there may be older ones in the time asked for; `unread` counts lines of a newer format; `silent` are processes of
+    `whole` is False where there may be older ones in the time asked for; `unread` counts lines of a newer format, and broken ones; `silent` are processes of
     steering that did not answer, each with the reason: what they decided is missing.
     """
 

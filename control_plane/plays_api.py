@@ -10,7 +10,7 @@ from chassis.auth import Operator, SecretGuard
 from chassis.errors import ProblemError, ServiceError
 from chassis.routes import Call, Routes
 from contracts.instants import hour_of
-from contracts.plays import AccountImport, PlayList, PlaySearch, PlayTold, SiteHourList
+from contracts.plays import AccountImport, PlayList, PlaySearch, PlayTold, SinceQuery, SiteHourList
 from contracts.problems import ProblemCode
 from control_plane.archive import access as access_archive
 from control_plane.archive import accounts as account_archive
@@ -52,11 +52,14 @@ class PlaysApi:
         try:
             return await self._steering.plays(call.query)
         except ServiceError as error:
-            raise ProblemError(ProblemCode.BAD_QUERY, error.problem.detail if error.problem else str(error)) from error
+            raise _refused(error) from error
 
-    async def told(self, call: Call[None]) -> PlayTold:
+    async def told(self, call: Call[None, SinceQuery]) -> PlayTold:
         play = call.path["play"]
-        found = await self._steering.told(play)
+        try:
+            found = await self._steering.told(play, call.query.since)
+        except ServiceError as error:
+            raise _refused(error) from error
         if not found.told and not found.silent:
             raise unknown("play", play)
         return found
@@ -80,3 +83,8 @@ class PlaysApi:
             await account_archive.put(session, call.body.accounts)
             said = f"{len(call.body.accounts)} sites and hours"
             await access_archive.note(session, desk.clock.wall_s(), operator, "put-misses", said)
+
+
+def _refused(error: ServiceError) -> ProblemError:
+    """The refusal of a question, in the words of steering."""
+    return ProblemError(ProblemCode.BAD_QUERY, error.problem.detail if error.problem else str(error))

@@ -60,6 +60,8 @@ def list_plays(
     show(rows)
     more = "" if found.whole else "; there may be older ones: --limit shows more"
     typer.echo(f"{len(found.plays)} from {found.since} to {found.until}{more}")
+    if found.unread:
+        typer.echo(f"{found.unread} lines are of a newer format or broken and are left out", err=True)
     _say_silent(found.silent)
 
 
@@ -68,9 +70,11 @@ def why(
     play: Annotated[str, typer.Argument(metavar="SESSION", help="As tokens, access logs and `list` name it.")],
     url: Url,
     token_file: TokenFile,
+    since: Annotated[str, typer.Option("--since", help="Instant; without one, twelve hours ago.")] = "",
 ) -> None:
     """Say why a play was sent where it was sent."""
-    found = call(url, token_file, lambda its: its.get(f"/v1/plays/{quote(play, safe='')}", PlayTold))
+    asked = {"since": since} if since else {}
+    found = call(url, token_file, lambda its: its.get(f"/v1/plays/{quote(play, safe='')}", PlayTold, query=asked))
     for one in found.told:
         decision = one.decision
         typer.echo(f"{decision.time}, world {decision.world}, site {decision.site or '(none)'}.")

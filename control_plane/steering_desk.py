@@ -38,9 +38,10 @@ class SteeringDesk:
             silent=silent,
         )
 
-    async def told(self, play: str) -> PlayTold:
-        """What is known of a session; nothing where nobody knows it."""
-        answers, silent = await self._all("/v1/plays/told", PlayTold, {"play": play}, has_all=False)
+    async def told(self, play: str, since: str = "") -> PlayTold:
+        """What is known of a session; nothing where nobody knows it. Raises ServiceError with a refusal of `since`."""
+        query = {"play": play} | ({"since": since} if since else {})
+        answers, silent = await self._all("/v1/plays/told", PlayTold, query, has_all=False)
         told = [one for answer in answers for one in answer.told]
         return PlayTold(tuple(sorted(told, key=lambda one: one.decision.time)), silent)
 

@@ -10,10 +10,9 @@ from msgspec.structs import replace
 from chassis.clock import Clock
 from chassis.errors import ProblemError
 from chassis.routes import Call, Routes
-from contracts.decisions import PlayExplanation, PlayQuery
 from contracts.problems import ProblemCode
 from contracts.world import Announcer, Covering, CoveringPrefix, RankExplanation, Ranking, RankRequest, Why, WorldFacts
-from steering.decided import Recorder, read, told
+from steering.decided import Recorder
 from steering.decisions import Decisions
 from steering.errors import NothingKnown, RankError
 from steering.feed import State
@@ -97,13 +96,6 @@ class Api:
         except (RankError, NothingKnown) as error:
             raise self._refusal(error) from error
 
-    async def explain_play(self, call: Call[None, PlayQuery]) -> PlayExplanation:
-        """Why a playback session was sent where it was sent, and moved since. Raises ProblemError NOT_FOUND for one that nothing is kept of."""
-        lines = await self._keeping.journal.history(call.query.play) if self._keeping is not None else []
-        if not lines:
-            raise ProblemError(ProblemCode.NOT_FOUND, f"no decision for play {call.query.play!r} is kept here")
-        return told([read(line) for line in lines])
-
     async def world(self, call: Call[None]) -> WorldFacts:
         world = self._state.world
         return WorldFacts(
@@ -142,9 +134,6 @@ def routes_of(api: Api, sessions: Sessions) -> Routes:
     routes.post(RANK_PATH, api.rank, summary="Rank appliances for a client and files, best first, the origin last")
     routes.post(
         "/v1/explain", api.explain, summary="The same ranking with every appliance's facts and why it stands there"
-    )
-    routes.get(
-        "/v1/explain", api.explain_play, summary="Why a playback session was sent where it was sent, from the log"
     )
     routes.get("/v1/world", api.world, summary="What steering knows, in numbers, and whether it is kept up")
     routes.get("/v1/routes", api.covering, summary="The prefixes that cover an address, and which sites announce them")

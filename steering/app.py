@@ -98,8 +98,7 @@ def assemble(service: Service, settings: SteeringSettings, changes: ChangeSource
     api = Api(state, decisions, metrics, service.clock, sessions, keeping)
     service.health.add_check("world", feed.ready)
     routes = routes_of(api, sessions)
-    if keeping is not None:
-        PlaysApi(keeping.journal, keeping.recorder, keeping.tally, service.clock).add_to(routes)
+    PlaysApi(keeping, service.clock).add_to(routes)
     cors = Cors(settings.content_steering.cors_origins, methods=("GET", "HEAD"), under=PATH.partition("{")[0])
     app = build_app(routes, metrics=service.metrics, health=service.health, cors=cors)
     front = Front(RANK_PATH, api.answer, service.metrics)

@@ -29,6 +29,7 @@ class Journal:
         self._last: OrderedDict[str, list[bytes]] = OrderedDict()
         self._last_bytes = 0
         self._one_search = asyncio.Lock()
+        self._searches = 0
 
     def add(self, play: str, line: bytes) -> None:
         """Keeps a line; `play` is its session, empty for none."""
@@ -48,18 +49,32 @@ class Journal:
         lines = await self.history(play)
         return lines[-1] if lines else None
 
-    async def history(self, play: str) -> list[bytes]:
-        """The lines of a session from its last ranking on, the oldest first: from memory, else from the files; none where there are none."""
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a search waits for another already: one more would be answered late, or never read."""
+        return self._searches > 1
+
+    def remembers(self, play: str) -> bool:
+        """Whether the history of a session needs no search."""
+        return play in self._last
+
+    async def history(self, play: str, since: str = "") -> list[bytes]:
+        """The lines of a session from its last ranking on, the oldest first: from memory, else from the files, there from an instant on as
+        lines have it; none where there are none."""
         known = self._last.get(play)
         if known is not None:
             return list(known)
-        return (await self.search(Wanted(play=play), limit=MOST_MOVES)).lines[::-1]
+        return (await self.search(Wanted(play=play, since=since), limit=MOST_MOVES)).lines[::-1]
 
     async def search(self, wanted: Wanted, limit: int) -> Found:
         """The newest lines that are wanted, at most `limit`, the newest first. One search at a time; it holds up no answer."""
-        async with self._one_search:
-            await self._log.flush()
-            return await asyncio.to_thread(found_in, self._log.files, wanted, limit)
+        self._searches += 1
+        try:
+            async with self._one_search:
+                await self._log.flush()
+                return await asyncio.to_thread(found_in, self._log.files, wanted, limit)
+        finally:
+            self._searches -= 1
 
     async def run(self) -> None:
         await self._log.run()

@@ -80,10 +80,11 @@ def replay_log(
 
 def why(
     play: Annotated[str, typer.Argument(help="session of a play, as tokens and access logs name it")],
+    since: Annotated[str, typer.Option(help="instant, ISO 8601; without one, twelve hours ago")] = "",
     url: Url = "http://127.0.0.1:8090",
 ) -> None:
     """Say why a play was sent where it was sent."""
-    found = _asked(url, "/v1/explain", PlayExplanation, {"play": play})
+    found = _asked(url, "/v1/explain", PlayExplanation, {"play": play, "since": since})
     typer.echo(f"{found.decision.time}, world {found.decision.world}, site {found.decision.site or '(none)'}.")
     for group, sentences in found.sentences.items():
         typer.echo(f"{group}:")
@@ -124,7 +125,7 @@ def plays(
     more = "" if found.whole else "; there may be older ones: --limit shows more"
     typer.echo(f"{len(found.plays)} from {found.since} to {found.until}{more}.")
     if found.unread:
-        typer.echo(f"{found.unread} lines are of a newer format and are left out.")
+        typer.echo(f"{found.unread} lines are of a newer format or broken and are left out.")
 
 
 def _asked(url: str, path: str, kind: type[T], query: dict[str, str | int]) -> T:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from contracts.decisions import Decision
+from contracts.decisions import Decision, PlayQuery
 from contracts.instants import hour_of, instant, seconds_of
-from contracts.plays import LOOK_BACK_S, Cause, FoundPlay, MeantHour, PlaySearch
+from contracts.plays import LONGEST_SESSION_S, LOOK_BACK_S, Cause, FoundPlay, MeantHour, PlaySearch
 from contracts.urls import is_name, parse_media_path, split_key
 from contracts.world import Why
 from steering.decided import Recorder, holders_of
@@ -109,6 +109,15 @@ def wanted_by(query: PlaySearch, recorder: Recorder, now_s: float) -> Wanted:
     if wrong:
         raise ValueError("; ".join(wrong))
     return Wanted(query.play, client, query.title, instant(since_s), instant(until_s))
+
+
+def since_of(query: PlayQuery, now_s: float) -> str:
+    """From which instant on a session is looked for, as lines have it. Raises ValueError in words."""
+    wrong: list[str] = []
+    since_s = _seconds("since", query.since, now_s - LONGEST_SESSION_S, wrong)
+    if wrong:
+        raise ValueError(wrong[0])
+    return instant(since_s)
 
 
 def _seconds(name: str, text: str, otherwise: float, wrong: list[str]) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from chassis.client import ServiceClient
 from chassis.errors import ProblemError, ServiceError
@@ -29,8 +31,10 @@ from contracts.plays import (
 )
 from contracts.problems import ProblemCode
 from contracts.reports import Purpose, ReportAnswer, Source, SourceTraffic
+from control_plane.cli import app
 from control_plane.config import SteeringSettings
 from control_plane.site_hours import site_hours, wrong_accounts
+from tests.browser.chromium import open_tab, unexpected
 from tests.control_plane.plane import Plane, report, running
 
 HOUR = "2026-11-21T09"
@@ -42,6 +46,8 @@ class SteeringStandIn:
     def __init__(self, *plays: str) -> None:
         self.known = plays
         self.hour = HOUR
+        self.unread = 0
+        self.asked_since: list[str] = []
 
     async def plays(self, call: Call[None, PlaySearch]) -> PlayList:
         if call.query.since == "soon":
@@ -52,12 +58,17 @@ class SteeringStandIn:
             )
             for name in reversed(self.known)
         )
-        return PlayList(found[: call.query.limit], "since", "until", whole=len(found) <= call.query.limit)
+        return PlayList(
+            found[: call.query.limit], "since", "until", whole=len(found) <= call.query.limit, unread=self.unread
+        )
 
     async def told(self, call: Call[None, PlayQuery]) -> PlayTold:
+        self.asked_since.append(call.query.since)
         if call.query.play not in self.known:
             raise ProblemError(ProblemCode.NOT_FOUND, "no decision is kept here")
         decision = Decision(f"{HOUR}:00:00.000Z", "10.1.0.0", 7, "a", "", (), play=call.query.play)
+        if call.query.since == "later":
+            raise ProblemError(ProblemCode.BAD_QUERY, "since: 'later' is no instant")
         return PlayTold((PlayExplanation(decision, {}),))
 
     async def meant(self, call: Call[None]) -> MeantList:
@@ -107,6 +118,40 @@ async def test_a_wrong_question_is_refused_in_the_words_of_steering(plane: Plane
     with pytest.raises(ServiceError, match="since: 'soon' is no instant") as caught:
         await plane.operator.get("/v1/plays", PlayList, query={"since": "soon"})
     assert caught.value.status == 400
+
+
+async def test_since_when_a_play_is_looked_for_is_handed_on(plane: Plane) -> None:
+    with pytest.raises(ServiceError, match="since: 'later' is no instant") as caught:
+        await plane.operator.get("/v1/plays/s-2", PlayTold, query={"since": "later"})
+    assert caught.value.status == 400
+
+
+async def test_lines_that_nobody_could_read_are_said_by_the_command(
+    plane: Plane, stand_ins: tuple[SteeringStandIn, ...], tmp_path: Path
+) -> None:
+    stand_ins[0].unread, stand_ins[1].unread = 2, 1
+    token = tmp_path / "token"
+    token.write_text(plane.token)
+    token.chmod(0o600)
+    arguments = ["plays", "list", "--url", plane.urls["http"], "--token-file", str(token)]
+    found = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert (found.exit_code, "3 lines are of a newer format or broken and are left out" in found.stderr) == (0, True)
+
+
+@pytest.mark.system
+async def test_the_page_asks_why_from_the_play_on_and_says_what_could_not_be_read(
+    plane: Plane, stand_ins: tuple[SteeringStandIn, ...], tmp_path: Path
+) -> None:
+    stand_ins[0].unread = 3
+    async with open_tab(tmp_path / "profile") as page:
+        await page.open(f"{plane.urls['http']}/#token={plane.token}")
+        await page.value("location.hash = '#/plays'")
+        await page.until("document.querySelectorAll('main tbody tr').length === 3")
+        assert "3 lines of the log are of a newer format or broken" in await page.value("document.body.innerText")
+        await page.value("document.querySelector('main tbody button').click()")
+        await page.until("document.querySelector('#told')?.innerText === 'Why s-3 went where it went'")
+        assert unexpected(page.errors) == []
+    assert stand_ins[0].asked_since == [f"{HOUR}:00:03.000Z"]
 
 
 async def test_plays_and_misses_are_for_operators(plane: Plane) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chassis.clock import VirtualClock
-from contracts.decisions import FORMAT
+from chassis.errors import ProblemError
+from chassis.routes import Call
+from contracts.decisions import FORMAT, PlayQuery
 from contracts.instants import instant
 from contracts.plays import Cause, PlaySearch
+from contracts.problems import ProblemCode
+from steering.api import Keeping
 from steering.candidates import Scene
 from steering.config import DecisionLog
 from steering.decided import Recorder, read
 from steering.journal import Journal
 from steering.plays import HOURS, Tally, found_play, wanted_by
+from steering.plays_api import PlaysApi
 from steering.ranking import Ranked, ranked_in
 from steering.searching import PIECE_BYTES, Wanted, backwards, found_in
 from steering.world import World
@@ -113,6 +120,25 @@ async def test_a_play_is_found_the_moment_it_was_decided(tmp_path: Path) -> None
     journal.add("s-1", line("s-1", NOON_S + 5))
     found = await journal.search(Wanted(play="s-1"), limit=10)
     assert [decision.time[17:19] for decision in found.decisions] == ["05", "00"]
+
+
+async def test_who_would_wait_behind_a_search_that_waits_is_asked_to_come_again(tmp_path: Path) -> None:
+    clock = VirtualClock(NOON_S)
+    journal = Journal(tmp_path, DecisionLog(memory_bytes=0), clock, lambda _n: None)
+    journal.add("s-1", line("s-1", NOON_S))
+    api = PlaysApi(Keeping(journal, RECORDER, Tally(NOON_S)), clock)
+    request = make_mocked_request("GET", "/v1/plays")
+    call = Call(None, PlayQuery("s-1"), {}, request)
+    first = asyncio.create_task(api.told(call))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(api.explain(call))
+    await asyncio.sleep(0)
+    for ask in (api.told(call), api.explain(call), api.plays(Call(None, PlaySearch(), {}, request))):
+        with pytest.raises(ProblemError) as caught:
+            await ask
+        assert (caught.value.code, caught.value.headers["Retry-After"]) == (ProblemCode.UNAVAILABLE, "2")
+    assert (await first).told[0].decision == (await second).decision
+    assert (await api.told(call)).told, "none waits any more"
 
 
 async def test_files_go_when_they_are_old_even_while_nobody_plays(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from contracts.enrolment import CaAnswer, EnrolAnswer, EnrolRequest, PeerKind, s
 from contracts.plays import MeantList, PlayList, PlayTold
 from contracts.world import Change, Covering, RankExplanation, Ranking, RankRequest, WorldFacts
 from steering.app import compose
-from steering.config import ControlPlane, Http, SteeringSettings
+from steering.config import ControlPlane, DecisionLog, Http, SteeringSettings
 from tests.steering.worlds import asking, routes, suspect, two_networks
 
 SECRET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -304,6 +305,34 @@ async def test_plays_of_the_last_hour_are_found_and_counted_by_what_was_meant(
         assert told.told[0].sentences["t/v-360"][0].startswith("a2 was number 1: it holds the file")
         meant = await client.get("/v1/meant", MeantList)
         assert {row.site: (row.plays, row.meant["inside"]) for row in meant.hours} == {"a": (2, 2), "b": (2, 2)}
+
+
+async def test_a_steering_that_keeps_no_log_says_so_and_never_that_it_does_not_know_the_play(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(settings_for(plane, tmp_path), decision_log=DecisionLog(enabled=False))
+    async with steering(settings) as client:
+        for address in ("/v1/plays", "/v1/plays/told?play=s-1", "/v1/meant", "/v1/explain?play=s-1"):
+            path, _, play = address.partition("?play=")
+            with pytest.raises(ServiceError, match="the steering log is off") as caught:
+                await client.get(path, PlayList, query={"play": play} if play else None)
+            assert caught.value.status == 503
+
+
+async def test_a_session_is_looked_for_no_further_back_than_it_was_asked_for(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(settings_for(plane, tmp_path), decision_log=DecisionLog(memory_bytes=0))
+    async with steering(settings) as client:
+        await until_live(client)
+        await client.post("/v1/rank", msgspec.structs.replace(asking(), play="s-1"), Ranking)
+        for path, kind in (("/v1/plays/told", PlayTold), ("/v1/explain", PlayExplanation)):
+            await client.get(path, kind, query={"play": "s-1"})
+            with pytest.raises(ServiceError, match="is kept here since 2999") as caught:
+                await client.get(path, kind, query={"play": "s-1", "since": "2999-01-01T00:00Z"})
+            assert caught.value.status == 404
+            with pytest.raises(ServiceError, match="since: 'soon' is no instant"):
+                await client.get(path, kind, query={"play": "s-1", "since": "soon"})
 
 
 async def test_a_forged_forwarding_header_moves_nobody(plane: FakeControlPlane, tmp_path: Path) -> None:

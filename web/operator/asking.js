@@ -3,11 +3,17 @@
 import { Refusal, get } from "./api.js";
 
 const MOST_PLAYS = 200;
+const LONGEST_SESSION_MS = 12 * 3600_000;
 const MOST_ROUTES = 1000;
 
 export const noPlays = () => ({ query: { play: "", client: "", title: "", hours: "1" }, busy: false, problem: null, list: null, session: "", told: null });
 export const noRoutes = () => ({ query: { q: "", site: "" }, asked: { q: "" }, filter: "all", busy: false, problem: null, found: null });
 export const noMisses = () => ({ query: { site: "", hours: "48" }, view: "", problem: null, list: null });
+
+// A ranking stands for itself; of a move the ranking is wanted too, which may be hours older.
+function sinceOf({ time, steered }) {
+  return new Date(Date.parse(time) - (steered ? LONGEST_SESSION_MS : 0)).toISOString();
+}
 
 /** The acts of the three pages. `state()` is the present state; `refused(error)` is told when the token is. */
 export function asking(state, show, refused) {
@@ -36,7 +42,8 @@ export function asking(state, show, refused) {
       return ask("plays", call, { query: { play, client, title, hours }, told: null, session: "" }, { list: null });
     },
     whyPlay(session) {
-      return ask("plays", async () => ({ told: await get(`/v1/plays/${encodeURIComponent(session)}`) }), { session, told: null }, {});
+      const since = sinceOf(state().plays.list.plays.filter((one) => one.play === session).at(-1));
+      return ask("plays", async () => ({ told: await get(`/v1/plays/${encodeURIComponent(session)}`, { since }) }), { session, told: null }, {});
     },
     findRoutes(query) {
       const { q, site } = { q: query.q.trim(), site: query.site };

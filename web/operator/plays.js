@@ -51,6 +51,7 @@ function Found({ plays, act }) {
   const more = list.whole ? "" : " There may be older ones.";
   return html`
     ${(list.silent ?? []).map((words) => html`<p class="bad" role="alert">Not asked or not answering: ${words}</p>`)}
+    ${list.unread > 0 && html`<p class="bad" role="alert">${count(list.unread)} lines of the log are of a newer format or broken and are left out.</p>`}
     <p class="faint" role="status">
       ${count(list.plays.length)} ${list.plays.length === 1 ? "decision" : "decisions"}, the newest first.${more}
     </p>
