@@ -50,7 +50,7 @@ def control_plane() -> Routes:
 
 def steering() -> Routes:
     routes = routes_of(Api(ANY, ANY, ANY, ANY, ANY), Sessions(ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY))
-    PlaysOfOneProcess(ANY, ANY, ANY, ANY).add_to(routes)
+    PlaysOfOneProcess(ANY, ANY).add_to(routes)
     return routes
 
 
