@@ -103,7 +103,9 @@ class Appliance(msgspec.Struct, frozen=True):
     egress_bps: int = 10_000_000_000
     failure_domain: str = ""
     families: tuple[int, ...] = ()
-    """IP versions in which host names among `player_urls` are reached; empty: in both."""
+    """IP versions in which `families_of` is reached; empty: in both."""
+    families_of: str = ""
+    """The host name that `families` are of; empty: all host names among `player_urls`. Others are reached in both."""
 
 
 class SiteList(msgspec.Struct, frozen=True):

@@ -68,6 +68,7 @@ class Box:
         """As others are told. Without a failure domain of its own, a box is its own."""
         given, report = self.registration, self.report
         urls = told_urls(report.player_urls if report else (), self.name)
+        families = told_families(urls, self.name)
         return Appliance(
             id=given.id,
             site_id=given.site_id,
@@ -79,7 +80,8 @@ class Box:
             cache_share=given.cache_share,
             egress_bps=given.egress_bps,
             failure_domain=given.failure_domain or given.id,
-            families=told_families(urls, self.name),
+            families=families,
+            families_of=self.name.host if self.name is not None and families else "",
         )
 
     def holdings(self) -> Holdings:

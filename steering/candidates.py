@@ -311,23 +311,24 @@ def reachable_url(appliance: Appliance, version: int, scheme: str) -> tuple[str,
     """(the first URL of the scheme that the family reaches, why there is none). Host names reach the families that the record says, or both."""
     why = Why.SCHEME
     for url in appliance.player_urls:
-        its_scheme, family = _scheme_and_family(url)
+        its_scheme, host, family = _taken_apart(url)
         if its_scheme != scheme:
             continue
-        if family == version or (family is None and version in (appliance.families or BOTH)):
+        limits = appliance.families if appliance.families_of in ("", host) else ()
+        if family == version or (family is None and version in (limits or BOTH)):
             return url, None
         why = Why.ADDRESS_FAMILY
     return "", why
 
 
 @lru_cache(maxsize=65536)
-def _scheme_and_family(url: str) -> tuple[str, int | None]:
-    """(scheme, 4 or 6 for an address literal and None for a name); no scheme where the URL cannot be read. Remembered: taking URLs apart was a third of a decision."""
+def _taken_apart(url: str) -> tuple[str, str, int | None]:
+    """(scheme, host, 4 or 6 for an address literal and None for a name); no scheme where the URL cannot be read. Remembered: taking URLs apart was a third of a decision."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
-        return "", None
+        return "", "", None
     if ":" in host:
-        return parts.scheme, 6
-    return parts.scheme, 4 if host.replace(".", "").isdigit() else None
+        return parts.scheme, host, 6
+    return parts.scheme, host, 4 if host.replace(".", "").isdigit() else None

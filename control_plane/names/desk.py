@@ -52,6 +52,7 @@ class PutOff:
     until_s: float
 
 
+_KINDS = ((4, "A"), (6, "AAAA"))
 _LOG = get_logger("control_plane.names")
 
 
@@ -154,7 +155,7 @@ class NameDesk:
     def facts(self, record: NameRecord) -> NameFacts:
         """One name as an operator sees it."""
         now = self.desk.clock.wall_s()
-        trouble, published = self._trouble(record, now), self._is_published(record)
+        trouble, published = self._trouble(record, now), bool(self._families(record))
         return NameFacts(
             appliance_id=record.appliance_id,
             host=record.host,
@@ -455,7 +456,7 @@ class NameDesk:
         record = self._records.get(box.id)
         if record is None:
             return PublicName(self._settings.zone)
-        families = tuple(version for version, kind in ((4, "A"), (6, "AAAA")) if (record.host, kind) in self._published)
+        families = self._families(record)
         usable = bool(families) and states.is_good(record, self.desk.clock.wall_s())
         return PublicName(self._settings.zone, record.host, usable, families)
 
@@ -463,8 +464,14 @@ class NameDesk:
         record = self._records.get(box.id)
         return record.number if record is not None else 0
 
-    def _is_published(self, record: NameRecord) -> bool:
-        return any((record.host, kind) in self._published for kind in ("A", "AAAA"))
+    def _families(self, record: NameRecord) -> tuple[int, ...]:
+        """IP versions in which the name leads to this box, and nowhere where it was before."""
+        its = addresses_of(record.host, record.addresses)
+        found = (
+            (version, self._published.get((record.host, kind), ()), its.get((record.host, kind), ()))
+            for version, kind in _KINDS
+        )
+        return tuple(version for version, published, wanted in found if published and set(published) <= set(wanted))
 
     def _trouble(self, record: NameRecord, now: float) -> NameTrouble | None:
         if not record.host:

@@ -18,6 +18,9 @@ from cryptography.x509.oid import NameOID
 from contracts.names import MOST_ADDRESSES, RequestRefusal
 
 MOST_CHAIN_BYTES = 64 * 1024
+AHEAD_S = 300.0
+"""So far may the CA's clock be ahead."""
+_UNREADABLE = (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 
 
 class RequestRefused(Exception):
@@ -83,6 +86,8 @@ def check_chain(chain_pem: str, csr_pem: str, host: str, now: float) -> Validity
     begins_at, expires_at = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
     if now >= expires_at:
         raise ChainUnusable("the certificate has expired already: compare the clocks of this machine and of the CA")
+    if now < begins_at - AHEAD_S:
+        raise ChainUnusable("the certificate is not valid yet: compare the clocks of this machine and of the CA")
     return Validity(begins_at, expires_at)
 
 
@@ -105,7 +110,7 @@ def _names(request: x509.CertificateSigningRequest) -> list[str]:
         asked = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise RequestRefused(RequestRefusal.NOT_A_REQUEST, f"the signing request is malformed: {error}") from error
     others = [str(name.value) for name in asked if not isinstance(name, x509.DNSName)]
     if others:
@@ -118,7 +123,7 @@ def _names(request: x509.CertificateSigningRequest) -> list[str]:
 def _dns_names(extensions: x509.Extensions) -> list[str]:
     try:
         found = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return []
     return [name.lower() for name in found.get_values_for_type(x509.DNSName)]
 

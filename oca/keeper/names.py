@@ -38,6 +38,7 @@ ASK_WITHOUT_S = 5.0
 """While there is no certificate that is good."""
 LOOK_S = 1.0
 """How soon it is seen that workers show another certificate."""
+_UNREADABLE = (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 MOST_ACTS = 4
 """In one round: make a key, ask, install, and one more look."""
 
@@ -227,7 +228,7 @@ def _certified(pem: str, host: str) -> Certified | None:
     try:
         leaf = x509.load_pem_x509_certificates(pem.encode())[0]
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, IndexError, x509.ExtensionNotFound):
+    except (IndexError, *_UNREADABLE):
         return None
     if host not in names.get_values_for_type(x509.DNSName):
         return None
@@ -242,7 +243,7 @@ def _key_of(key_file: Path, csr_file: Path, host: str) -> str:
         key: ec.EllipticCurvePrivateKey = certificates.load_key(key_file.read_bytes())
         request = x509.load_pem_x509_csr(csr_file.read_bytes())
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, CertificateError, x509.ExtensionNotFound):
+    except (OSError, CertificateError, *_UNREADABLE):
         return ""
     if host and names.get_values_for_type(x509.DNSName) != [host]:
         return ""

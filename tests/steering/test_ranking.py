@@ -269,6 +269,15 @@ def test_a_host_name_reaches_the_families_that_it_is_published_for(
     )
 
 
+def test_the_families_of_one_host_name_say_nothing_of_another() -> None:
+    named = box("a1", "a", "https://a1.cdn.example", "https://own.example")
+    assert named.appliance is not None
+    named = Change(0, appliance=msgspec.structs.replace(named.appliance, families=(4,), families_of="a1.cdn.example"))
+    it = world([site("a", "10.0.0.0/8", "2001:db8::/32"), named, well("a1"), origin()])
+    urls = [rank(it, asking(c, scheme="https")).groups[0].choices[0].url for c in ("10.0.0.1", "2001:db8::9")]
+    assert urls == ["https://a1.cdn.example", "https://own.example"]
+
+
 def test_a_crowded_holder_goes_behind_the_other_holder() -> None:
     changes = [site("a", "10.0.0.0/8"), origin(), *(box(n, "a") for n in ("a1", "a2", "a3"))]
     changes += [holds("a1", key()), holds("a2", key()), well("a3", load=0.2)]

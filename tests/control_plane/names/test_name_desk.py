@@ -257,7 +257,7 @@ async def test_an_ended_certificate_leaves_the_answers_while_the_name_server_doe
     await made.ask(csr_pem)
     await made.rounds(12)
     made.issuer.refuses = IssuerError(NameTrouble.CA_AWAY, "the CA cannot be asked: no route")
-    await made.ask(csr_pem, has_certificate=True, addresses=("127.1.0.99",))
+    await made.ask(csr_pem, has_certificate=True, addresses=("127.1.0.11", "127.1.0.99"))
     made.server.answers = asyncio.Event()
     async with asyncio.timeout(30):
         await made.names.pass_time()
@@ -268,7 +268,7 @@ async def test_an_ended_certificate_leaves_the_answers_while_the_name_server_doe
     assert HTTPS not in made.urls
     made.server.answers.set()
     await made.names.settled()
-    assert made.server.records == {A_RECORD: ("127.1.0.99",)}
+    assert made.server.records == {A_RECORD: ("127.1.0.11", "127.1.0.99")}
 
 
 async def test_a_box_that_is_retired_while_its_order_is_placed_leaves_nothing_in_the_zone(made: Room) -> None:
@@ -404,9 +404,11 @@ async def test_a_box_that_moved_is_found_at_its_new_address_under_the_same_certi
     await made.ask(csr_pem)
     await made.rounds(12)
     await made.ask(csr_pem, has_certificate=True, addresses=("127.1.0.99", "2001:db8::99"))
+    assert HTTPS not in made.urls, "the name leads to where the box was"
     await made.rounds(2)
+    assert HTTPS in made.urls
     assert made.server.records == {A_RECORD: ("127.1.0.99",), (HOST, "AAAA"): ("2001:db8::99",)}
-    assert made.box.appliance().families == (4, 6)
+    assert (made.box.appliance().families, made.box.appliance().families_of) == ((4, 6), HOST)
     assert made.names.told(made.box).number == 1
 
 

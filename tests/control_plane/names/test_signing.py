@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +34,30 @@ def damaged() -> str:
     return loaded.public_bytes(Encoding.PEM).decode()
 
 
+def of_an_odd_kind() -> str:
+    """An alternative name of a kind that nobody uses: x400Address (RFC 5280 §4.2.1.6)."""
+    odd = x509.UnrecognizedExtension(x509.oid.ExtensionOID.SUBJECT_ALTERNATIVE_NAME, b"\x30\x04\xa3\x02\x30\x00")
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    return (
+        builder.add_extension(odd, critical=False).sign(make_key(), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+    )
+
+
+def with_two_lists_of_names() -> str:
+    """The second made of another extension (issuerAltName), and signed again: no library writes such a request."""
+    key = make_key()
+    names = [x509.DNSName(HOST), x509.DNSName("a-name-that-makes-it-longer-than-255-bytes.test")]
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    made = builder.add_extension(x509.IssuerAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+    inner = made.tbs_certrequest_bytes.replace(b"\x55\x1d\x12", b"\x55\x1d\x11")
+    signature = b"\x00" + key.sign(inner, ec.ECDSA(hashes.SHA256()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040302")
+    outer = inner + algorithm + bytes([0x03, len(signature)]) + signature
+    der = b"\x30\x82" + len(outer).to_bytes(2, "big") + outer
+    return x509.load_der_x509_csr(der).public_bytes(Encoding.PEM).decode()
+
+
 @pytest.mark.parametrize("csr_pem", [csr_for(HOST), csr_for(HOST.upper()), csr_for(HOST, common=HOST)])
 def test_a_request_for_the_box_s_own_name_is_taken(csr_pem: str) -> None:
     check_request(csr_pem, HOST)
@@ -51,6 +75,8 @@ def test_a_request_for_the_box_s_own_name_is_taken(csr_pem: str) -> None:
         (csr_for(HOST, "bank.example"), RequestRefusal.FOREIGN_NAME, "bank.example"),
         (csr_for("*.cdn.test"), RequestRefusal.FOREIGN_NAME, r"\*.cdn.test"),
         (csr_for(HOST, common="bank.example"), RequestRefusal.FOREIGN_NAME, "bank.example"),
+        (of_an_odd_kind(), RequestRefusal.NOT_A_REQUEST, "malformed: .*x400"),
+        (with_two_lists_of_names(), RequestRefusal.NOT_A_REQUEST, "malformed: Duplicate"),
         (inner_csr(), RequestRefusal.OTHER_IDENTITY, "lowtide://appliance/a1"),
     ],
 )
@@ -101,5 +127,8 @@ def test_a_chain_that_is_not_for_the_request_is_refused_in_words() -> None:
         check_chain(chain(csr_pem, "a2.cdn.test"), csr_pem, HOST, NOW)
     with pytest.raises(ChainUnusable, match="expired already"):
         check_chain(chain(csr_pem), csr_pem, HOST, NOW + 2 * 86400.0)
+    with pytest.raises(ChainUnusable, match="not valid yet"):
+        check_chain(chain(csr_pem), csr_pem, HOST, NOW - 2 * 86400.0)
+    assert check_chain(chain(csr_pem), csr_pem, HOST, NOW - 60.0).expires_at == NOW + 86400.0
     with pytest.raises(ChainUnusable, match="holds no certificate"):
         check_chain("sorry", csr_pem, HOST, NOW)
