@@ -23,6 +23,9 @@ class DeviceLimits(msgspec.Struct, frozen=True):
     hdr: bool = True
 
 
+ANY_DEVICE = DeviceLimits()
+
+
 class PlayRequest(msgspec.Struct, frozen=True):
     """`POST /v1/play` at playback, with the member's access token."""
 
@@ -31,7 +34,7 @@ class PlayRequest(msgspec.Struct, frozen=True):
     device_id: str
     demo_network: str = ""
     """The profile's demo network; ignored unless the service's `allow_demo_network` is on."""
-    device: DeviceLimits = DeviceLimits()
+    device: DeviceLimits = ANY_DEVICE
 
 
 class PlayAnswer(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from contracts.catalogue import TitleDetails, TitleDigests, TitleList
 from contracts.digests import FileDigests
 from contracts.members import Account, LogIn, SignUp, Tokens
 from contracts.problems import Problem
-from contracts.viewing import BeatAnswer, Home, PlayAnswer, PlayBeat, PlayRequest, Positions
+from contracts.viewing import ANY_DEVICE, BeatAnswer, DeviceLimits, Home, PlayAnswer, PlayBeat, PlayRequest, Positions
 from player.fetching import trusting
 
 T = TypeVar("T")
@@ -85,8 +85,10 @@ class Member:
     async def positions(self, profile_id: str) -> Positions:
         return await self._send("GET", f"{self._services.playback}/v1/profiles/{profile_id}/positions", Positions)
 
-    async def play(self, title_id: str, profile_id: str, device_id: str) -> PlayAnswer:
-        body = PlayRequest(title_id, profile_id, device_id)
+    async def play(
+        self, title_id: str, profile_id: str, device_id: str, device: DeviceLimits = ANY_DEVICE
+    ) -> PlayAnswer:
+        body = PlayRequest(title_id, profile_id, device_id, device=device)
         return await self._send("POST", f"{self._services.playback}/v1/play", PlayAnswer, body)
 
     async def beat(self, heartbeat_url: str, beat: PlayBeat) -> BeatAnswer:

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from contracts.members import SignUp
-from contracts.viewing import PlayAnswer
+from contracts.viewing import ANY_DEVICE, DeviceLimits, PlayAnswer
 from player.membership import Member
 from tests.browser.chromium import Tab, js
 from tests.browser.observations import Answered, Frame
@@ -164,14 +164,14 @@ async def open_bed(tab: Tab) -> AsyncIterator[PlayerBed]:
         await runner.cleanup()
 
 
-async def press_play(system: SmallSystem, title_id: str) -> PlayAnswer:
-    """A new member of the first network plays a title."""
+async def press_play(system: SmallSystem, title_id: str, device: DeviceLimits = ANY_DEVICE) -> PlayAnswer:
+    """A new member of the first network plays a title on a device."""
     network, number = system.networks[0], next(_members)
     member = Member(system.services, network.address(number))
     try:
         await member.sign_up(SignUp(f"player-{number}@example.org", PASSWORD, network.region))
         profile = (await member.account()).profiles[0]
-        return await member.play(title_id, profile.id, "bed")
+        return await member.play(title_id, profile.id, "bed", device)
     finally:
         await member.aclose()
 

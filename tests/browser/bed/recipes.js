@@ -45,6 +45,7 @@ export function playWithDash(video, manifest, more = {}) {
     streaming: {
       cmcd: { enabled: true }, buffer: { bufferTimeDefault: 24, bufferTimeAtTopQuality: 24 },
       retryAttempts: attempts, retryIntervals: pause, fragmentRequestTimeout: 8_000, blacklistExpiryTime: 60,
+      cacheLoadThresholds: { video: 0, audio: 0 },
     },
   });
   player.updateSettings(more);
