@@ -189,6 +189,7 @@ def test_a_host_that_is_asked_for_longer_than_allowed_breaks_the_run() -> None:
     measured = judge(observed, Bounds(leavings=(Leaving(HERE, "drained", None),)))
     assert measured.verdict is Verdict.HELD
     assert measured.departures[0].asked_for_s == pytest.approx(2.0)
+    assert "asked for 2.0 s after &#x27;drained&#x27;</dd>" in draw(measured, observed)
 
 
 def test_what_is_asked_after_it_returned_does_not_count() -> None:

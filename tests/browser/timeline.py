@@ -56,10 +56,8 @@ def _facts(result: RunResult) -> Iterable[tuple[str, str]]:
             f"{use.requests} requests{failed}, {use.bytes / 1e6:.2f} MB, {use.first_s:.1f} to {use.last_s:.1f} s",
         )
     for left in result.departures:
-        yield (
-            f"{left.host} left",
-            f"asked for {left.asked_for_s:.1f} s after {left.mark!r}; at most {left.within_s:.1f}",
-        )
+        most = "" if left.within_s is None else f"; at most {left.within_s:.1f}"
+        yield f"{left.host} left", f"asked for {left.asked_for_s:.1f} s after {left.mark!r}{most}"
     for told in result.steering:
         clones = f", clones {told.clones}" if told.clones else ""
         yield (
