@@ -112,8 +112,13 @@ async def pathways_of(dash_url: str) -> dict[tuple[str, str], str]:
         answer = await client.get(dash_url)
     if answer.status_code == HTTPStatus.NOT_FOUND:
         return {}
+    return pathways_in(answer.raise_for_status().text)
+
+
+def pathways_in(mpd: str) -> dict[tuple[str, str], str]:
+    """(host, file) → pathway, of every place that an MPD names."""
     found = {}
-    for element in ElementTree.fromstring(answer.raise_for_status().text).iter("{*}BaseURL"):
+    for element in ElementTree.fromstring(mpd).iterfind(".//{*}BaseURL"):
         url = urlsplit(element.text or "")
         if element.get("serviceLocation"):
             found[url.netloc, url.path.rpartition("/")[2]] = element.get("serviceLocation", "")

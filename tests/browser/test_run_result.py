@@ -20,6 +20,7 @@ from tests.browser.observations import (
     VideoEvent,
 )
 from tests.browser.run_result import Bounds, Leaving, Name, Reason, RunResult, Verdict, result_of
+from tests.browser.runs import pathways_in
 from tests.browser.timeline import draw
 
 NAME = Name("lost", "shaka", "1.2.3", 7)
@@ -229,6 +230,15 @@ def test_a_result_survives_json_and_its_timeline_shows_every_mark_and_host() -> 
     assert page.count("<circle") == 2
     assert HERE in page
     assert THERE in page
+
+
+def test_the_pathways_of_an_mpd_are_found_by_host_and_file() -> None:
+    places = "".join(
+        f'<BaseURL serviceLocation="{name}">http://{host}/~t/media/t/sd/v.mp4</BaseURL>'
+        for name, host in (("pathway-1", HERE), ("origin", THERE))
+    )
+    mpd = f'<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><BaseURL>x/</BaseURL>{places}</Period></MPD>'
+    assert pathways_in(mpd) == {(HERE, "v.mp4"): "pathway-1", (THERE, "v.mp4"): "origin"}
 
 
 def test_the_table_of_runs_names_what_broke_and_its_page_leads_to_each_timeline() -> None:
