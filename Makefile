@@ -48,10 +48,10 @@ test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Ch
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m 'system and not long' $(ARGS)
 
-test-players: $(STAMP) ## shaka, hls.js, dash.js and the viewer page in headless Chromium while appliances are killed and drained and tokens end (many minutes); results in build/players
+test-players: $(STAMP) ## shaka, hls.js, dash.js and the viewer page in headless Chromium while appliances are killed, drained and slowed and tokens end (about 25 minutes); results in build/players
 	@scripts/system-parts --check
 	@$(BIN)/pytest -m system tests/browser/test_players_on_the_real_system.py tests/browser/test_players_through_trouble.py \
-		tests/browser/test_viewer_through_trouble.py $(ARGS)
+		tests/browser/test_viewer_through_trouble.py tests/browser/test_players_on_slow_lines.py $(ARGS)
 
 test-nights: $(STAMP) ## nights of the fill cycle that go wrong, with real appliances in compressed time (minutes)
 	@$(BIN)/pytest -m system tests/system/test_nightly_cycle.py $(ARGS)
