@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -19,11 +20,12 @@ from control_plane.errors import contradiction, unknown
 from control_plane.site_hours import site_hours, wrong_accounts
 from control_plane.steering_desk import SteeringDesk
 
+MOST_HOURS = 168
 MAX_IMPORT_BYTES = 64 * 1024 * 1024
 
 
 class MissQuery(msgspec.Struct, frozen=True):
-    """`site`: only this one. `hours`: how many back, the present one included."""
+    """`site`: only this one. `hours`: how many back, the present one included; of all sites at most MOST_HOURS."""
 
     site: str = ""
     hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 60)] = 48
@@ -66,13 +68,15 @@ class PlaysApi:
 
     async def misses(self, call: Call[None, MissQuery]) -> SiteHourList:
         site = call.query.site or None
+        if site is None and call.query.hours > MOST_HOURS:
+            raise ProblemError(ProblemCode.BAD_QUERY, f"hours: at most {MOST_HOURS} of all sites; name one for more")
         from_s = self._desk.calendar.wall_s() - (call.query.hours - 1) * 3600.0
         meant, silent = await self._steering.meant()
         meant = [hour for hour in meant if hour.hour >= hour_of(from_s) and site in (None, hour.site)]
         async with self._desk.database.read() as session:
             served = await account_archive.served_since(session, from_s, site)
             joined = await account_archive.since(session, hour_of(from_s), site)
-        return SiteHourList(site_hours(served, meant, joined), silent)
+        return SiteHourList(await asyncio.to_thread(site_hours, served, meant, joined), silent)
 
     async def put_misses(self, call: Call[AccountImport]) -> None:
         wrong = wrong_accounts(call.body.accounts)

@@ -90,7 +90,7 @@ def list_misses(
     url: Url,
     token_file: TokenFile,
     site: Annotated[str, typer.Option("--site", help="Only this site.")] = "",
-    hours: Annotated[int, typer.Option("--hours", min=1, help="How many back.")] = 48,
+    hours: Annotated[int, typer.Option("--hours", min=1, help="How many back; of all sites at most 168.")] = 48,
     as_csv: Annotated[bool, typer.Option("--csv", help="All columns, in bytes.")] = False,
 ) -> None:
     """Bytes by source as reported, plays by what was meant, and bytes by cause where logs were joined."""

@@ -57,6 +57,8 @@ def wrong_accounts(accounts: Iterable[HourAccount]) -> tuple[str, ...]:
                 wrong.append(f"{where}.{name}: {', '.join(strange)}: the causes are {', '.join(sorted(known))}")
             if any(count < 0 for count in counts.values()):
                 wrong.append(f"{where}.{name}: nothing is counted below nought")
+        if one.requests < 0:
+            wrong.append(f"{where}.requests: nothing is counted below nought")
         if (one.site, one.hour) in seen:
             wrong.append(f"{where}: site {one.site or '(none)'} and hour {one.hour} are there twice")
         seen.add((one.site, one.hour))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import delete, func, select
@@ -32,7 +34,8 @@ async def since(session: AsyncSession, hour: str, site: str | None = None) -> li
     table = records.accounts
     here = table.c.hour >= hour
     statement = select(table.c.document).where(here if site is None else here & (table.c.site == site))
-    return [msgspec.json.decode(row, type=HourAccount) for row in (await session.execute(statement)).scalars()]
+    rows = (await session.execute(statement)).scalars().all()
+    return await asyncio.to_thread(_decoded, rows)
 
 
 async def forget(session: AsyncSession, before: str) -> None:
@@ -49,7 +52,19 @@ async def served_since(session: AsyncSession, from_s: float, site: str | None = 
         .where(here if site is None else here & (table.c.site_id == site))
         .group_by(table.c.site_id, table.c.hour, table.c.source)
     )
+    rows = (await session.execute(statement)).all()
+    return await asyncio.to_thread(_by_place, rows)
+
+
+def _decoded(rows: Iterable[bytes]) -> list[HourAccount]:
+    decoder = msgspec.json.Decoder(HourAccount)
+    return [decoder.decode(row) for row in rows]
+
+
+def _by_place(rows: Iterable[Sequence[Any]]) -> dict[Place, dict[Source, int]]:
     found: dict[Place, dict[Source, int]] = {}
-    for site_id, hour, source, amount in await session.execute(statement):
-        found.setdefault((site_id, hour_of(hour)), {})[Source(source)] = int(amount)
+    names: dict[float, str] = {}
+    for site_id, hour, source, amount in rows:
+        name = names.get(hour) or names.setdefault(hour, hour_of(hour))
+        found.setdefault((site_id, name), {})[Source(source)] = int(amount)
     return found

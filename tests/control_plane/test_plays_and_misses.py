@@ -214,6 +214,19 @@ async def test_accounts_that_are_none_are_refused_with_all_that_is_wrong(plane: 
     ]
 
 
+async def test_a_month_is_told_of_one_site_and_refused_of_all(plane: Plane) -> None:
+    with pytest.raises(ServiceError, match="hours: at most 168 of all sites") as caught:
+        await plane.operator.get("/v1/misses", SiteHourList, query={"hours": 169})
+    assert caught.value.status == 400
+    for query in ({"hours": 168}, {"hours": 720, "site": "a"}):
+        await plane.operator.get("/v1/misses", SiteHourList, query=query)
+
+
+def test_fewer_requests_than_none_are_refused() -> None:
+    (wrong,) = wrong_accounts((HourAccount("a", HOUR, -1, {}, {}),))
+    assert wrong == "accounts[0].requests: nothing is counted below nought"
+
+
 def test_the_same_site_and_hour_twice_is_no_account() -> None:
     one = HourAccount("a", HOUR, 1, {}, {})
     assert wrong_accounts((one, one)) == (f"accounts[1]: site a and hour {HOUR} are there twice",)

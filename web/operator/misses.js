@@ -9,6 +9,7 @@ import { bytes, count, share } from "./words.js";
 
 const html = htm.bind(h);
 const HEIGHT = 260;
+const MOST_OF_ALL = 168;
 const BACK = [24, 48, 168, 720];
 
 export function Misses({ misses, sites, act }) {
@@ -20,7 +21,7 @@ export function Misses({ misses, sites, act }) {
       <div class="asking">
         <label>
           Site
-          <select name="site" onChange=${(event) => act.findMisses({ ...query, site: event.target.value })}>
+          <select name="site" onChange=${(event) => act.findMisses(ofSite(query, event.target.value))}>
             <option value="" selected=${query.site === ""}>all sites</option>
             ${sites.map((site) => html`<option value=${site.id} selected=${site.id === query.site}>${site.name}</option>`)}
           </select>
@@ -28,7 +29,7 @@ export function Misses({ misses, sites, act }) {
         <label>
           Hours
           <select name="hours" onChange=${(event) => act.findMisses({ ...query, hours: event.target.value })}>
-            ${BACK.map((hours) => html`<option value=${hours} selected=${String(hours) === query.hours}>${hours}</option>`)}
+            ${BACK.filter((hours) => query.site || hours <= MOST_OF_ALL).map((hours) => html`<option value=${hours} selected=${String(hours) === query.hours}>${hours}</option>`)}
           </select>
         </label>
         <label class="long">
@@ -44,6 +45,9 @@ export function Misses({ misses, sites, act }) {
     </section>
   `;
 }
+
+// Of all sites together fewer hours are told than of one.
+const ofSite = (query, site) => ({ site, hours: site ? query.hours : String(Math.min(query.hours, MOST_OF_ALL)) });
 
 function Shown({ list, view }) {
   const { field } = VIEWS[view];
