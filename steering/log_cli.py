@@ -24,7 +24,7 @@ from steering.errors import ArchiveError
 from steering.log_reading import Broken, decisions_of, served_of
 from steering.misses import Account, Accounts, account
 from steering.prefixes import HashedPrefixes
-from steering.replaying import Outcome, changed, replay
+from steering.replaying import Outcome, changed, replays
 
 T = TypeVar("T")
 SteeringLog = Annotated[list[Path], typer.Option(help="file or folder of a steering log; may be given more than once")]
@@ -68,14 +68,12 @@ def replay_log(
         known = archive.load(world, HashedPrefixes)
         if known is None:
             raise ValueError(f"{world}: there is no such file")
-        recorded = list(decisions_of(log, broken))
+        usual, other = replays(decisions_of(log, broken), known, (Rules(), rules))
     except (OSError, ValueError, ArchiveError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
     _say_broken(broken)
-    _print_replays(
-        replay(recorded, known, Rules()), replay(recorded, known, rules), ", ".join(settings or ()) or "the same"
-    )
+    _print_replays(usual, other, ", ".join(settings or ()) or "the same")
 
 
 def why(

@@ -13,9 +13,10 @@ Plays are accounted the same way by the first choice of each of their groups: wh
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import sys
+from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from contracts.decisions import BoxFacts, DecidedGroup, Decision
@@ -55,8 +56,9 @@ Accounts = dict[tuple[str, str], Account]
 def account(decisions: Iterable[Decision], served: Iterable[Served]) -> Accounts:
     """All accounts, by site and hour."""
     found: Accounts = defaultdict(Account)
-    known = _Sessions(decisions)
-    for decision in known.all:
+    known = _Sessions()
+    for decision in decisions:
+        known.add(decision)
         if decision.steered:
             continue  # the play was counted when it began
         plays = found[decision.site, decision.time[:HOUR_CHARS]].plays
@@ -84,45 +86,69 @@ def cause_of(decision: Decision, group: DecidedGroup) -> Cause:
     return Cause.OTHER if any(_could_serve(facts.get(name)) for name in group.holders) else Cause.HEALTH
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is needed of a decision: of a million lines little more than this can be held at once. `causes` are by the stem of a file's path."""
+
+    time: str
+    site: str
+    own: frozenset[str]
+    causes: Mapping[str, Cause]
+
+
 class _Sessions:
-    """Decisions by session, in the order of time."""
+    """What is kept of decisions, by session. Sets and maps that are equal are the same: sessions of one title at one site share them."""
 
-    def __init__(self, decisions: Iterable[Decision]) -> None:
-        self.all = sorted(decisions, key=lambda decision: decision.time)
-        self._of: dict[str, list[Decision]] = defaultdict(list)
-        for decision in self.all:
-            if decision.play:
-                self._of[decision.play].append(decision)
+    def __init__(self) -> None:
+        self._of: dict[str, list[_Kept]] = defaultdict(list)
+        self._own: dict[frozenset[str], frozenset[str]] = {}
+        self._causes: dict[tuple[tuple[str, Cause], ...], Mapping[str, Cause]] = {}
 
-    def of(self, one: Served) -> Decision | None:
+    def add(self, decision: Decision) -> None:
+        """Decisions come in any order; of one instant the later one counts."""
+        if not decision.play:
+            return
+        own = frozenset(box.id for boxes in decision.boxes.values() for box in boxes)
+        causes = _causes_of(decision)
+        kept = _Kept(
+            decision.time,
+            sys.intern(decision.site),
+            self._own.setdefault(own, own),
+            self._causes.setdefault(tuple(causes.items()), causes),
+        )
+        insort(self._of[decision.play], kept, key=lambda one: one.time)
+
+    def of(self, one: Served) -> _Kept | None:
         """The last decision before a request; the first where the clocks disagree; None where there is none."""
         its = self._of.get(one.session) if one.session else None
         if not its:
             return None
-        return its[max(0, bisect_right([decision.time for decision in its], one.time) - 1)]
+        return its[max(0, bisect_right(its, one.time, key=lambda kept: kept.time) - 1)]
 
 
-def _bytes_by_cause(decision: Decision | None, one: Served) -> Iterator[tuple[Cause, int]]:
-    group = _group_of(decision, one.path) if decision else None
-    if decision is None or group is None:
+def _bytes_by_cause(kept: _Kept | None, one: Served) -> Iterator[tuple[Cause, int]]:
+    cause = kept.causes.get(_stem(one.path)) if kept else None
+    if kept is None or cause is None:
         yield Cause.OTHER, one.sent_bytes
         return
-    is_own = any(box.id == one.appliance_id for boxes in decision.boxes.values() for box in boxes)
-    outside = min(one.missed_bytes, one.sent_bytes) if is_own else one.sent_bytes
+    outside = min(one.missed_bytes, one.sent_bytes) if one.appliance_id in kept.own else one.sent_bytes
     yield Cause.INSIDE, one.sent_bytes - outside
     if outside:
-        yield cause_of(decision, group), outside
+        yield cause, outside
 
 
-def _group_of(decision: Decision, path: str) -> DecidedGroup | None:
-    """The group of a file, or of the rendition that a playlist belongs to."""
-    wanted = path.rpartition(".")[0] or path
+def _causes_of(decision: Decision) -> dict[str, Cause]:
+    """Why bytes of a file come from outside, by its stem, which a playlist shares with its rendition; the first group of a stem counts."""
+    found: dict[str, Cause] = {}
     for group in decision.groups:
+        cause = cause_of(decision, group)
         for key in group.keys:
-            its = split_key(key)[1]
-            if its == path or (its.rpartition(".")[0] or its) == wanted:
-                return group
-    return None
+            found.setdefault(sys.intern(_stem(split_key(key)[1])), cause)
+    return found
+
+
+def _stem(path: str) -> str:
+    return path.rpartition(".")[0] or path
 
 
 def _could_serve(box: BoxFacts | None) -> bool:

@@ -8,7 +8,7 @@ equal holders. Therefore both sides of a comparison are replayed, never held aga
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from contracts.decisions import BoxFacts, Decision
@@ -57,28 +57,46 @@ def changed(rules: Rules, settings: Mapping[str, float]) -> Rules:
 
 def replay(decisions: Iterable[Decision], world: World, rules: Rules) -> Outcome:
     """All rankings made again, in their order; moves of running sessions are left out."""
-    found = Outcome()
-    scene = Scene(world, rules)
+    return replays(decisions, world, (rules,))[0]
+
+
+def replays(decisions: Iterable[Decision], world: World, all_rules: Sequence[Rules]) -> list[Outcome]:
+    """The same with several rules at once: decisions are read once, and none is kept."""
+    runs = [_Run(Scene(world, rules)) for rules in all_rules]
     for decision in decisions:
         if decision.steered:
             continue  # what a running session was given follows from more than a ranking
+        believed = as_believed(world, decision)
+        for run in runs:
+            run.make_again(decision, believed)
+    return [run.outcome for run in runs]
+
+
+class _Run:
+    """One replay under way."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.outcome = Outcome()
+        self._scene = scene
+
+    def make_again(self, decision: Decision, believed: World) -> None:
+        found = self.outcome
         files = tuple(RankFile(key, group.group) for group in decision.groups for key in group.keys)
         request = RankRequest(decision.client, files, decision.count, decision.scheme)
         found.groups += len(decision.groups)
-        scene = scene.next(as_believed(world, decision), {})
+        self._scene = self._scene.next(believed, {})
         try:
-            ranking = rank_in(scene, request)
+            ranking = rank_in(self._scene, request)
         except NothingKnown:
             found.unanswered += len(decision.groups)
             found.firsts += [""] * len(decision.groups)
-            continue
+            return
         for group in ranking.groups:
             first = group.choices[0]
             found.whys[first.why] += 1
             found.firsts.append(first.appliance_id)
             if first.appliance_id:
                 found.boxes.setdefault(first.site_id, Counter())[first.appliance_id] += 1
-    return found
 
 
 def as_believed(world: World, decision: Decision) -> World:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +27,7 @@ from steering.journal import CURRENT, Journal, files_in
 from steering.log_reading import Broken, decisions_of
 from steering.misses import Served, account
 from steering.ranking import ranked_in
-from steering.replaying import changed, replay
+from steering.replaying import changed, replay, replays
 from steering.world import World
 from tests.steering.worlds import asking, box, holds, key, origin, site, suspect, two_networks, well, world
 
@@ -139,6 +141,27 @@ def test_a_request_is_joined_with_the_last_decision_before_it_and_a_playlist_wit
     requests = [served("b1"), served("b1", time="2025-11-21T12:20:00.000Z", path="/media/t/sd/v-360.m3u8")]
     sent = account([then, first], requests)["a", "2025-11-21T12"].sent_bytes
     assert (sent[Cause.CONTENT], sent[Cause.OTHER]) == (1000, 1000)
+
+
+def test_a_decision_that_was_joined_and_replayed_is_not_kept() -> None:
+    alive: list[weakref.ref[Decision]] = []
+
+    class Watched(Decision, frozen=True, weakref=True):
+        pass
+
+    def recorded() -> Iterator[Decision]:
+        for n in range(50):
+            one = decided(world(two_networks()), play=f"s-{n}")
+            made = Watched(**msgspec.structs.asdict(one))
+            alive.append(weakref.ref(made))
+            yield made
+            del made
+            gc.collect()
+            assert sum(ref() is not None for ref in alive) <= 2
+
+    account(recorded(), [])
+    alive.clear()
+    replays(recorded(), world(two_networks()), (Rules(), Rules()))
 
 
 def test_plays_are_accounted_by_what_was_meant() -> None:
