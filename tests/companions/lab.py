@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
+from aiohttp import web
 
 from chassis.clock import VirtualClock
 from chassis.errors import ProblemError
 from chassis.metrics import Metrics
-from chassis.routes import Call, Routes
+from chassis.routes import Call, Routes, json_response
 from chassis.service import Listener, Service, Tcp
-from chassis.web import build_app
+from chassis.web import Cors, build_app
 from companions.auth.config import Argon2, Auth, Guessing
 from companions.catalog.config import Catalog
 from companions.config import Companions
@@ -26,8 +27,10 @@ from companions.playback.config import Asking, Demo, DemoPlace, Log, Playback, P
 from companions.recommendation.config import Recommendation
 from companions.settings import Http
 from contracts.catalogue import FileKind, Licence, PublishedFile, Rendition, Segment, Title, TitleFacts
+from contracts.content_steering import LONGEST_TTL_S, PATH, VERSION, SteeringManifest
 from contracts.digests import DigestBuilder
 from contracts.members import Account, Refresh, SignUp, Tokens
+from contracts.pathways import appliances_of, pathway_names
 from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.urls import MEDIA_SERVICE, cache_key
 from contracts.viewing import PlayAnswer, PlayBeat, PlayEvent, PlayRequest, Renewal
@@ -89,7 +92,8 @@ TWO_AND_THE_ORIGIN = (
 
 @dataclass(slots=True)
 class FakeSteering:
-    """Answers every group with the same choices, or with an error; remembers what it was asked."""
+    """Answers every group with the same choices, or with an error; remembers what it was asked. `steered` sessions are told
+    the manifest's own order for as long as they ask: it knows of no loss."""
 
     choices: tuple[Choice, ...] = TWO_AND_THE_ORIGIN
     failing: bool = False
@@ -105,10 +109,16 @@ class FakeSteering:
         steering = f"/v1/steering/{call.body.play}?s=sealed&more=1" if self.steered else ""
         return Ranking(7, "127.1.0.0/16", "site-a", ranked, steering)
 
+    async def steer(self, request: web.Request) -> web.Response:
+        priority = pathway_names(len(appliances_of(self.choices)))
+        return json_response(SteeringManifest(LONGEST_TTL_S, str(request.url), priority, VERSION))
+
     async def compose(self, service: Service) -> None:
         routes = Routes("Steering")
         routes.post("/v1/rank", self.rank, summary="Rank")
-        service.listen(Listener("http", build_app(routes, metrics=Metrics("steering")), Tcp("127.0.0.1", 0)))
+        routes.raw("GET", PATH, self.steer, summary="Steer")
+        app = build_app(routes, metrics=Metrics("steering"), cors=Cors(("*",), under=PATH.partition("{")[0]))
+        service.listen(Listener("http", app, Tcp("127.0.0.1", 0)))
 
 
 @dataclass(slots=True)

@@ -27,17 +27,27 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
 
 @pytest.fixture
 async def servers(footage: Footage) -> AsyncIterator[tuple[MediaServer, MediaServer]]:
-    """Two appliances; the second is the next best place."""
+    """Two appliances; the second is the next best place. Each has a host of its own, because Shaka Player leaves a lost place's
+    host, whatever the port."""
     first, second = MediaServer(footage.folder), MediaServer(footage.folder)
-    await first.start("127.0.0.1")
-    await second.start("127.0.0.1")
+    await first.start("127.1.0.11")
+    await second.start("127.1.0.12")
     yield first, second
     await first.stop()
     await second.stop()
 
 
 @pytest.fixture
-async def house(lab: Lab, footage: Footage, servers: tuple[MediaServer, MediaServer]) -> Lab:
+async def origin(footage: Footage) -> AsyncIterator[MediaServer]:
+    """The last place of every pathway."""
+    made = MediaServer(footage.folder)
+    await made.start("127.1.0.13")
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+async def house(lab: Lab, footage: Footage, servers: tuple[MediaServer, MediaServer], origin: MediaServer) -> Lab:
     """All services by the machine's clock, a title that can be played and some that make the page look lived in."""
     lab.clock = SYSTEM_CLOCK  # type: ignore[assignment]
     first, second = servers
@@ -45,8 +55,9 @@ async def house(lab: Lab, footage: Footage, servers: tuple[MediaServer, MediaSer
         choices=(
             Choice("a1", "site-a", first.url, Why.HOLDS),
             Choice("a2", "site-a", second.url, Why.HOLDS),
-            Choice("", "", second.url + "/origin", Why.ORIGIN),
-        )
+            Choice("", "", origin.url, Why.ORIGIN),
+        ),
+        steered=True,
     )
     await lab.start("auth", "catalog", "steering", "playback", "recommendation")
     synopsis = "A harbour town waits for the lowest tide in a hundred years, and for what it will show."
