@@ -155,6 +155,7 @@ class Lab:
         self.public = Public(recommendation_url=f"http://127.0.0.1:{self.recommendation_port}", regions=("DE", "NO"))
         self.content_steering = True
         self.asking = Asking(steering_timeout_s=0.3, catalog_timeout_s=0.3)
+        self.recommendation_timeout_s = 0.5
 
     def url(self, name: str) -> str:
         return self._running[name].url if name in self._running else NOWHERE
@@ -218,7 +219,7 @@ class Lab:
                     self.url("catalog"),
                     self.url("playback"),
                     Http(port=self.recommendation_port),
-                    timeout_s=0.5,
+                    timeout_s=self.recommendation_timeout_s,
                     because_rows=1,
                 )
             ),
