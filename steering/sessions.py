@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from contracts.content_steering import STATE_FIELD
-from contracts.pathways import appliances_of, last_of
+from contracts.pathways import last_of, pathways_of
 from contracts.urls import MEDIA_SERVICE, MediaName, parse_media_path, split_key
 from contracts.world import Choice, RankFile, Ranking, RankRequest
 from steering.prefixes import IpAddress, parse_address
@@ -178,7 +178,7 @@ def opened(request: RankRequest, ranking: Ranking, wall_s: float) -> Session | N
     for file, name in zip(request.files, names, strict=True):
         assert name is not None
         files.setdefault(file.group or file.key, []).append(f"{name.tier}/{name.file}")
-    placed = [appliances_of(group.choices) for group in ranking.groups]
+    placed = pathways_of([group.choices for group in ranking.groups])
     boxes = tuple(dict.fromkeys(choice.appliance_id for choices in placed for choice in choices))
     number = {name: at for at, name in enumerate(boxes)}
     bases = {

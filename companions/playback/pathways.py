@@ -1,7 +1,7 @@
 """Where each rendition is fetched from, best first: a ranking turned into named pathways. Pure.
 
-Laws: at most three appliances and then the origin, each place once; the origin is always last and always there; a
-rendition and its media playlist have one ranking. Pathways are named by `contracts.pathways`.
+Laws: first each rendition's own choice, then at most three appliances that have all of them, then the origin, which is always
+there; a rendition and its media playlist have one ranking. Pathways are made and named by `contracts.pathways`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from contracts.catalogue import FileKind, Rendition
-from contracts.pathways import ORIGIN_PATHWAY, appliances_of, last_of, pathway
+from contracts.pathways import ORIGIN_PATHWAY, last_of, pathway, pathways_of
 from contracts.pathways import pathway_names as names
 from contracts.urls import MEDIA_SERVICE, cache_key, with_token
 from contracts.world import RankFile, Ranking
@@ -30,10 +30,18 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A rendition and the places that have it, best first; the last is the origin."""
+    """A rendition and the places that have it, in the order of pathways; the last is the origin."""
 
     rendition: Rendition
     places: tuple[Place, ...]
+
+    @property
+    def in_turn(self) -> tuple[Place, ...]:
+        """The order in which a player should try them that goes through one by one: what stands twice comes late the second time."""
+        *appliances, last = self.places
+        first = {place.url: place for place in reversed(appliances)}
+        again = [place for place in appliances if first[place.url] is not place]
+        return (*(place for place in appliances if first[place.url] is place), *again, last)
 
     def at(self, pathway: str) -> Place:
         """The place on a pathway; the origin when this rendition has fewer of them."""
@@ -62,11 +70,11 @@ def routes(
 ) -> tuple[Route, ...]:
     """With no ranking everything comes from the origin."""
     groups = {group.group: group.choices for group in ranking.groups} if ranking else {}
+    ranked = [groups.get(group_of(title_id, rendition), ()) for rendition in renditions]
     made = []
-    for rendition in renditions:
-        choices = groups.get(group_of(title_id, rendition), ())
+    for rendition, choices, its in zip(renditions, ranked, pathways_of(ranked), strict=True):
         last = last_of(choices)
-        places = [Place(pathway(n), its.url.rstrip("/")) for n, its in enumerate(appliances_of(choices), start=1)]
+        places = [Place(pathway(n), one.url.rstrip("/")) for n, one in enumerate(its, start=1)]
         made.append(Route(rendition, (*places, Place(ORIGIN_PATHWAY, (last.url if last else origin_url).rstrip("/")))))
     return tuple(made)
 

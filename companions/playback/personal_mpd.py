@@ -94,7 +94,7 @@ class _Work:
         self.met.add(path)
         places = [
             _beside(element, "BaseURL", (("serviceLocation", place.pathway),), media_url(place, self.token, path))
-            for place in route.places
+            for place in route.in_turn
         ]
         rest = [child for child in element.children if not _is(child, "BaseURL")]
         at = next((n for n, child in enumerate(rest) if _is(child, *_BEHIND_BASE_URL)), len(rest))

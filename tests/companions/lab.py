@@ -30,7 +30,7 @@ from contracts.catalogue import FileKind, Licence, PublishedFile, Rendition, Seg
 from contracts.content_steering import LONGEST_TTL_S, PATH, VERSION, SteeringManifest
 from contracts.digests import DigestBuilder
 from contracts.members import Account, Refresh, SignUp, Tokens
-from contracts.pathways import appliances_of, pathway_names
+from contracts.pathways import pathway_names, pathways_of
 from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.urls import MEDIA_SERVICE, cache_key
 from contracts.viewing import PlayAnswer, PlayBeat, PlayEvent, PlayRequest, Renewal
@@ -110,7 +110,7 @@ class FakeSteering:
         return Ranking(7, "127.1.0.0/16", "site-a", ranked, steering)
 
     async def steer(self, request: web.Request) -> web.Response:
-        priority = pathway_names(len(appliances_of(self.choices)))
+        priority = pathway_names(len(pathways_of([self.choices])[0]))
         return json_response(SteeringManifest(LONGEST_TTL_S, str(request.url), priority, VERSION))
 
     async def compose(self, service: Service) -> None:

@@ -270,18 +270,37 @@ def test_whatever_the_ranking_all_pathways_offer_the_same_variants_and_the_origi
     for variant, _ in master.variants:
         by_pathway.setdefault(variant["PATHWAY-ID"], []).append(variant["STABLE-VARIANT-ID"])
     assert list(by_pathway)[-1] == "origin"
-    assert len(by_pathway) <= 4
+    assert len(by_pathway) <= 5
     assert all(ids == ["v-360", "v-1080", "v-2160"] for ids in by_pathway.values())
     groups = {(m["GROUP-ID"]) for m in master.media}
     assert {variant["AUDIO"] for variant, _ in master.variants} == groups
 
 
 @given(_PLACES)
-def test_whatever_the_ranking_a_rendition_names_each_place_once_best_first(places: dict[str, list[str]]) -> None:
-    for route in routes("tide", ladder("tide"), _ranking(places), ORIGIN_URL):
-        urls = [place.url for place in route.places]
-        wanted = list(dict.fromkeys(f"http://{name}.example:80" for name in places[f"tide/{route.rendition.id}"]))
-        assert urls == [*wanted[:3], ORIGIN_URL]
+def test_whatever_the_ranking_each_rendition_begins_at_its_own_and_every_further_pathway_is_one_appliance(
+    places: dict[str, list[str]],
+) -> None:
+    made = routes("tide", ladder("tide"), _ranking(places), ORIGIN_URL)
+    with_appliances = [route for route in made if len(route.places) > 1]
+    for route in made:
+        wanted = [f"http://{name}.example:80" for name in places[f"tide/{route.rendition.id}"]]
+        assert (route in with_appliances) == bool(wanted)
+        assert route.places[0].url == (wanted[0] if wanted else ORIGIN_URL)
+        assert route.places[-1].url == ORIGIN_URL
+        assert {place.url for place in route.in_turn} == {place.url for place in route.places}
+    further = [[place.url for place in route.places[1:-1]] for route in with_appliances]
+    assert all(its == further[0] for its in further)
+    assert all(len(its) == len(set(its)) <= 3 for its in further)
+    firsts = {route.places[0].url for route in with_appliances}
+    assert len(firsts) < 2 or all(set(further[0]) - {url} for url in firsts), "who leaves one of them can go to another"
+
+
+def test_a_player_that_tries_one_place_after_the_other_meets_none_again_before_it_has_met_all() -> None:
+    made = routes(
+        "tide", ladder("tide"), _ranking({"tide/v-360": ["a1", "a2"], "tide/v-1080": ["a2", "a1"]}), ORIGIN_URL
+    )
+    turns = {route.rendition.id: [place.url[7:9] for place in route.in_turn[:-1]] for route in made if route.places[1:]}
+    assert turns == {"v-360": ["a1", "a2", "a1"], "v-1080": ["a2", "a1", "a2"]}
 
 
 def test_the_origin_that_steering_names_is_taken_before_the_one_in_the_settings() -> None:
