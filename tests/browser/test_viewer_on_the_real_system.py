@@ -95,7 +95,7 @@ async def test_playback_goes_on_when_its_appliance_loses_its_power_and_resumes_w
     await page.sees_a_moving_picture()
 
     await page.jump(FILM_S - 10)
-    await page.until_position(FILM_S - 9, 30.0)
+    await page.until_position(FILM_S - 7, 30.0)
     await page.sees_a_moving_picture()
     later = {entry.host for entry in await page.received(killed_ms) if entry.file.startswith("v-")}
     beside = system.hosts("a") - {dead_host}

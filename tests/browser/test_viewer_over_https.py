@@ -168,7 +168,7 @@ async def test_the_page_plays_by_https_from_host_to_host_while_one_after_the_oth
             system.box.pull_the_plug(used[-1].partition(".")[0])
             killed_ms = await page.now_ms()
             await page.jump(FILM_S - 10.0)
-            await page.until_position(FILM_S - 9.0, 40.0)
+            await page.until_position(FILM_S - 7.0, 40.0)
             await page.sees_a_moving_picture()
             assert not {entry.host for entry in await page.received(killed_ms)} & set(used)
             last = await last_video_host(page, killed_ms)
