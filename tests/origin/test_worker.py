@@ -169,7 +169,7 @@ async def test_half_a_publication_is_never_seen(tmp_path: Path, footage: Footage
             assert await room.jobs.visible(public) is None
         assert room.control_plane.heard == []
         await eventually_published(room)
-        assert len(room.control_plane.titles["t1"].files) == 9
+        assert len(room.control_plane.titles["t1"].files) == 14
 
 
 async def eventually_published(room: Room) -> None:
