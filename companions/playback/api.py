@@ -19,6 +19,8 @@ from companions.playback.devices import device_faults
 from companions.playback.entitlement import profile_refusal
 from companions.playback.plays import Plays
 from companions.playback.records import Records
+from companions.playback.sheets import OWN_ORDER
+from contracts.content_steering import SteeringManifest
 from contracts.members import AccessClaims
 from contracts.problems import ProblemCode
 from contracts.viewing import BeatAnswer, PlayAnswer, PlayBeat, PlayRequest, Popular, Positions, Renewal, ViewerConfig
@@ -69,6 +71,8 @@ class PlaybackApi:
             path = f"/v1/play/{{secret}}/{name}"
             for method in ("GET", "HEAD"):
                 made.raw(method, path, handler, summary="The session's manifest", content_type=kind)
+        own_order = f"/v1/play/{{secret}}/{OWN_ORDER}"
+        made.get(own_order, self.order, summary="The order of pathways of a session that steering does not know")
         made.post("/v1/play/{secret}/beat", self.beat, summary="Where the player is", max_body_bytes=small)
         made.post("/v1/play/{secret}/renew", self.renew, summary="A fresh media token for a session", guard=member)
         made.delete("/v1/play/{secret}", self.end, summary="End a session")
@@ -96,6 +100,9 @@ class PlaybackApi:
     async def hls(self, request: web.Request) -> web.Response:
         text = await self._plays.hls(request.match_info["secret"])
         return _text(text, master_m3u8.CONTENT_TYPE)
+
+    async def order(self, call: Call[None]) -> Answer[SteeringManifest]:
+        return Answer(await self._plays.order(call.path["secret"]), headers=_NO_STORE)
 
     async def renew(self, call: Call[None]) -> Answer[Renewal]:
         return Answer(await self._plays.renew(call.who(AccessClaims), call.path["secret"]), headers=_NO_STORE)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from companions.playback.pathways import FIRST_PATHWAY, Route, joined, media_url, pathway_names, steerable
-from companions.playback.sheets import Sheet
+from companions.playback.sheets import OWN_ORDER, Sheet
 from contracts.manifests.bad import BadManifest
 from contracts.manifests.playlists import (
     CONTENT_STEERING,
@@ -141,10 +141,11 @@ def _group(name: str, pathway: str) -> str:
 
 
 def _steering(sheet: Sheet) -> Iterator[Tag]:
-    if sheet.steering_url and steerable(sheet.routes):
-        yield Tag(
-            CONTENT_STEERING, (Attribute("SERVER-URI", sheet.steering_url), Attribute("PATHWAY-ID", FIRST_PATHWAY))
-        )
+    """Where steering does not know the session, players still ask somebody for the order of pathways: some never leave the
+    first one without an answer (Shaka Player 5.2)."""
+    if steerable(sheet.routes):
+        server = Attribute("SERVER-URI", sheet.steering_url or OWN_ORDER)
+        yield Tag(CONTENT_STEERING, (server, Attribute("PATHWAY-ID", FIRST_PATHWAY)))
 
 
 def _head(packaged: Playlist, sheet: Sheet, base: str) -> Iterator[Tag]:

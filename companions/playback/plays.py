@@ -25,14 +25,15 @@ from companions.playback.entitlement import (
 )
 from companions.playback.manifests import Manifests
 from companions.playback.metrics import PlaybackMetrics
-from companions.playback.pathways import Route, first_site, routes
+from companions.playback.pathways import Route, first_site, pathway_names, routes
 from companions.playback.playlog import PlaybackEvents
 from companions.playback.rankings import Rankings
 from companions.playback.records import Opened, Records
 from companions.playback.sessions import Session
-from companions.playback.sheets import Sheet, packaged_file
+from companions.playback.sheets import OWN_ORDER, Sheet, packaged_file
 from companions.playback.titlebook import TitleBook
 from companions.signing import OwnKey
+from contracts.content_steering import LONGEST_TTL_S, VERSION, SteeringManifest
 from contracts.events import PlaybackEvent, PlaybackEventKind
 from contracts.manifests.elements import Element
 from contracts.manifests.playlists import Playlist
@@ -101,6 +102,11 @@ class Plays:
         """The session's multivariant playlist. Raises as `dash` does."""
         session = await self._open_session(secret)
         return await self._desk.hls.text(self._sheet(session), session.hls)
+
+    async def order(self, secret: str) -> SteeringManifest:
+        """The manifests' own order of pathways, for players that have no steering to ask (RFC 8216bis §7.1). Raises as `dash` does."""
+        session = await self._open_session(secret)
+        return SteeringManifest(LONGEST_TTL_S, OWN_ORDER, pathway_names(session.routes), VERSION)
 
     async def renew(self, claims: AccessClaims, secret: str) -> Renewal:
         """A fresh media token for a session of the member, which lives on. Raises ProblemError with the reason."""

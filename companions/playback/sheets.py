@@ -14,6 +14,9 @@ from companions.playback.pathways import Route
 from contracts.catalogue import TitleDetails
 from contracts.manifests.bad import MAX_BYTES
 
+OWN_ORDER = "steering"
+"""Where the session's own order of pathways is asked for: an address relative to its manifests'."""
+
 
 class PackagedFile(msgspec.Struct, frozen=True):
     """A published manifest: its token-less media path, size and SHA-256 in hex."""
@@ -25,7 +28,7 @@ class PackagedFile(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """`duration_s` is the title's; `steering_url` is where players ask for content steering, empty for nowhere."""
+    """`duration_s` is the title's; `steering_url` is where steering is asked for the session, empty where it does not know it."""
 
     duration_s: float
     routes: tuple[Route, ...]

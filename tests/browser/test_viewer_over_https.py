@@ -149,7 +149,6 @@ async def test_every_appliance_has_a_name_in_the_zone_and_a_certificate_for_a_ke
     assert len(keys) == len(names)
 
 
-@pytest.mark.long
 async def test_the_page_plays_by_https_from_host_to_host_while_one_after_the_other_is_gone(
     public: Public, tab: Tab
 ) -> None:

@@ -179,7 +179,8 @@ def _master(sheet: Sheet) -> Master:
         for number, line in enumerate(lines)
         if line.startswith("#EXT-X-STREAM-INF:")
     ]
-    assert len(lines) == 3 + len(media) + 2 * len(variants)
+    steered = lines[3].startswith("#EXT-X-CONTENT-STEERING:")
+    assert len(lines) == 3 + steered + len(media) + 2 * len(variants)
     return Master(media, variants)
 
 

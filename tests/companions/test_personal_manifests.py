@@ -107,10 +107,15 @@ def test_steering_is_named_before_the_periods_and_its_first_pathway_in_hls() -> 
     assert f'#EXT-X-CONTENT-STEERING:SERVER-URI="{STEERING}",PATHWAY-ID="pathway-1"' in lines
 
 
-@pytest.mark.parametrize("of", [sheet(), sheet(names=(), steering=STEERING)], ids=["not-steered", "origin-only"])
-def test_a_session_with_nothing_to_steer_names_no_steering(of: Sheet) -> None:
-    assert "ContentSteering" not in mpd(of)
-    assert "CONTENT-STEERING" not in master(of)
+def test_a_session_with_nothing_to_steer_names_no_steering() -> None:
+    origin_only = sheet(names=(), steering=STEERING)
+    assert "ContentSteering" not in mpd(origin_only)
+    assert "CONTENT-STEERING" not in master(origin_only)
+
+
+def test_hls_of_a_session_that_steering_does_not_know_names_playback_for_the_order_of_its_pathways() -> None:
+    assert "ContentSteering" not in mpd(sheet())
+    assert '#EXT-X-CONTENT-STEERING:SERVER-URI="steering",PATHWAY-ID="pathway-1"' in master(sheet()).splitlines()
 
 
 def test_every_pathway_has_all_variants_and_groups_of_its_own() -> None:

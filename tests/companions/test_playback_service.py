@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 import pytest
@@ -18,6 +18,7 @@ import pytest
 from chassis.service import Service
 from companions.playback.config import Asking, ControlPlane, Demo
 from companions.signing import load_or_make
+from contracts.content_steering import SteeringManifest
 from contracts.enrolment import PeerKind
 from contracts.events import PlaybackEvent, PlaybackEventKind
 from contracts.keys import KeySet, KeyUse, PublicKey
@@ -506,6 +507,14 @@ async def test_a_session_is_not_steered_by_what_steering_said_for_another_or_whe
     assert next(urlsplit(url).netloc for url in (await _bases(lab, play))["v-360"]) == "127.1.0.11:8080"
     for url in (play.dash_url, play.hls_url):
         assert "steering/s-" not in (await lab.http.call("GET", url)).body.decode()
+    own = urljoin(play.hls_url, "steering?_HLS_pathway=%22pathway-1%22")
+    answer = await lab.http.call("GET", own)
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    order = answer.as_(SteeringManifest)
+    assert (order.version, order.ttl_s, urljoin(own, order.reload_uri)) == (1, 300, own.partition("?")[0])
+    assert order.priority == ("pathway-1", "pathway-2", "origin")
+    await lab.http.call("DELETE", play.hls_url.rpartition("/")[0])
+    assert (await lab.http.call("GET", own)).status == 404
 
 
 async def test_a_session_of_an_earlier_release_still_has_its_manifests(house: Lab) -> None:

@@ -3,6 +3,7 @@
 // Not on its DASH manifest: Shaka Player (5.2.12) takes an index for a file of its own when places change while it is fetched (a
 // place that fails, an answer of content steering), and then reads every segment from a wrong byte.
 import { MediaToken, refusalOf } from "./media_token.js";
+import { CMCD_KEYS, Places } from "./places.js";
 import { call, deviceId, keepLastWord } from "./services.js";
 import { Failure } from "./words.js";
 
@@ -61,6 +62,7 @@ export class Playing {
     this.onFacts = onFacts;
     this.onStop = onStop;
     this.facts = { host: "", hosts: new Set(), bytes: 0, rebuffers: 0, switches: 0, firstFrameMs: null };
+    this.places = new Places();
     this.timers = [];
     this.over = false;
   }
@@ -94,7 +96,7 @@ export class Playing {
       streaming: { bufferingGoal: 24, rebufferingGoal: 1, bufferBehind: 30, retryParameters },
       manifest: { retryParameters },
       abr: { enabled: true, defaultBandwidthEstimate: 4_000_000 },
-      cmcd: { enabled: true, sessionId: this.session.session_id },
+      cmcd: { enabled: true, sessionId: this.session.session_id, includeKeys: CMCD_KEYS },
     });
   }
 
@@ -103,7 +105,7 @@ export class Playing {
     const networking = this.player.getNetworkingEngine();
     networking.registerRequestFilter(async (_type, request) => {
       await this.token.ready();
-      request.uris = request.uris.map((uri) => this.token.put(uri));
+      request.uris = this.places.all(request.uris).map((uri) => this.token.put(uri));
     });
     networking.addEventListener("retry", (event) => this.refused(event, library));
     networking.registerResponseFilter((type, response, context) => {

@@ -6,7 +6,8 @@ export async function playWithShaka(video, manifest, more = {}) {
   await player.attach(video);
   const retryParameters = { maxAttempts: 6, baseDelay: 100, backoffFactor: 1.6, connectionTimeout: 3_000, stallTimeout: 4_000, timeout: 15_000 };
   player.configure({ streaming: { bufferingGoal: 24, retryParameters }, manifest: { retryParameters } });
-  player.configure({ cmcd: { enabled: true }, ...more });
+  const includeKeys = ["br", "bl", "bs", "cid", "d", "dl", "mtp", "nrr", "ot", "pr", "rtp", "sf", "sid", "st", "su", "tb"]; // all but nor: docs/players.md says why
+  player.configure({ cmcd: { enabled: true, includeKeys }, ...more });
   let again = null;
   async function resume(at, playing) {
     await player.load(manifest, at);
