@@ -12,7 +12,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "policies": ("contracts", "policies"),
     "chassis": ("contracts", "chassis"),
     "oca": ("contracts", "oca.config"),
-    "oca.config": ("contracts",),
+    "oca.config": ("contracts", "oca.config"),
     "oca.http": ("contracts", "oca.http"),
     "oca.store": ("contracts", "policies", "oca.store"),
     "oca.link": ("contracts", "oca.config", "oca.http", "oca.store", "oca.link"),
