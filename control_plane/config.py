@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt, Le, MinLen
 from typing_extensions import Doc
 
 from chassis.logs import LEVELS
+from contracts.hosts import is_host
 from contracts.labtime import LabTime
-from control_plane.names.zone import is_host
 from fill_planner.config import PlannerSettings
 
 NAME = "control-plane"

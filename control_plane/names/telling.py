@@ -3,18 +3,17 @@
 In the zone of the control plane a box is known by its own name only, and only while that name is published and its certificate is good: a
 box may report what it likes. Addresses outside the zone (by IP address, or with certificates of the operator's own) pass as they are.
 
-A URL that players could read otherwise than this module is told to nobody: a browser takes `%2e`, a wide full stop, a backslash and a last
-dot for what they stand for (WHATWG URL §3.5), and so would find another box's name where none is seen here.
+A URL that players could read otherwise than this module is told to nobody (`contracts.hosts`): a browser would find another box's name
+where none is seen here.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from control_plane.names.zone import is_host
+from contracts.hosts import wrong_in_url
 
 MOST_URLS = 16
 """Of one box: a scheme, a family and a name each, with room."""
@@ -33,46 +32,22 @@ class PublicName:
 
 def told_urls(reported: Iterable[str], name: PublicName | None) -> tuple[str, ...]:
     """The reported URLs that are told; where no zone is managed (`name` None), all that can be read."""
-    return tuple(url for url in reported if not _wrong_in(url) and (name is None or _is_told(url, name)))
+    return tuple(url for url in reported if not wrong_in_url(url) and (name is None or _is_told(url, name)))
 
 
 def told_families(urls: Iterable[str], name: PublicName | None) -> tuple[int, ...]:
     """The IP versions in which the box's name is reached; empty (both) where it is not among the URLs."""
     if name is None or not name.host:
         return ()
-    return name.families if any(not _wrong_in(url) and urlsplit(url).hostname == name.host for url in urls) else ()
+    return name.families if any(not wrong_in_url(url) and urlsplit(url).hostname == name.host for url in urls) else ()
 
 
 def wrong_urls(reported: tuple[str, ...]) -> tuple[str, ...]:
     """One line for each reported URL that players could not dial, or for too many of them."""
     if len(reported) > MOST_URLS:
         return (f"player_urls: at most {MOST_URLS}, not {len(reported)}",)
-    found = ((url, _wrong_in(url)) for url in reported)
+    found = ((url, wrong_in_url(url)) for url in reported)
     return tuple(f"player_urls: {url[:MOST_SHOWN]!a} {wrong}" for url, wrong in found if wrong)
-
-
-def _wrong_in(url: str) -> str:
-    """What is wrong with a URL, in words; empty where nothing is."""
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        return "has characters that no URL has (RFC 3986 §2)"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as error:
-        return f"cannot be read: {error}"
-    if parts.scheme not in ("http", "https"):
-        return "is neither http nor https"
-    if "@" in parts.netloc or not (is_host(host) or _is_address(host)):
-        return "names no host: a host name without a last dot, or an IP address"
-    return "has port 0" if port == 0 else ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_told(url: str, name: PublicName) -> bool:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from contracts.hosts import is_host
+
 CHALLENGE = "_acme-challenge"
 """Under it a CA looks (RFC 8555 §8.4)."""
 Rrsets = Mapping[tuple[str, str], tuple[str, ...]]
 """(owner, type) → values: A and AAAA as addresses, TXT as one character-string each. Owners are in lower case, without the last dot."""
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _SERIAL = re.compile(r"^@ .*\bSOA \S+ \S+ (\d+) ", re.MULTILINE)
 _SERIALS = 1 << 32
 
@@ -37,11 +37,6 @@ class Difference:
 
     put: Rrsets = field(default_factory=dict)
     drop: tuple[tuple[str, str], ...] = ()
-
-
-def is_host(text: str) -> bool:
-    """Lower-case letters, digits and hyphens in labels of at most 63, at most 253 in all (RFC 1123 §2.1)."""
-    return _HOST.fullmatch(text) is not None
 
 
 def host_of(appliance_id: str, zone: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
+from contracts.hosts import wrong_in_place
 from oca.config.addresses import address_version, is_network, is_wildcard
 
 LONGEST_SOCKET_PATH = 100
@@ -141,7 +142,9 @@ class Serving:
     names: Annotated[PublicNames, Doc("The public host name of this box")] = field(default_factory=PublicNames)
     hosts: Annotated[
         tuple[str, ...],
-        Doc("Host names (with port) of the delivery service, told to players; empty tells and accepts media's address"),
+        Doc(
+            "Host names or IP addresses (host or host:port) of the delivery service, told to players; empty tells and accepts media's address"
+        ),
     ] = ()
     cors_origins: Annotated[tuple[str, ...], Doc("Origins of pages that may play from here; * for all")] = ("*",)
     trusted_networks: Annotated[
@@ -174,6 +177,9 @@ class Serving:
 
     def __post_init__(self) -> None:
         """What others are told to dial must be an address that can be dialled, and a network a network."""
+        found = ((number, host, wrong_in_place(host)) for number, host in enumerate(self.hosts))
+        if wrong := [f"hosts[{number}]: {host!a} {words}" for number, host, words in found if words]:
+            raise ValueError("; ".join(wrong))
         for network in self.trusted_networks:
             if not is_network(network):
                 raise ValueError(f"trusted_networks: {network} is no network in CIDR notation, such as 192.0.2.0/24")

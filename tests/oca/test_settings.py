@@ -46,6 +46,57 @@ def test_every_address_may_be_bound_where_players_are_told_names(tmp_path: Path)
     assert load(tmp_path, **changed).serving.hosts == ("oca1.example",)
 
 
+@pytest.mark.parametrize(
+    ("host", "wrong"),
+    [
+        ("", "names no host"),
+        ("oca 1.example", "has characters that no URL has"),
+        ("öca.example", "has characters that no URL has"),
+        ("https://oca1.example", "is more than a host and a port"),
+        ("oca1.example/media", "is more than a host and a port"),
+        ("ann@oca1.example", "is more than a host and a port"),
+        ("oca1.example.", "names no host"),
+        ("oca_1.example", "names no host"),
+        ("192.0.2.256", "names no host"),
+        ("2001:db8::1", "is an IPv6 address without brackets"),
+        ("[2001:db8::1", "cannot be read"),
+        ("[fe80::1%eth0]", "names no host"),
+        ("0.0.0.0:8080", "names an address that nobody can dial"),
+        ("oca1.example:", "has a colon and no port behind it"),
+        ("oca1.example:0", "has port 0"),
+        ("oca1.example:65536", "cannot be read: Port out of range"),
+        ("oca1.example:http", "cannot be read: Port could not be cast"),
+    ],
+)
+def test_an_address_that_players_could_not_dial_is_refused_by_its_place_in_the_list(
+    tmp_path: Path, host: str, wrong: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, SERVING__HOSTS=json.dumps(["oca1.example", host]))
+    assert f"hosts[1]: {host!a} {wrong}" in str(caught.value)
+
+
+def test_all_addresses_that_players_could_not_dial_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, SERVING__HOSTS=json.dumps(["a b", "oca1.example", "oca2.example:0"]))
+    assert "hosts[0]: 'a b'" in str(caught.value)
+    assert "hosts[2]: 'oca2.example:0'" in str(caught.value)
+    assert "hosts[1]" not in str(caught.value)
+
+
+def test_names_and_addresses_with_and_without_port_are_told_to_players(tmp_path: Path) -> None:
+    hosts = [
+        "Oca1.example",
+        "oca1.example:8080",
+        "192.0.2.1",
+        "127.0.0.1:8443",
+        "[2001:db8::1]",
+        "[::1]:8080",
+        "localhost",
+    ]
+    assert load(tmp_path, SERVING__HOSTS=json.dumps(hosts)).serving.hosts == tuple(hosts)
+
+
 SERVICE = {"name": "web", "hosts": ["cdn.example"], "upstreams": ["https://origin.example/base"]}
 
 
