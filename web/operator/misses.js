@@ -1,9 +1,10 @@
 // The page of misses: what did not come from inside, by site and hour.
 
-import { Component, createRef, h } from "../vendor/preact/preact.mjs";
+import { h } from "../vendor/preact/preact.mjs";
 import htm from "../vendor/htm/htm.mjs";
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { CAUSES, CAUSE_WORDS, VIEWS, best, csv, series } from "./missing.js";
+import { Plot, area, axes } from "./plot.js";
 import { stacked } from "./rates.js";
 import { bytes, count, share } from "./words.js";
 
@@ -120,70 +121,44 @@ function Row({ one }) {
 const sum = (counts) => Object.values(counts).reduce((total, value) => total + value, 0);
 const known = (counts) => Object.keys(counts).length > 0;
 const part = (value, whole) => share(whole > 0 ? (value ?? 0) / whole : null);
-const styled = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-class Chart extends Component {
-  constructor() {
-    super();
-    this.box = createRef();
-    this.rebuild = () => {
-      this.plot?.destroy();
-      this.build();
-    };
-  }
-
-  componentDidMount() {
-    this.build();
-    this.resize = new ResizeObserver(() => this.plot.setSize({ width: this.box.current.clientWidth, height: HEIGHT }));
-    this.resize.observe(this.box.current);
-    this.theme = matchMedia("(prefers-color-scheme: dark)");
-    this.theme.addEventListener("change", this.rebuild);
-  }
-
-  componentWillUnmount() {
-    this.theme.removeEventListener("change", this.rebuild);
-    this.resize.disconnect();
-    this.plot.destroy();
-  }
-
+class Chart extends Plot {
   componentDidUpdate(before) {
     if (before.hours !== this.props.hours) this.rebuild();
   }
 
+  words() {
+    return VIEWS[this.props.view].words;
+  }
+
   // The highest sum is drawn first; each lower one covers what is below it.
-  build() {
+  data() {
+    const { at, values } = series(this.props.hours, this.props.view);
+    return [at, ...stacked(values).reverse()];
+  }
+
+  options() {
     const { names, labels, isBytes } = VIEWS[this.props.view];
     const { at, values } = series(this.props.hours, this.props.view);
     const words = isBytes ? bytes : count;
-    const axis = { stroke: styled("--faint"), grid: { stroke: styled("--rule"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const paths = uPlot.paths.bars({ size: [0.8, 60] });
     const drawn = [...names].reverse().map((name, n) => ({
+      ...area(name),
       label: labels[name],
-      stroke: styled(`--${name}`),
-      fill: styled(`--${name}`),
       width: 0,
       paths,
-      points: { show: false },
       value: (_plot, _sum, _series, index) => (index === null ? "–" : words(values[names.length - 1 - n][index])),
     }));
-    const options = {
-      width: this.box.current.clientWidth,
+    return {
       height: HEIGHT,
-      padding: [8, 4, 0, 0],
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
-      cursor: { y: false, points: { show: false } },
       scales: {
         x: { time: true, range: () => [Math.min(at[0], at.at(-1) - 6 * 3600) - 1800, at.at(-1) + 1800] },
         y: { range: (_plot, _low, high) => [0, Math.max(high * 1.08, 1)] },
       },
-      axes: [{ ...axis, space: 90, values: (_plot, ticks) => ticks.map(hourWords) }, { ...axis, size: 84, values: (_plot, ticks) => ticks.map(words) }],
+      axes: axes(hourWords, words),
       series: [{ label: "UTC", value: (_plot, hour) => (hour ? new Date(hour * 1000).toISOString().slice(0, 16).replace("T", " ") : "–") }, ...drawn],
     };
-    this.plot = new uPlot(options, [at, ...stacked(values).reverse()], this.box.current);
-  }
-
-  render() {
-    return h("div", { class: "chart", ref: this.box, role: "img", "aria-label": VIEWS[this.props.view].words });
   }
 }
 
