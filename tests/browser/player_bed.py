@@ -56,6 +56,8 @@ LET_GO = {
 """… and then may choose again."""
 GOAL_S = 24.0
 """What STEADY keeps in the buffer: what is shown later was fetched later."""
+PIECE_S = 4.0
+"""What may be missing of it while the next piece is on its way."""
 STEADY: dict[str, dict[str, Any]] = {
     "shaka": {"streaming": {"bufferingGoal": 24}},
     "hls.js": {"maxBufferLength": 24, "maxMaxBufferLength": 24},
@@ -92,6 +94,12 @@ class PlayerBed:
         await self.tab.value(f"bed.play({js(player)}, {js(manifest)}, {settings}, {js(then)})")
         await self.until_position(0.5)
 
+    async def play_steadily(self, player: str, answer: PlayAnswer, within_s: float = 60.0) -> str:
+        """Plays as STEADY says until the buffer is full but for a piece; the host that gave the last piece of picture."""
+        await self.play(player, answer, STEADY[player])
+        await self.tab.until(f"observed.samples.at(-1)?.[2] >= {GOAL_S - PIECE_S}", within_s)
+        return await self.host()
+
     async def until_position(self, position_s: float, within_s: float = 30.0) -> None:
         await self.tab.until(f"bed.frames.at(-1)?.[1] >= {position_s}", within_s)
 
@@ -112,9 +120,6 @@ class PlayerBed:
             f"!bed.video.seeking && (at => at >= {position_s + 2} && at < {position_s + within_s})(bed.frames.at(-1)[1])",
             within_s,
         )
-
-    async def until_buffered(self, seconds: float, within_s: float = 60.0) -> None:
-        await self.tab.until(f"observed.samples.at(-1)?.[2] >= {seconds}", within_s)
 
     async def host(self) -> str:
         """Who gave the last piece of picture."""

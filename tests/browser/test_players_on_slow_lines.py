@@ -12,7 +12,7 @@ from contracts.pathways import pathway
 from contracts.places import ApplianceState, StateChange
 from contracts.viewing import DeviceLimits, PlayAnswer
 from tests.browser.line import Line
-from tests.browser.player_bed import GOAL_S, STEADY, PlayerBed, press_play
+from tests.browser.player_bed import GOAL_S, PlayerBed, press_play
 from tests.browser.run_result import Bounds, Leaving
 from tests.browser.runs import Record, pathways_of, watched
 from tests.browser.scenarios import LONG_FILM, behind_lines
@@ -70,8 +70,7 @@ async def test_an_appliance_that_turns_slow_stalls_nobody(
         await put(system, OTHER, ApplianceState.DRAINED, ApplianceState.MAINTENANCE, ApplianceState.LIVE)
         await system.until_live(OTHER)
     async with watched(bed.tab, "slow", player, SEED) as run:
-        await bed.play(player, answer, STEADY[player])
-        await bed.until_buffered(GOAL_S - 4)
+        await bed.play_steadily(player, answer)
         slow.rate_bps = SLOW_BPS
         try:
             await run.mark(SLOWED)

@@ -58,10 +58,7 @@ async def test_an_appliance_that_is_killed_and_returns_stalls_nobody(
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:
     async with watched(bed.tab, "kill", player, SEED) as run:
-        answer = await press_play(system, TITLE)
-        await bed.play(player, answer, STEADY[player])
-        await bed.until_buffered(GOAL_S - 4)
-        host = await bed.host()
+        host = await bed.play_steadily(player, await press_play(system, TITLE))
         async with without_power(system, system.appliance_at(host), run) as away:
             await bed.play_on(GOAL_S + 2)
             await run.mark("seek to 150 s")
@@ -79,10 +76,7 @@ async def test_steering_moves_players_off_an_appliance_that_is_drained_within_on
     system: SmallSystem, bed: PlayerBed, player: str, record_property: Record
 ) -> None:
     async with watched(bed.tab, "drain", player, SEED) as run:
-        answer = await press_play(system, TITLE)
-        await bed.play(player, answer, STEADY[player])
-        await bed.until_buffered(GOAL_S - 4)
-        host = await bed.host()
+        host = await bed.play_steadily(player, await press_play(system, TITLE))
         async with in_maintenance(system, system.appliance_at(host), run) as away:
             await bed.play_on(2 * STEERED_WITHIN_S)
         await bed.play_on(4.0)
