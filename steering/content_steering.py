@@ -17,7 +17,7 @@ Laws
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from hashlib import blake2b
@@ -247,11 +247,9 @@ class _Places:
         except NothingKnown:
             return (), None
         most = self._most(why)
-        hosts = [
-            box
-            for box in self._hosts(ranked)
-            if self.fate(box) <= most and (why is not Steered.SLOW or box not in self.here)
-        ]
+        hosts = [box for box in self._hosts(ranked) if self.fate(box) <= most]
+        if why is Steered.SLOW:
+            hosts = self._for_slow(hosts)
         return tuple(filter(None, map(self._name, hosts)))[:MOST_APPLIANCES] or self._other_pathway(why), ranked
 
     def _most(self, why: Steered) -> Fate:
@@ -270,6 +268,11 @@ class _Places:
                 if choice.appliance_id:
                     points[choice.appliance_id] += MOST_RANKED - place
         return sorted(points, key=lambda box: (self.fate(box), -points[box], box))
+
+    def _for_slow(self, hosts: Sequence[str]) -> list[str]:
+        """Appliances that are not used; behind them, where several are, each of these alone: nobody knows which one is the slow one."""
+        others = [box for box in hosts if box not in self.here]
+        return [*others, *(box for box in hosts if box in self.here)] if len(self.here) > 1 else others
 
     def _name(self, box: str) -> str:
         """What leads to one appliance for all renditions: a pathway of the manifest, else a clone; empty for neither."""

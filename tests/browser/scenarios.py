@@ -24,9 +24,11 @@ LONG_FILM = Film(
     f"sine=frequency=520:duration={LONG_FILM_S}",
 )
 TTL_S = 5
+SLOW_MOVE_S = 15
 STEERED_OFTEN = {
     "LOWTIDE_STEERING_CONTENT_STEERING__TTL_S": str(TTL_S),
     "LOWTIDE_STEERING_CONTENT_STEERING__TROUBLE_TTL_S": "2",
+    "LOWTIDE_STEERING_CONTENT_STEERING__SLOW_MOVE_S": str(SLOW_MOVE_S),
 }
 """For the environment of a system's processes: a minute is long for a test."""
 STEERED_WITHIN_S = TTL_S + 5.0

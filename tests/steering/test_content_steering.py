@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -33,14 +33,14 @@ PORT = ":8830"
 SILENT = Heard()
 
 
-def changes(port: str = PORT, **urls: str) -> list[Change]:
-    """Site `a` with four boxes at 10.1/16, site `b` with two at 10.2/16; all hold the title."""
+def changes(port: str = PORT, names: Sequence[str] = NAMES, **urls: str) -> list[Change]:
+    """Site `a` with four boxes at 10.1/16, site `b` with two at 10.2/16, or some of them; all hold the title."""
     return [
         site("a", "10.1.0.0/16"),
         site("b", "10.2.0.0/16"),
-        *(box(name, name[0], urls.get(name, f"http://{name}.example{port}")) for name in NAMES),
-        *(well(name) for name in NAMES),
-        *(holds(name, *(file.key for file in FILES)) for name in NAMES),
+        *(box(name, name[0], urls.get(name, f"http://{name}.example{port}")) for name in names),
+        *(well(name) for name in names),
+        *(holds(name, *(file.key for file in FILES)) for name in names),
         origin(),
     ]
 
@@ -283,6 +283,25 @@ def test_a_player_that_is_too_slow_twice_in_a_row_is_moved_once_and_then_left_al
         courses.append(at)
     assert {course.why for course in courses} == {Steered.STAYS}
     assert going_on(WELL, at.session, NOW + 10 + RULES.slow_move_s, slow_there).why is Steered.SLOW
+
+
+def test_a_player_that_is_slow_over_all_appliances_of_its_site_tries_each_of_them_alone() -> None:
+    at = scene(of=changes(names=("a2", "a4")))
+    spread = begun(at)
+    assert set(spread.at(1)) == {"a2", "a4"}
+    slow = Heard("pathway-1", 200_000.0)
+    first = going_on(at, going_on(at, spread, NOW, slow).session, NOW + 10, slow)
+    assert first.why is Steered.SLOW
+    tried, session, moved_s = [leads(first)], first.session, NOW + 10
+    for _ in range(2):
+        slow = Heard(session.course[0], 200_000.0)
+        session = going_on(at, going_on(at, session, moved_s + 20, slow).session, moved_s + 40, slow).session
+        moved_s += RULES.slow_move_s
+        course = going_on(at, session, moved_s, slow)
+        assert course.why is Steered.SLOW
+        tried.append(leads(course))
+        session = course.session
+    assert tried in (["a2", "a4", "a2"], ["a4", "a2", "a4"])
 
 
 @pytest.mark.parametrize("heard", [Heard("pathway-2", 1.0), Heard("pathway-1", 0.0), Heard("", 0.0)])
