@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.serve import peers, processes
 from benchmarks.serve.workload import Contents, FileClass, media_name
 from oca.config import Certificate
+from onebox.ports import free_port
 
 START_S = 15.0
 
@@ -74,7 +75,7 @@ def write_files(root: Path, group: FileClass, contents: Contents) -> None:
 def start_origin(folder: Path, root: Path) -> Running:
     """nginx on the client's core, which fills the caches before the rounds."""
     folder.mkdir()
-    ports = _free_ports()
+    ports = peers.Ports(free_port(), free_port(), free_port())
     process = _nginx(folder, peers.nginx_origin(str(folder), ports, str(root)), processes.CLIENT_CORE)
     return listening(Running("origin", "", "", ports.off, [process]), folder)
 
@@ -82,7 +83,7 @@ def start_origin(folder: Path, root: Path) -> Running:
 def start_static(folder: Path, root: Path, version: str, certificate: Certificate) -> list[Running]:
     """The plain ones first, then the one by TLS: one process."""
     folder.mkdir()
-    ports = _free_ports()
+    ports = peers.Ports(free_port(), free_port(), free_port())
     tls = peers.nginx_tls(certificate.cert, certificate.key)
     process = _nginx(folder, peers.nginx_static(str(folder), ports, str(root), tls))
     words = "sendfile, open_file_cache, secure_link, buffered access log"
@@ -93,7 +94,7 @@ def start_static(folder: Path, root: Path, version: str, certificate: Certificat
 
 def start_cache(folder: Path, origin: Running, version: str) -> list[Running]:
     folder.mkdir()
-    ports, cache = _free_ports(), folder / "stored"
+    ports, cache = peers.Ports(free_port(), free_port(), free_port()), folder / "stored"
     process = _nginx(folder, peers.nginx_cache(str(folder), ports, str(cache), origin.port))
     words = f"proxy_cache, slice {peers.SLICE}, sendfile, open_file_cache, secure_link, buffered access log"
     return _twice("nginx-cache", version, words, ports, process, cache, folder)
@@ -141,12 +142,6 @@ def requests_of(origin: Running) -> int:
     return int(lines[2].split()[2])
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def _nginx(folder: Path, text: str, core: int = processes.SERVER_CORE) -> subprocess.Popen[bytes]:
     conf = folder / "nginx.conf"
     conf.write_text(text)
@@ -187,10 +182,3 @@ def _twice(
         listening(Running(name, version, f"{words}, tcp_nopush {on}", port, [process], cached, is_copy, warm), folder)
         for port, on, warm in pairs
     ]
-
-
-def _free_ports() -> peers.Ports:
-    with socket.socket() as off, socket.socket() as on, socket.socket() as tls:
-        for sock in (off, on, tls):
-            sock.bind(("127.0.0.1", 0))
-        return peers.Ports(*(int(sock.getsockname()[1]) for sock in (off, on, tls)))

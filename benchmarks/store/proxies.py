@@ -17,6 +17,7 @@ from benchmarks.store.waves import Came, Crowd, FileMade, Wave, Waves
 from contracts.digests import BLOCK_BYTES
 from contracts.urls import with_token
 from oca.config import Fetching, Serving
+from onebox.ports import free_port
 from tests.oca.appliance.world import MIB, World, appliance_world
 from tests.oca.store.harness import MadeFile
 
@@ -125,7 +126,7 @@ def _row(
 
 def _start_nginx(folder: Path, world: World) -> running.Running:
     folder.mkdir()
-    ports = peers.Ports(running.free_port(), running.free_port())
+    ports = peers.Ports(free_port(), free_port())
     origin = world.origin.url.removeprefix("http://")
     http = (
         f"proxy_cache_path {folder}/stored levels=1:2 keys_zone=bench:64m max_size=2g inactive=24h use_temp_path=off;\n"

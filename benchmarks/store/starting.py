@@ -16,7 +16,6 @@ import msgspec
 
 from benchmarks.serve import processes
 from benchmarks.serve.rows import Plain, Row, plain
-from benchmarks.serve.running import free_port
 from benchmarks.store import stocking
 from contracts.urls import with_token
 from oca.config import Appliance, ControlPlane, Disk, Listen, Serving, Store
@@ -25,6 +24,7 @@ from oca.link.settings import store_settings
 from oca.store.board import Board, BoardShape
 from oca.store.disks import expected_marks
 from oca.store.writer import StoreWriter
+from onebox.ports import free_port
 from tests.oca.worker.worker_harness import Keys, Published, publish, put_file, write_keys
 
 EXTENTS = 1_000_000

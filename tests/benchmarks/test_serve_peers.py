@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.serve import certificates, peers
 from benchmarks.serve.peers import Ports
-from benchmarks.serve.running import free_port
+from onebox.ports import free_port
 
 PORTS = Ports(8001, 8002)
 

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ import httpx
 
 from chassis.certificates import key_to_pem, make_ca, make_csr, make_key, sign_csr, write_private
 from chassis.tls import client_context
+from onebox.ports import free_port
 
 HOST = "127.0.0.1"
 KEY_NAME = "lowtide"
@@ -36,11 +36,6 @@ def program(name: str) -> str:
     found = shutil.which(name, path=PATHS)
     assert found is not None, f"{name} is not installed: sudo scripts/system-parts"
     return found
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ import pytest
 
 from contracts.routes import Route
 from control_plane.routes.reading import MrtDump
-from tests.oca.routes.daemons import BOX_AS, Router, box_daemon, free_port, has_bird, settings
+from onebox.ports import free_port
+from tests.oca.routes.daemons import BOX_AS, Router, box_daemon, has_bird, settings
 
 pytestmark = [
     pytest.mark.system,

@@ -20,10 +20,11 @@ from chassis.clock import SYSTEM_CLOCK
 from contracts.routes import QuarantineList, RouteAnswer, RoutePolicy, RouteRefusal, RouteReport
 from control_plane.config import RouteSettings
 from oca.routes.following import RouteFollowing, sessions_of
+from onebox.ports import free_port
 from steering.prefixes import parse_address
 from tests.control_plane.plane import Plane, running
 from tests.control_plane.routes.test_route_desk import Reader
-from tests.oca.routes.daemons import Daemon, Router, box_daemon, free_port, has_bird, settings
+from tests.oca.routes.daemons import Daemon, Router, box_daemon, has_bird, settings
 
 pytestmark = [
     pytest.mark.system,

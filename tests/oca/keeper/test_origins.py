@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -67,11 +67,12 @@ def service(*urls: str) -> PullService:
     return PullService("web", hosts=("web.example",), upstreams=urls)
 
 
-def nobody() -> str:
-    """An address where nobody listens."""
+@pytest.fixture
+def away() -> Iterator[str]:
+    """An upstream where nobody listens; bound, so that nobody else begins to."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{sock.getsockname()[1]}"
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 async def status_of(origins: HttpOrigins, asked: PullService) -> int:
@@ -80,10 +81,10 @@ async def status_of(origins: HttpOrigins, asked: PullService) -> int:
         return reply.status
 
 
-async def test_the_next_upstream_is_asked_when_one_is_away_or_answers_with_an_error() -> None:
+async def test_the_next_upstream_is_asked_when_one_is_away_or_answers_with_an_error(away: str) -> None:
     failing, well = Upstream(503), Upstream()
     async with upstreams(failing, well), asking(Fetching(connect_s=0.5)) as origins:
-        assert await status_of(origins, service(nobody(), failing.url, well.url)) == 200
+        assert await status_of(origins, service(away, failing.url, well.url)) == 200
         assert (failing.asked, well.asked) == (1, 1)
         assert await status_of(origins, service(well.url, failing.url)) == 200
         assert failing.asked == 1
@@ -98,8 +99,8 @@ async def test_the_last_upstreams_error_is_its_answer_and_no_reason_to_leave_it_
         assert origins.open_circuits == []
 
 
-async def test_an_upstream_that_is_away_is_left_in_peace_and_the_others_go_on() -> None:
-    away, well = nobody(), Upstream()
+async def test_an_upstream_that_is_away_is_left_in_peace_and_the_others_go_on(away: str) -> None:
+    well = Upstream()
     async with upstreams(well), asking(Fetching(connect_s=0.5)) as origins:
         for _ in range(15):
             assert await status_of(origins, service(away, well.url)) == 200

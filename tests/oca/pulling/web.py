@@ -17,6 +17,7 @@ from email.utils import formatdate
 from pathlib import Path
 
 from oca.config import Fetching, PullService, Serving
+from onebox.ports import free_port
 from tests.oca.appliance.world import World, appliance_world
 
 HOST = "web.example"
@@ -74,8 +75,9 @@ class Web:
         return sum(asked.path == path for asked in self.asked)
 
     async def start(self) -> None:
+        """Again at the same port."""
+        self.port = self.port or free_port()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         for task in list(self._tasks):

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,12 +15,6 @@ from oca.routes import bird, exabgp
 
 ROUTER_AS, BOX_AS = 64500, 64600
 PATIENCE_S = 30.0
-
-
-def free_port(address: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 class Daemon:

@@ -14,7 +14,8 @@ from contracts.routes import Route
 from oca.config import Routes
 from oca.routes.following import sessions_of
 from oca.routes.table import Heard, RoutesUnreadable, Sessions
-from tests.oca.routes.daemons import PATIENCE_S, ROUTER_AS, Daemon, Router, box_daemon, free_port, has_bird, settings
+from onebox.ports import free_port
+from tests.oca.routes.daemons import PATIENCE_S, ROUTER_AS, Daemon, Router, box_daemon, has_bird, settings
 
 pytestmark = [
     pytest.mark.system,
