@@ -17,6 +17,8 @@ from origin.ladder import AudioPlan, Ladder, Track, VideoPlan
 SECONDS = 60
 RATE = 25
 GOP_FRAMES = 50
+LONGEST_S = 120.0
+"""One program takes seconds; one that stands still is an error, not a long test."""
 LADDER = Ladder(
     videos=(
         VideoPlan("v-360", "hd", 640, 360, 600_000, 600_000, "ultrafast"),
@@ -108,5 +110,7 @@ class MediaServer:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LONGEST_S
+    )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -35,12 +36,15 @@ from contracts.problems import CONTENT_TYPE, Problem, ProblemCode
 from contracts.urls import MEDIA_SERVICE, cache_key
 from contracts.viewing import PlayAnswer, PlayBeat, PlayEvent, PlayRequest, Renewal
 from contracts.world import Choice, GroupRanking, Ranking, RankRequest, Why
+from onebox.ports import free_port
 
 T = TypeVar("T")
 PASSWORD = "correct horse battery"
 ORIGIN_URL = "http://127.0.0.9:9009"
 HALF_LIFE_S = 200.0
 NOWHERE = "http://127.0.0.1:9"
+PATIENCE_S = 10.0
+"""A busy machine's services are slow, not away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +158,7 @@ class Lab:
         self.sessions = Sessions()
         self.public = Public(recommendation_url=f"http://127.0.0.1:{self.recommendation_port}", regions=("DE", "NO"))
         self.content_steering = True
-        self.asking = Asking(steering_timeout_s=0.3, catalog_timeout_s=0.3)
-        self.recommendation_timeout_s = 0.5
+        self.asking = Asking(PATIENCE_S, PATIENCE_S, origin_timeout_s=PATIENCE_S)
 
     def url(self, name: str) -> str:
         return self._running[name].url if name in self._running else NOWHERE
@@ -165,8 +168,13 @@ class Lab:
             self._running[name] = await self._started(name)
 
     async def stop(self, name: str) -> None:
-        """Gone; its address stays in the settings of the others."""
-        await self._running[name].stop()
+        """Gone; its address stays in the settings of the others, and nobody else gets it."""
+        running = self._running[name]
+        await running.stop()
+        address = urlsplit(running.url)
+        kept = self._stack.enter_context(socket.socket())
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind((address.hostname, address.port))
 
     @property
     def playback_settings(self) -> Playback:
@@ -219,7 +227,7 @@ class Lab:
                     self.url("catalog"),
                     self.url("playback"),
                     Http(port=self.recommendation_port),
-                    timeout_s=self.recommendation_timeout_s,
+                    timeout_s=PATIENCE_S,
                     because_rows=1,
                 )
             ),
@@ -267,15 +275,10 @@ class Member:
 @asynccontextmanager
 async def open_lab(folder: Path) -> AsyncIterator[Lab]:
     async with AsyncExitStack() as stack:
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=3 * PATIENCE_S))
+        )
         yield Lab(folder, Caller(session), stack)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago: for services that have to know each other's addresses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def rendition(title_id: str, name: str, kind: FileKind, tier: str, bps: int, **more: Any) -> Rendition:

@@ -91,7 +91,7 @@ def test_three_mistakes_in_a_configuration_are_told_at_once(tmp_path: Path) -> N
     config = tmp_path / "wrong.yaml"
     config.write_text(yaml.safe_dump(settings))
     done = subprocess.run(
-        _command(config, "auth"), capture_output=True, text=True, env={**os.environ, "COLUMNS": "300"}
+        _command(config, "auth"), capture_output=True, text=True, env={**os.environ, "COLUMNS": "300"}, timeout=60
     )
     assert done.returncode == 2
     assert done.stderr.startswith("3 settings are wrong")
@@ -105,7 +105,11 @@ def test_a_companion_that_is_none_or_has_no_section_is_named(tmp_path: Path) -> 
     config = tmp_path / "companions.yaml"
     config.write_text(yaml.safe_dump(_settings(tmp_path)))
     done = subprocess.run(
-        _command(config, "auht", "playback"), capture_output=True, text=True, env={**os.environ, "COLUMNS": "300"}
+        _command(config, "auht", "playback"),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "300"},
+        timeout=60,
     )
     assert done.returncode == 2
     assert "auht: is no companion" in done.stderr

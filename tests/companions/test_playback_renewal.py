@@ -14,7 +14,7 @@ import pytest
 from chassis.service import Service
 from companions.config import Companions
 from companions.launching import companions_service
-from companions.playback.config import Asking, ControlPlane, Sessions
+from companions.playback.config import ControlPlane, Sessions
 from companions.playback.entitlement import Stream
 from companions.playback.sessions import Session, renewal_refusal
 from companions.signing import load_or_make
@@ -174,7 +174,7 @@ async def test_a_session_that_expired_while_the_device_slept_is_renewed_when_a_s
 
 
 async def test_what_the_catalog_took_back_is_renewed_no_more(lab: Lab) -> None:
-    lab.asking = Asking(title_fresh_s=0.0)
+    lab.asking = replace(lab.asking, title_fresh_s=0.0)
     await lab.start("auth", "catalog", "steering", "playback")
     await lab.publish(make_title("tide", regions=("DE",)))
     ann = await lab.sign_up()

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from chassis.service import Service
-from companions.playback.config import Asking, ControlPlane, Demo
+from companions.playback.config import ControlPlane, Demo
 from companions.signing import load_or_make
 from contracts.content_steering import SteeringManifest
 from contracts.enrolment import PeerKind
@@ -300,7 +300,7 @@ async def test_a_steering_that_answers_errors_is_like_one_that_is_away_and_is_as
 
 
 async def test_while_the_catalog_is_away_known_titles_play_under_their_licence_and_unknown_ones_wait(lab: Lab) -> None:
-    lab.asking = Asking(title_fresh_s=0.0, pause_s=0.0, catalog_timeout_s=0.3)
+    lab.asking = replace(lab.asking, title_fresh_s=0.0, pause_s=0.0)
     await lab.start("auth", "catalog", "steering", "playback")
     await lab.publish(make_title("tide", regions=("DE",)), make_title("other"))
     ann, abroad = await lab.sign_up(), await lab.sign_up("zoe@example.org", region="FR")
@@ -314,7 +314,7 @@ async def test_while_the_catalog_is_away_known_titles_play_under_their_licence_a
 
 
 async def test_a_withdrawn_title_is_not_played_from_memory(lab: Lab) -> None:
-    lab.asking = Asking(title_fresh_s=0.0)
+    lab.asking = replace(lab.asking, title_fresh_s=0.0)
     await lab.start("auth", "catalog", "steering", "playback")
     await lab.publish(make_title("tide"))
     ann = await lab.sign_up()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from tests.companions.lab import PASSWORD, FakeSteering, Lab, make_title
 
 pytestmark = pytest.mark.system
 PICTURES = os.environ.get("LOWTIDE_TEST_PICTURES")
-PATIENCE_S = 10.0
-"""A busy machine's services are slow, not away."""
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +50,6 @@ async def origin(footage: Footage) -> AsyncIterator[MediaServer]:
 async def house(lab: Lab, footage: Footage, servers: tuple[MediaServer, MediaServer], origin: MediaServer) -> Lab:
     """All services by the machine's clock, a title that can be played and some that make the page look lived in."""
     lab.clock = SYSTEM_CLOCK  # type: ignore[assignment]
-    lab.recommendation_timeout_s = PATIENCE_S
-    lab.asking = replace(lab.asking, steering_timeout_s=PATIENCE_S, catalog_timeout_s=PATIENCE_S)
     first, second = servers
     lab.steering = FakeSteering(
         choices=(
