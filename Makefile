@@ -25,7 +25,7 @@ up: $(STAMP) ## run the whole system for as long as you like, with its state in 
 	@$(BIN)/lowtide up
 
 test: $(STAMP) ## run the tests that need nothing of the distribution, on all cores; ARGS='…' go to pytest; WORKERS=0: one after another
-	@status=0; $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not system and not long' $(ARGS) || status=$$?; \
+	@status=0; $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not system and not long' --durations=25 $(ARGS) || status=$$?; \
 		echo "not run: system (needs Chromium, and root for sick disks; make test-system), players at length (make test-players), nights that go wrong (make test-nights)"; exit $$status
 
 check: $(STAMP) ## format, lint, types, house rules
@@ -46,7 +46,7 @@ fuzz: $(STAMP) ## throw odd bytes at parsers and tokens; SECONDS=60 SEED=N TARGE
 
 test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts), and sick disks (as root)
 	@scripts/system-parts --check
-	@$(BIN)/pytest -m 'system and not long' $(ARGS)
+	@$(BIN)/pytest -m 'system and not long' --durations=25 $(ARGS)
 
 test-players: $(STAMP) ## shaka, hls.js, dash.js and the viewer page in headless Chromium while appliances are killed, drained and slowed and tokens end (about 25 minutes); results in build/players
 	@scripts/system-parts --check

@@ -169,7 +169,8 @@ async def open_tab(
         env={**os.environ, **(env or {})},
     )
     try:
-        async with aiohttp.ClientSession() as session:
+        # The socket, once it is open, lives longer.
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=START_S)) as session:
             port = await _port(folder / "DevToolsActivePort", process)
             async with session.get(f"http://127.0.0.1:{port}/json/list") as answer:
                 pages = [page for page in await answer.json() if page["type"] == "page"]
