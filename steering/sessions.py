@@ -50,7 +50,8 @@ class Session(msgspec.Struct, frozen=True, array_like=True):
     """One session. Instants are whole seconds since 1970; `until` is its end.
 
     `groups` are (name, TIER/FILE of each file), names without the title in front; `boxes` are appliances, and `places` says by group who
-    of them has its `pathway-1`, `pathway-2` … `base` is what the addresses of `pathway-1` have in common but the host.
+    of them its `pathway-1`, `pathway-2` … lead to: from the second on the same for all groups, and nobody where a group has no appliance
+    (contracts.pathways). `base` is what the addresses of `pathway-1` have in common but the host.
     """
 
     play: str

@@ -1,6 +1,6 @@
 """Where each rendition is fetched from, best first: a ranking turned into named pathways. Pure.
 
-Laws: first each rendition's own choice, then at most three appliances that have all of them, then the origin, which is always
+Laws: first each rendition's own choice, then at most three appliances, each for all of them, then the origin, which is always
 there; a rendition and its media playlist have one ranking. Pathways are made and named by `contracts.pathways`.
 """
 

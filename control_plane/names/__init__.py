@@ -9,8 +9,9 @@
 | `ports` | the CA and the name server as this room needs them, and their errors |
 | `acme_orders` | the CA by ACME (RFC 8555) |
 | `zone_file`, `updates` | the name server by a zone file, and by dynamic updates (RFC 2136) |
+| `wording` | a name's state as one sentence |
 | `desk` | the shell: archive, orders under way, zone, time |
 | `api`, `cli` | what appliances and operators call |
 
-Deciding modules (`states`, `signing`, `zone`, `telling`) are pure.
+Deciding modules (`states`, `signing`, `zone`, `telling`, `wording`) are pure, and so is `ports`.
 """

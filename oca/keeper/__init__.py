@@ -20,6 +20,7 @@ What it reads and writes in `state_dir` (all written whole and renamed, so that 
 | `disks.json`, `run/disks.json` | written by the supervisor: what `lowtide oca disk` changed, kept over restarts; the roster of the moment (`oca.link.roster`) |
 | `run/keeper.json` | `oca.link.files.KeeperStatus`, every second, for `/readyz` and `lowtide oca status` |
 | `tls/cert.pem`, `tls/key.pem`, `tls/ca.pem` | from enrolment; workers load them at start and on `Reload(TLS)` |
+| `names/` | key and certificate of the public host name (`oca.keeper.names`); workers look once a second |
 | `keys.json` | `contracts.keys.KeySet`; workers load it at start and on `Reload(KEYS)` |
 | `contact.json` | `oca.link.files.Contact`, every few seconds while the control plane answers; workers look once a second |
 | `purge.json` | `oca.link.files.PurgeReached`; the supervisor reads it at start |
