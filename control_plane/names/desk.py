@@ -100,8 +100,6 @@ class NameDesk:
             box.name = self._public(box)
             box.name_number = self._number(box)
 
-    # -- what appliances and operators ask -------------------------------------------------------------------------
-
     def told(self, box: Box) -> ApplianceName:
         """What the appliance is told of its name; nothing where none is managed for it."""
         record = self._records.get(box.id)
@@ -172,8 +170,6 @@ class NameDesk:
             detail=record.detail,
             published=published,
         )
-
-    # -- time ------------------------------------------------------------------------------------------------------
 
     async def watch(self) -> None:
         """Background task: everything that time brings, until it is cancelled. It may be begun again: who made the issuer closes it."""
@@ -251,8 +247,6 @@ class NameDesk:
         if (box := self.desk.registry.boxes.get(box_id)) is not None:
             self._refresh(box)
 
-    # -- the zone --------------------------------------------------------------------------------------------------
-
     def _begin_publishing(self) -> None:
         """In a task of its own: a name server that is slow to answer keeps no certificate that ends in the answers."""
         is_due = self.desk.clock.monotonic_s() >= self._say_at_s
@@ -324,8 +318,6 @@ class NameDesk:
             if record.host:
                 found |= addresses_of(record.host, record.addresses)
         return found
-
-    # -- orders ----------------------------------------------------------------------------------------------------
 
     def _begin_work(self) -> None:
         if self._issuer is None:
@@ -427,8 +419,6 @@ class NameDesk:
                 return False
             await self._keep(change(current), audited)
         return True
-
-    # -- keeping and telling ---------------------------------------------------------------------------------------
 
     async def _keep(self, record: NameRecord, audited: tuple[str, str, str] | None = None) -> None:
         """Archives a name, with a line of the audit log (who, action, detail), and tells. Inside `desk.alone`."""
