@@ -86,7 +86,7 @@ ROWS = (
     Row(
         "steering",
         Victim("steering"),
-        "Playback takes its last ranking for the network and title, else the origin.",
+        "Playback takes its last ranking for the network and title, else the origin. Running players go on where they are, and ask steering again later.",
         {OWN_ADDRESS: DOWN},
     ),
     Row(
