@@ -46,7 +46,7 @@ fuzz: $(STAMP) ## throw odd bytes at parsers and tokens; SECONDS=60 SEED=N TARGE
 
 test-system: $(STAMP) ## both pages in headless Chromium on the whole system (Chromium: sudo scripts/system-parts), and sick disks (as root)
 	@scripts/system-parts --check
-	@$(BIN)/pytest -m 'system and not long' --durations=25 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'system and not long' --durations=25 $(ARGS)
 
 test-players: $(STAMP) ## shaka, hls.js, dash.js and the viewer page in headless Chromium while appliances are killed, drained and slowed and tokens end (about 25 minutes); results in build/players
 	@scripts/system-parts --check

@@ -1,4 +1,5 @@
-"""How processes share the tests (`pytest -n`): a file at a time, a folder whose tests share one running system as a whole, long ones first."""
+"""How processes share the tests (`pytest -n`): a file at a time, a folder whose tests share one running system as a whole, long ones first.
+`make test` and `make test-system` do."""
 
 from __future__ import annotations
 
@@ -7,10 +8,16 @@ from typing import Protocol, TypeVar
 
 from xdist.scheduler import LoadFileScheduling
 
-WHOLE = ("tests/system/",)
-"""Folders with something expensive that runs as long as their tests do."""
+SHARED = ("tests/browser/", "tests/system/")
+"""Folders with a running system for as long as their tests do."""
+WHOLE = (*SHARED, "tests/faults/")
+"""These, and folders with something that only one can have."""
+ALONE = ("tests/browser/test_players_on_the_real_system.py", "tests/browser/test_viewer_over_https.py")
+"""Files of such a folder with a system of their own."""
 LONG = (
-    *WHOLE,
+    "tests/browser/test_players_on_the_real_system.py",
+    *SHARED,
+    "tests/browser/test_viewer_over_https.py",
     "tests/oca/appliance/",
     "tests/oca/supervisor/",
     "tests/oca/store/test_store_probe.py",
@@ -41,6 +48,8 @@ class Pieces(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
 def piece_of(nodeid: str) -> str:
     """Tests of the same piece run in one process, one after another."""
     file = nodeid.partition("::")[0]
+    if file in ALONE:
+        return file
     return next((folder for folder in WHOLE if file.startswith(folder)), file)
 
 
@@ -50,4 +59,7 @@ def long_first(items: Sequence[Item]) -> list[Item]:
 
 
 def _rank(nodeid: str) -> int:
-    return next((rank for rank, place in enumerate(LONG) if nodeid.startswith(place)), len(LONG))
+    piece = piece_of(nodeid)
+    if piece in LONG:
+        return LONG.index(piece)
+    return next((rank for rank, place in enumerate(LONG) if piece.startswith(place)), len(LONG))

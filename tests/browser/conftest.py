@@ -15,7 +15,7 @@ from tests.browser.scenarios import LONG_FILM, STEERED_OFTEN
 from tests.system.small_system import FILMS, SmallSystem, open_small_system
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SmallSystem]:
     """One filled system for all browser tests; whoever kills something in it brings it back. Its sessions are steered often."""
     os.environ.update(STEERED_OFTEN)

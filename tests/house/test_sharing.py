@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.house.source import ROOT
-from tests.sharing import LONG, WHOLE, long_first, piece_of
+from tests.sharing import ALONE, LONG, SHARED, WHOLE, long_first, piece_of
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,19 @@ class Found:
 
 
 @pytest.mark.parametrize("folder", WHOLE)
-def test_tests_of_a_folder_with_one_system_are_one_piece_and_take_it_down_behind_them(folder: str) -> None:
+def test_tests_of_a_folder_that_shares_something_are_one_piece(folder: str) -> None:
     assert piece_of(f"{folder}test_a.py::test_one[x::y]") == piece_of(f"{folder}test_b.py::test_two") == folder
+
+
+@pytest.mark.parametrize("folder", SHARED)
+def test_the_system_of_a_folder_ends_with_its_tests(folder: str) -> None:
     assert (ROOT / folder / "__init__.py").exists(), "what has the scope of a package ends with it"
+
+
+@pytest.mark.parametrize("file", ALONE)
+def test_a_file_of_such_a_folder_with_a_system_of_its_own_is_a_piece(file: str) -> None:
+    assert file.startswith(WHOLE)
+    assert piece_of(f"{file}::test_one") == file
 
 
 def test_other_tests_of_one_file_are_a_piece() -> None:
