@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import resource
 import weakref
 from collections.abc import Iterator
@@ -156,7 +155,6 @@ def test_a_decision_that_was_joined_and_replayed_is_not_kept() -> None:
             alive.append(weakref.ref(made))
             yield made
             del made
-            gc.collect()
             assert sum(ref() is not None for ref in alive) <= 2
 
     account(recorded(), [])
