@@ -15,6 +15,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 Pulled = tuple[World, Web]
 FRESH = {"Cache-Control": "max-age=600"}
 RUN_BYTES = 16 * BLOCK_BYTES
+PATIENCE_S = 30.0
+"""How long a disk that others keep busy may take to let go of a version."""
 
 
 def noise(size: int, seed: int = 0) -> bytes:
@@ -75,11 +77,10 @@ async def test_an_answer_never_mixes_two_versions(pulled: Pulled) -> None:
     page = web.pages["/changing"] = Page(old, FRESH | {"ETag": '"old"'})
     assert (await part(world, "/changing", 0, 99)).body == old[:100]
     page.body, page.headers = new, FRESH | {"ETag": '"new"'}
-    reply = await get(world, "/changing")
-    assert reply.body == new or (not reply.whole and old.startswith(reply.body))
-    replies = [await get(world, "/changing") for _ in range(3)]
-    assert replies[-1].body == new
-    assert all(reply.body == new or (not reply.whole and old.startswith(reply.body)) for reply in replies)
+    async with asyncio.timeout(PATIENCE_S):
+        while (reply := await get(world, "/changing")).body != new:
+            assert not reply.whole
+            assert old.startswith(reply.body)
 
 
 async def test_the_same_tag_with_another_length_is_another_version(pulled: Pulled) -> None:
