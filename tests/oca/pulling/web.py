@@ -21,6 +21,7 @@ from onebox.ports import free_port
 from tests.oca.appliance.world import World, appliance_world
 
 HOST = "web.example"
+PIECE_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -40,6 +41,8 @@ class Page:
     """The connection ends before this byte of what is sent."""
     gate: asyncio.Event | None = None
     """Bodies wait for it."""
+    pause_s: float = 0.0
+    """Between the pieces of a sized body, so that the network's buffers do not take it whole before the other side breaks off."""
     interim: bool = False
     """103 before the answer, and a trailer behind a chunked body."""
     hangs: bool = False
@@ -151,7 +154,11 @@ class Web:
             await asyncio.sleep(0.3)  # what came is read before the end is seen
             return False
         if page.sized:
-            writer.write(body)
+            for at in range(0, len(body), PIECE_BYTES):
+                writer.write(body[at : at + PIECE_BYTES])
+                if page.pause_s:
+                    await writer.drain()
+                    await asyncio.sleep(page.pause_s)
         else:
             for at in range(0, len(body), 65536):
                 piece = body[at : at + 65536]
