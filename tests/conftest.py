@@ -38,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items[:] = long_first(items)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from tests.measured import say  # its rooms are loaded at the end only
+
+    say(terminalreporter)
+
+
 def pytest_unconfigure() -> None:
     """Steering freezes its world for the collector, and with it what other tests left: libraries that count at the end would call that a leak."""
     gc.unfreeze()

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.browser import summary
 from tests.browser.chromium import Tab, open_tab
 from tests.browser.player_bed import PlayerBed, open_bed
-from tests.browser.runs import RUN, folder
 from tests.browser.scenarios import LONG_FILM, STEERED_OFTEN
 from tests.system.small_system import FILMS, SmallSystem, open_small_system
 
@@ -38,17 +36,3 @@ async def tab(tmp_path: Path) -> AsyncIterator[Tab]:
 async def bed(tab: Tab) -> AsyncIterator[PlayerBed]:
     async with open_bed(tab) as made:
         yield made
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests measured (`record_property`) is said at the end, and a table of the plays that were watched; also when all passed."""
-    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
-    said = [entry for report in reports for entry in report.user_properties]
-    for name, value in said:
-        if name != RUN:
-            terminalreporter.write_line(f"{name}: {value}")
-    runs = {str(value) for name, value in said if name == RUN}
-    if runs:
-        (folder() / "index.html").write_text(summary.page(summary.read(folder())), encoding="utf-8")
-        terminalreporter.write_line(f"plays that were watched, each with its timeline in {folder()}/index.html:")
-        terminalreporter.write_line(summary.table([result for result in summary.read(folder()) if result.run in runs]))
