@@ -19,7 +19,8 @@ from benchmarks.serve.rows import Row
 from benchmarks.steer.deciding import RENDITIONS, requests
 from benchmarks.steer.served import PREFIXES, Server
 from contracts.content_steering import SteeringManifest
-from contracts.world import Ranking, RankRequest
+from contracts.pathways import MOST_APPLIANCES, ORIGIN_PATHWAY
+from contracts.world import RankFile, Ranking, RankRequest
 
 NAME = "steer/reloads-per-s"
 SESSIONS = 2_000
@@ -43,9 +44,17 @@ def row(server: Server, folder: Path, rounds: int, say: Callable[[str], None]) -
 def _plays() -> list[RankRequest]:
     until = time.time() + LASTS_S
     return [
-        msgspec.structs.replace(one, play=f"s-{number:016x}", until=until)
-        for number, one in enumerate(requests(PREFIXES, SESSIONS, 11, RENDITIONS))
+        msgspec.structs.replace(one, files=_of_one_title(one.files[0].group), play=f"s-{number:016x}", until=until)
+        for number, one in enumerate(requests(PREFIXES, SESSIONS, 11))
     ]
+
+
+def _of_one_title(group: str) -> tuple[RankFile, ...]:
+    """The renditions of a group's title: only such a session is steered."""
+    title = group.partition("/")[0]
+    return tuple(
+        RankFile(f"vod|/media/{title}/hd/v-{number}.mp4", f"{title}/v-{number}") for number in range(RENDITIONS)
+    )
 
 
 def _target(url: str, number: int, play: RankRequest) -> str:
@@ -63,8 +72,12 @@ def _check(url: str) -> None:
     """A fast answer must be one: all pathways of the manifest, the origin last."""
     with urllib.request.urlopen(url, timeout=10) as answer:
         found = msgspec.json.decode(answer.read(), type=SteeringManifest)
-    if found.priority[-1] != "origin" or len(found.priority) != 4 or not urlsplit(found.reload_uri).query:
-        raise RuntimeError(f"not a steering manifest of three appliances and the origin: {found}")
+    if (
+        found.priority[-1] != ORIGIN_PATHWAY
+        or len(found.priority) < MOST_APPLIANCES
+        or not urlsplit(found.reload_uri).query
+    ):
+        raise RuntimeError(f"not a steering manifest of appliances and the origin: {found}")
 
 
 def _text(target: str) -> bytes:
