@@ -59,6 +59,21 @@ def site(system: SmallSystem, site_id: str) -> SiteSpec:
     return next(spec for spec in system.box.topology.sites if spec.id == site_id)
 
 
+async def picture_hosts(page: ViewerPage, since_ms: float = 0.0) -> list[str]:
+    """Who sent each piece of picture since then, in the order of asking."""
+    return [entry.host for entry in await page.received(since_ms) if entry.file.startswith("v-")]
+
+
+async def kill_who_sends_the_picture(
+    system: SmallSystem, page: ViewerPage, mortal: list[str], since_ms: float = 0.0
+) -> tuple[str, float]:
+    """Takes the power from the appliance of the last piece of picture: its host, and the page's clock then."""
+    host = (await picture_hosts(page, since_ms))[-1]
+    mortal.append(system.appliance_at(host))
+    system.box.pull_the_plug(mortal[0])
+    return host, await page.now_ms()
+
+
 @pytest.mark.parametrize("site_id", ["a", "b"])
 async def test_the_picture_advances_from_appliances_of_the_chosen_network(
     system: SmallSystem, page: ViewerPage, site_id: str, record_property: Callable[[str, object], None]
@@ -87,17 +102,13 @@ async def test_playback_goes_on_when_its_appliance_loses_its_power_and_resumes_w
     await page.open_title(FILM.name)
     await page.press_play()
     await page.until_position(1.0)
-    used = [entry.host for entry in await page.received() if entry.file.startswith("v-")]
-    dead_host = used[-1]
-    mortal.append(system.appliance_at(dead_host))
-    system.box.pull_the_plug(mortal[0])
-    killed_ms = await page.now_ms()
+    dead_host, killed_ms = await kill_who_sends_the_picture(system, page, mortal)
     await page.sees_a_moving_picture()
 
     await page.jump(FILM_S - 10)
     await page.until_position(FILM_S - 7, 30.0)
     await page.sees_a_moving_picture()
-    later = {entry.host for entry in await page.received(killed_ms) if entry.file.startswith("v-")}
+    later = set(await picture_hosts(page, killed_ms))
     assert later == system.hosts("a") - {dead_host}, "the appliance beside it takes over"
     assert unexpected(page.tab.errors, dead_host) == []
 
@@ -128,14 +139,11 @@ async def test_a_play_without_steering_still_leaves_an_appliance_that_lost_its_p
         began_ms = await page.now_ms()
         await page.press_play()
         await page.until_position(1.0)
-        dead_host = [entry.host for entry in await page.received(began_ms) if entry.file.startswith("v-")][-1]
-        mortal.append(system.appliance_at(dead_host))
-        system.box.pull_the_plug(mortal[0])
-        killed_ms = await page.now_ms()
+        dead_host, killed_ms = await kill_who_sends_the_picture(system, page, mortal, began_ms)
         await page.jump(FILM_S - 10)
         await page.until_position(FILM_S - 7, 30.0)
         await page.sees_a_moving_picture()
-        later = {entry.host for entry in await page.received(killed_ms) if entry.file.startswith("v-")}
+        later = set(await picture_hosts(page, killed_ms))
         assert later == system.hosts("a") - {dead_host}
     finally:
         system.box.revive("steering")
